@@ -1,0 +1,127 @@
+"""The `peft` key of a config: its names, defaults and errors."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from difflib import get_close_matches
+from typing import Optional, Union
+
+from ..adapters import AdapterMethod, build_method
+from ..errors import UserError
+
+HEAD_POLICIES = ('auto', 'train', 'adapt', 'freeze')
+NORM_POLICIES = ('freeze', 'affine', 'stats', 'train')
+EXPORTS = (None, 'state_dict')
+
+
+@dataclass
+class PEFTConfig:
+    """What is adapted, what is trained fully and what stays frozen.
+
+    Args:
+        method (dict, optional): The adapter method, built by
+            :data:`~mmadapt.adapters.ADAPTERS`; None adapts nothing, and ``targets`` then names the
+            layers outside the head that train fully. Defaults to None.
+        targets (str or list): ``'auto'``: every Linear and ungrouped convolution outside the head
+            is adapted and grouped convolutions there train fully; without a method, nothing.
+            ``'all'``, ``'all-linear'``, ``'all-conv'``, or a list of names, suffixes and regular
+            expressions of full names, and dicts that select by layer
+            (:class:`~mmadapt.tuning.targets.LayerSelector`). Defaults to ``'auto'``.
+        exclude (list): What stays frozen though ``targets`` names it; the same grammar.
+        head (str or list): ``'train'``: the head trains fully; ``'adapt'``: it is treated like the
+            rest of the model; ``'freeze'``; ``'auto'``: ``'train'`` for a one-stage head and
+            ``'adapt'`` otherwise; a list of names: those train fully and the rest is adapted.
+        norm (str): Norm layers outside the head. ``'freeze'``: neither statistics nor affine
+            parameters change; ``'affine'``: only the affine ones; ``'stats'``: only the statistics;
+            ``'train'``: both, as in ordinary training. Defaults to ``'freeze'``.
+        adapter (str, optional): An adapter folder to start from, or to evaluate.
+        base (str, optional): Where the frozen weights are, when the place that a checkpoint or an
+            adapter has recorded is not there any more.
+        export (str, optional): ``'state_dict'`` makes the end of training also write the merged
+            model to ``merged_model_state_dict.pth``. Defaults to None.
+        allow_random_base (bool): Whether frozen weights may be ones that nothing was loaded into.
+            Defaults to False.
+    """
+
+    method: Optional[dict] = None
+    targets: Union[str, list] = 'auto'
+    exclude: list = field(default_factory=list)
+    head: Union[str, list] = 'auto'
+    norm: str = 'freeze'
+    adapter: Optional[str] = None
+    base: Optional[str] = None
+    export: Optional[str] = None
+    allow_random_base: bool = False
+
+    @classmethod
+    def parse(cls, cfg: Union[Mapping, 'PEFTConfig']) -> 'PEFTConfig':
+        """Read and check the value of ``peft``.
+
+        Raises:
+            UserError: A key is unknown or a value is not one of those allowed.
+        """
+        if isinstance(cfg, PEFTConfig):
+            return cfg
+        if not isinstance(cfg, Mapping):
+            raise UserError(f'peft must be a dict, got {cfg!r}')
+        names = [f.name for f in fields(cls)]
+        for key in cfg:
+            if key not in names:
+                near = get_close_matches(key, names, n=1, cutoff=0.0)
+                raise UserError(f'peft has no key {key!r}; nearest: {near[0]!r}, all: {names}')
+        parsed = cls(**{key: _plain(value) for key, value in cfg.items()})
+        parsed._check()
+        return parsed
+
+    def _check(self) -> None:
+        if self.method is not None and not isinstance(self.method, Mapping):
+            raise UserError(f"peft.method must be a dict such as dict(type='LoRA', r=8) or None, "
+                            f'got {self.method!r}')
+        self.build_method()
+        if isinstance(self.targets, str):
+            self.targets = self.targets if self.targets in _TARGET_WORDS else [self.targets]
+        if not isinstance(self.targets, (str, list)) or not isinstance(self.exclude, list):
+            raise UserError('peft.targets and peft.exclude take a list of names, regular '
+                            f'expressions or dicts; got {self.targets!r} and {self.exclude!r}')
+        if isinstance(self.head, str) and self.head not in HEAD_POLICIES:
+            raise UserError(_not_one_of('peft.head', self.head, HEAD_POLICIES)
+                            + ', or a list of layer names')
+        if self.norm not in NORM_POLICIES:
+            raise UserError(_not_one_of('peft.norm', self.norm, NORM_POLICIES))
+        if self.export not in EXPORTS:
+            raise UserError(_not_one_of('peft.export', self.export, EXPORTS))
+        for name in ('adapter', 'base'):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise UserError(f'peft.{name} must be a path, got {value!r}')
+        if not isinstance(self.allow_random_base, bool):
+            raise UserError(f'peft.allow_random_base must be True or False, '
+                            f'got {self.allow_random_base!r}')
+
+    def build_method(self) -> Optional[AdapterMethod]:
+        """Build the adapter method; None when nothing is adapted."""
+        return None if self.method is None else build_method(self.method)
+
+    def plan(self) -> dict:
+        """Return the part of the config that says which tensors exist and which of them train."""
+        plan = {key: value for key, value in asdict(self).items()
+                if key in ('method', 'targets', 'exclude', 'head', 'norm')}
+        method = self.build_method()
+        plan['method'] = None if method is None else method.to_dict()
+        return plan
+
+
+_TARGET_WORDS = ('auto', 'all', 'all-linear', 'all-conv')
+
+
+def _plain(value):
+    """Turn MMEngine's config containers into ordinary ones."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _not_one_of(where: str, value, allowed) -> str:
+    near = get_close_matches(str(value), [str(item) for item in allowed], n=1, cutoff=0.0)
+    return f'{where}={value!r} is not one of {list(allowed)}; nearest: {near[0]!r}'

@@ -1,0 +1,57 @@
+"""What an adapted model remembers of its adaptation."""
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+from torch import nn
+
+from ..errors import UserError
+from .config import PEFTConfig
+
+_ATTRIBUTE = '_mmadapt'
+
+
+@dataclass
+class TuningState:
+    """Kept on the model, so that it is copied and pickled with it.
+
+    Attributes:
+        config (PEFTConfig): What was asked for.
+        adapted (list[str]): First names of the adapted layers.
+        trained (list[str]): First names of the parameters that train fully.
+        required_grad (dict[str, bool]): What ``requires_grad`` was before, for every parameter.
+        merged (dict, optional): While merged: the frozen weight and bias and the adapter of every
+            adapted layer.
+    """
+
+    config: PEFTConfig
+    adapted: list = field(default_factory=list)
+    trained: list = field(default_factory=list)
+    required_grad: dict = field(default_factory=dict)
+    merged: Optional[dict] = None
+
+
+def get_state(model: nn.Module) -> Optional[TuningState]:
+    """Return what an adapted model remembers, None for a stock model."""
+    return model.__dict__.get(_ATTRIBUTE)
+
+
+def set_state(model: nn.Module, state: Optional[TuningState]) -> None:
+    """Set what the model remembers; None makes it a stock model again."""
+    if state is None:
+        model.__dict__.pop(_ATTRIBUTE, None)
+    else:
+        model.__dict__[_ATTRIBUTE] = state
+
+
+def require_state(model: nn.Module) -> TuningState:
+    """Return what an adapted model remembers.
+
+    Raises:
+        UserError: The model is not adapted.
+    """
+    state = get_state(model)
+    if state is None:
+        raise UserError(f'this {type(model).__name__} is not adapted; call mmadapt.inject or '
+                        'mmadapt.load_adapter first')
+    return state

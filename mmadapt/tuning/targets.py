@@ -1,0 +1,143 @@
+"""Which layers a list of names, regular expressions and layer descriptions means."""
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Optional, Union
+
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from ..errors import UserError
+
+Selector = Union[str, Mapping]
+
+
+def module_names(model: nn.Module) -> dict[nn.Module, list[str]]:
+    """Return every module of ``model`` with all its names, shared modules once.
+
+    The first name of a module is the one under which ``model.named_modules()`` lists it.
+    """
+    names: dict[nn.Module, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        names.setdefault(module, []).append(name)
+    return names
+
+
+class LayerSelector:
+    """Selects layers by what they are.
+
+    Args:
+        cfg (dict): Any of ``type`` (class name, also of a base class), ``name`` (regular
+            expression that the full name matches), ``groups``, ``min_groups``, ``kernel_size``
+            (of a square kernel), ``min_channels`` and ``max_channels`` (of both input and output,
+            as ``in_channels`` of a conv, ``in_features`` of a Linear).
+    """
+
+    KEYS = ('type', 'name', 'groups', 'min_groups', 'kernel_size', 'min_channels', 'max_channels')
+
+    def __init__(self, cfg: Mapping) -> None:
+        unknown = [key for key in cfg if key not in self.KEYS]
+        if unknown or not cfg:
+            near = get_close_matches(unknown[0], self.KEYS, n=1, cutoff=0.0) if unknown else ['']
+            raise UserError(f'a target selected by layer takes the keys {list(self.KEYS)}, got '
+                            f'{dict(cfg)}' + (f'; nearest to {unknown[0]!r}: {near[0]!r}'
+                                              if unknown else ''))
+        self.cfg = dict(cfg)
+
+    def __call__(self, names: list[str], layer: nn.Module) -> bool:
+        """Return whether the layer that has ``names`` is selected."""
+        cfg = self.cfg
+        channels = _channels(layer)
+        groups = getattr(layer, 'groups', 1)
+        kernel = getattr(layer, 'kernel_size', None)
+        bounded = 'min_channels' in cfg or 'max_channels' in cfg
+        if 'type' in cfg and cfg['type'] not in [c.__name__ for c in type(layer).__mro__]:
+            return False
+        if 'name' in cfg and not any(re.fullmatch(cfg['name'], name) for name in names):
+            return False
+        if groups != cfg.get('groups', groups) or groups < cfg.get('min_groups', groups):
+            return False
+        if 'kernel_size' in cfg and set(kernel or ()) != {cfg['kernel_size']}:
+            return False
+        return not bounded or (channels is not None
+                               and min(channels) >= cfg.get('min_channels', 0)
+                               and max(channels) <= cfg.get('max_channels', float('inf')))
+
+
+def select(model: nn.Module, selectors: list[Selector], where: str) -> set[nn.Module]:
+    """Return the layers that ``selectors`` mean.
+
+    A name means the module of that full name, or those whose full name ends with it; otherwise it
+    is a regular expression that a full name matches. What is hit is meant with everything inside.
+
+    Args:
+        model (nn.Module): The model.
+        selectors (list[str or dict]): Names, regular expressions and descriptions of layers.
+        where (str): The config key they come from, for messages.
+
+    Returns:
+        set[nn.Module]: Modules that have parameters of their own.
+
+    Raises:
+        UserError: A selector hits nothing.
+    """
+    names = module_names(model)
+    chosen: set[nn.Module] = set()
+    for selector in selectors:
+        hits = _hits(names, selector, where)
+        if not hits:
+            raise UserError(_nothing_hit(names, selector, where))
+        for module in hits:
+            chosen.update(m for m in module.modules() if has_own_parameters(m))
+    return chosen
+
+
+def has_own_parameters(module: nn.Module) -> bool:
+    """Return whether parameters hang on the module itself, not only on what is inside it."""
+    return any(p is not None for p in module._parameters.values())
+
+
+def _hits(names, selector: Selector, where: str) -> list[nn.Module]:
+    if isinstance(selector, Mapping):
+        matches = LayerSelector(selector)
+        return [m for m, aliases in names.items()
+                if has_own_parameters(m) and matches(aliases, m)]
+    if not isinstance(selector, str):
+        raise UserError(f'{where}: {selector!r} is neither a name or regular expression nor a dict')
+    exact = [m for m, aliases in names.items()
+             if any(a == selector or a.endswith('.' + selector) for a in aliases)]
+    if exact:
+        return exact
+    try:
+        pattern = re.compile(selector)
+    except re.error as error:
+        raise UserError(f'{where}: {selector!r} is neither a name nor a regular expression '
+                        f'({error})') from None
+    return [m for m, aliases in names.items() if any(pattern.fullmatch(a) for a in aliases if a)]
+
+
+def _nothing_hit(names, selector: Selector, where: str) -> str:
+    if isinstance(selector, Mapping):
+        kinds = sorted({type(m).__name__ for m in names if has_own_parameters(m)})
+        return (f'{where}: no layer is {dict(selector)}; the model has layers of the types '
+                f'{kinds}')
+    # A suffix such as `qkv2` is nearest to other suffixes, a full name to other full names.
+    depth = selector.count('.') + 1
+    candidates: dict[str, None] = {}
+    for aliases in names.values():
+        for alias in filter(None, aliases):
+            candidates[alias] = None
+            candidates['.'.join(alias.split('.')[-depth:])] = None
+    near = get_close_matches(selector, list(candidates), n=3, cutoff=0.0)
+    return f'{where}: {selector!r} matches no layer; nearest: {", ".join(map(repr, near))}'
+
+
+def _channels(layer: nn.Module) -> Optional[tuple[int, int]]:
+    if isinstance(layer, _ConvNd):
+        return layer.in_channels, layer.out_channels
+    if isinstance(layer, nn.Linear):
+        return layer.in_features, layer.out_features
+    return None
+
+
