@@ -53,12 +53,12 @@ def annotation_candidates(folder: Path, split: str) -> list[Path]:
     found = []
     for child in sorted(folder.iterdir()):
         if child.is_dir() and child.name.lower() in names:
-            own = sorted(f for f in child.glob('*.json') if f.name != FIXED_NAME)
+            own = sorted(f for f in child.glob('*.json') if not f.name.endswith(FIXED_NAME))
             found += _usual(own)
     for place in (folder / 'annotations', folder):
         named = sorted(
             f for f in place.glob('*.json')
-            if _words(f.stem).intersection(names) and 'fixed' not in _words(f.stem))
+            if _words(f.stem).intersection(names) and not f.name.endswith(FIXED_NAME))
         found += _usual(named)
     return found
 

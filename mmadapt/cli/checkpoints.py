@@ -1,0 +1,108 @@
+"""Which checkpoint a run starts from, and what to type to go on with a stopped one."""
+
+import os
+import shlex
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+
+from ..errors import UserError
+
+
+def check_checkpoint(path: str, what: str = 'checkpoint') -> None:
+    """Refuse the name of a local file that is not there.
+
+    Args:
+        path (str): A file, or an address (``https://...``), which is left to the loader.
+        what (str): What the file is, for the message. Defaults to 'checkpoint'.
+
+    Raises:
+        UserError: There is no such file; the message lists what the folder holds.
+    """
+    file = Path(path)
+    if '://' in path or file.is_file():
+        return
+    if file.is_dir():
+        raise UserError(f'{what} {path} is a folder; it holds {_checkpoints_in(file)}')
+    if not file.parent.is_dir():
+        raise UserError(f'there is no {what} {path}, nor a folder {file.parent}')
+    near = get_close_matches(file.name, [f.name for f in file.parent.glob('*.pth')], n=1)
+    hint = f'did you mean {file.parent / near[0]}? ' if near else ''
+    raise UserError(
+        f'there is no {what} {path}; {hint}{file.parent} holds {_checkpoints_in(file.parent)}')
+
+
+def _checkpoints_in(folder: Path) -> str:
+    names = sorted((f for f in folder.glob('*.pth')), key=lambda f: f.stat().st_mtime, reverse=True)
+    shown = ', '.join(f.name for f in names[:8]) + (', ...' if len(names) > 8 else '')
+    return shown or 'no .pth file'
+
+
+def last_checkpoint(work_dir: str) -> str | None:
+    """Find the checkpoint that a run in this folder wrote last.
+
+    Returns:
+        str or None: Its path; None when the folder has none.
+
+    Raises:
+        UserError: The folder names one that is not there.
+    """
+    # MMEngine's find_latest_checkpoint returns the name without looking for the file.
+    note = Path(work_dir) / 'last_checkpoint'
+    if not note.is_file():
+        return None
+    named = Path(note.read_text(encoding='utf-8').strip())
+    for path in (named, note.parent / named.name):  # the second when the folder has been moved
+        if path.is_file():
+            return str(path)
+    raise UserError(f'{note} names {named}, which is not there; {work_dir} holds '
+                    f'{_checkpoints_in(Path(work_dir))}: name one with --resume PATH')
+
+
+def set_resume(cfg: Config, resume: str | None) -> None:
+    """Apply ``--resume``.
+
+    ``auto`` goes on from the last checkpoint of ``cfg.work_dir``. Where there is none the run starts
+    from ``load_from`` as it would have without the option, so that one command serves both the
+    first start and every restart; MMDetection would drop ``load_from`` and start from nothing.
+
+    Args:
+        cfg (Config): The config, its ``work_dir`` set; changed in place.
+        resume (str, optional): None, 'auto' or a path.
+
+    Raises:
+        UserError: The checkpoint is not there.
+    """
+    if resume is None:
+        return
+    if resume != 'auto':
+        check_checkpoint(resume, 'checkpoint to resume from')
+        cfg.resume, cfg.load_from = True, resume
+        return
+    last = last_checkpoint(cfg.work_dir)
+    if last is not None:
+        cfg.resume, cfg.load_from = True, last
+        return
+    cfg.resume = False
+    start = cfg.get('load_from') or 'the initial weights of the config'
+    print_log(f'--resume: {cfg.work_dir} has no checkpoint yet, so this run begins anew from {start}',
+              logger='current')
+
+
+def resume_command(resume: str | None) -> str:
+    """Return the command that goes on with this run after it was stopped.
+
+    Args:
+        resume (str, optional): What ``--resume`` was in this run.
+    """
+    # The launch scripts say what was typed; what they start has other arguments.
+    typed = os.environ.get('MMADAPT_COMMAND')
+    words = shlex.split(typed) if typed else ['python', *sys.argv]
+    if '--resume' in words:
+        place = words.index('--resume')
+        del words[place:place + (1 if resume == 'auto' else 2)]
+    words = [word for word in words if not word.startswith('--resume=')]
+    return f'{shlex.join(words)} --resume'

@@ -1,0 +1,88 @@
+"""From the arguments of a tool to the config of a run."""
+
+import tempfile
+from difflib import get_close_matches
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.hub import get_config
+from mmengine.utils import is_installed
+
+from ..configs import check_options
+from ..errors import UserError
+
+
+def load_config(path: str, options: dict | None = None) -> Config:
+    """Read a config and merge the options of the command line into it.
+
+    Args:
+        path (str): A config file, or a stock one as ``'mmdet::rtmdet/rtmdet_s_8xb32-300e_coco.py'``.
+        options (dict, optional): What followed ``--cfg-options``. Defaults to None.
+
+    Returns:
+        Config: The merged config.
+
+    Raises:
+        UserError: There is no such file, or an option cannot have an effect.
+    """
+    if '::' in path:
+        package = path.split('::')[0]
+        # MMEngine would install a missing package by pip.
+        if not is_installed(package):
+            raise UserError(f'{path}: the package {package} is not installed')
+        try:
+            cfg = get_config(path)
+        except FileNotFoundError as error:
+            raise UserError(f'{path}: {package} has no such config') from error
+    else:
+        if not Path(path).is_file():
+            raise UserError(f'there is no config file {path}{_nearest(Path(path))}')
+        try:
+            cfg = Config.fromfile(path)
+        except FileNotFoundError as error:
+            raise UserError(f'{path} inherits a file that is not there: {error}') from error
+    check_options(cfg, options)
+    try:
+        cfg.merge_from_dict(options or {})
+    except (KeyError, TypeError) as error:
+        raise UserError(f'--cfg-options do not fit the config: {error}') from error
+    return cfg
+
+
+def _nearest(path: Path) -> str:
+    """Name up to three config files like ``path``: of its folder, else of configs/."""
+    folder = path.parent if path.parent.is_dir() else Path('configs')
+    files = {}
+    for file in sorted(folder.glob('*.py' if folder == path.parent else '**/*.py')):
+        files.setdefault(file.name, str(file))
+    name = path.name if path.suffix else f'{path.name}.py'
+    near = get_close_matches(name, files, n=3)
+    if near:
+        return f'; nearest: {", ".join(files[name] for name in near)}'
+    if not path.parent.is_dir():
+        return f'; nor a folder {path.parent}'
+    return f'; {folder} has {", ".join(files) or "no config at all"}'
+
+
+def set_work_dir(cfg: Config, config_path: str, work_dir: str | None) -> None:
+    """Set ``cfg.work_dir``: the argument, else the config's own, else one named after the file.
+
+    Args:
+        cfg (Config): The config; changed in place.
+        config_path (str): The config as the command named it.
+        work_dir (str, optional): The argument ``--work-dir``.
+
+    Raises:
+        UserError: Nothing can be written there.
+    """
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = f'./work_dirs/{Path(config_path).stem}'
+    try:
+        Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cfg.work_dir):
+            pass
+    except OSError as error:
+        raise UserError(f'work_dir {cfg.work_dir} cannot be written: {error.strerror}; '
+                        'name another one with --work-dir') from error

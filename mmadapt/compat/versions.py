@@ -1,0 +1,5 @@
+"""Versions."""
+
+
+def check_environment():
+    """Check."""

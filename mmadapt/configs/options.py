@@ -1,0 +1,69 @@
+"""Whether what was written after ``--cfg-options`` can have an effect."""
+
+import inspect
+import logging
+from collections.abc import Iterator
+from difflib import get_close_matches
+
+from mmengine.logging import print_log
+from mmengine.runner import FlexibleRunner, Runner
+
+from ..errors import UserError
+
+# Top-level names that something else than a runner's constructor reads.
+_OTHER_NAMES = ('auto_scale_lr', 'custom_imports', 'peft', 'runner_type', 'tta_model',
+                'tta_pipeline')
+
+
+def runner_names() -> set[str]:
+    """set[str]: The top-level names of a config that a runner, a tool or this package reads."""
+    names = {name for runner in (Runner, FlexibleRunner)
+             for name in inspect.signature(runner.__init__).parameters}
+    return (names | set(_OTHER_NAMES)) - {'self'}
+
+
+def check_options(cfg: dict, options: dict | None) -> None:
+    """Refuse options that would change nothing.
+
+    A config file is a program, read when ``--cfg-options`` comes: a new value of one of its
+    variables (``max_epochs=12``) does not reach what was computed from the old one.
+
+    Args:
+        cfg (dict or Config): The config before the options are merged.
+        options (dict, optional): What followed ``--cfg-options``: dotted names and values.
+
+    Raises:
+        UserError: An option names a variable of the file, or is a misspelt top-level name.
+    """
+    read = runner_names()
+    for option, value in (options or {}).items():
+        name = option.split('.')[0]
+        if name in read:
+            continue
+        if name not in cfg:
+            near = get_close_matches(name, sorted(read), n=3)
+            if near:
+                raise UserError(f'--cfg-options {option}={value}: no config has {name!r}; nearest: '
+                                f'{", ".join(near)}')
+            continue
+        places = [place for key in sorted(read & set(cfg))
+                  for place in _places(cfg[key], name, key)]
+        if places:
+            raise UserError(
+                f'--cfg-options {option}={value}: {name} is a variable of the config file, which has '
+                f'been read by now, so this changes nothing. Change it in the file, where all that '
+                f'depends on it follows, or set {" ".join(places[:6])} here')
+        print_log(f'--cfg-options {option}={value}: {name} is a variable of the config file, which '
+                  'has been read by now; unless code of your own reads it later, this changes '
+                  'nothing', logger='current', level=logging.WARNING)
+
+
+def _places(node, name: str, path: str) -> Iterator[str]:
+    """Yield the dotted names below ``path`` that end with ``name``."""
+    items = node.items() if isinstance(node, dict) else (
+        enumerate(node) if isinstance(node, (list, tuple)) else ())
+    for key, value in items:
+        if key == name:
+            yield f'{path}.{key}'
+        else:
+            yield from _places(value, name, f'{path}.{key}')

@@ -1,0 +1,126 @@
+"""The text of a `_base_` data set file, which composes with any stock config.
+
+MMEngine refuses two `_base_` files that define the same top-level name, so every name in the file
+begins with the data set's own; the leaf config binds them.
+"""
+
+import re
+from pathlib import Path
+from pprint import pformat
+from textwrap import indent
+
+from .coco_export import Export, Split
+
+SPLIT_ORDER = ('train', 'val', 'test')
+
+
+def variable_prefix(name: str) -> str:
+    """str: A file or folder name as the beginning of a Python name: 'Face-Det v2' -> 'face_det_v2'."""
+    prefix = re.sub('[^0-9a-z]+', '_', name.lower()).strip('_')
+    return f'data_{prefix}' if not prefix or prefix[0].isdigit() else prefix
+
+
+def distinct_palette(num_classes: int) -> list[tuple[int, int, int]]:
+    """Colours to draw the classes in, as far apart as their number allows.
+
+    Args:
+        num_classes (int): Number of colours, at least 1.
+
+    Returns:
+        list[tuple[int, int, int]]: RGB colours, 0 to 255: matplotlib's qualitative maps up to
+        20 classes, evenly spaced hues beyond.
+    """
+    from matplotlib import colormaps
+    if num_classes <= 20:
+        colours = colormaps['tab10' if num_classes <= 10 else 'tab20'].colors[:num_classes]
+    else:
+        # One step more than classes, as the circle of hues ends where it begins.
+        hues = colormaps['hsv'].resampled(num_classes + 1)
+        colours = [hues(index)[:3] for index in range(num_classes)]
+    return [tuple(round(255 * part) for part in colour) for colour in colours]
+
+
+def count_table(export: Export) -> list[str]:
+    """list[str]: Boxes by class and split as aligned lines, with the images below."""
+    splits = [export.splits[name] for name in SPLIT_ORDER if name in export.splits]
+    rows = [('class', *(split.name for split in splits))]
+    rows += [(name, *(f'{split.class_counts[name]:,}' for split in splits))
+             for name in export.classes]
+    rows.append(('boxes', *(f'{num_boxes(split, export.classes):,}' for split in splits)))
+    rows.append(('images', *(f'{len(split.images):,}' for split in splits)))
+    rows.append(('images without boxes', *(f'{split.num_empty:,}' for split in splits)))
+    first = max(len(row[0]) for row in rows)
+    return [f'{row[0]:<{first}}' + ''.join(f'{cell:>10}' for cell in row[1:]) for row in rows]
+
+
+def num_boxes(split: Split, classes: tuple[str, ...]) -> int:
+    """int: Usable boxes of the given classes."""
+    return sum(split.class_counts[name] for name in classes)
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """str: A path below the data root, with the slash that marks a folder."""
+    text = path.relative_to(folder).as_posix()
+    if text == '.':
+        return ''
+    return f'{text}/' if path.is_dir() else text
+
+
+def _dataset(variable: str, prefix: str, split: Split, export: Export) -> str:
+    lines = [
+        f'{variable} = dict(',
+        "    type='CocoDataset',",
+        f'    data_root={prefix}_data_root,',
+        f'    ann_file={_relative(split.ann_file, export.folder)!r},',
+        f'    data_prefix=dict(img={_relative(split.image_dir, export.folder)!r}),',
+        f'    metainfo={prefix}_metainfo,',
+    ]
+    if split.name == 'train':
+        lines += [
+            '    # Images without boxes teach what is not an object; none is left out silently.',
+            '    filter_cfg=dict(filter_empty_gt=False, min_size=0))',
+        ]
+    else:
+        lines.append('    test_mode=True)')
+    return '\n'.join(lines)
+
+
+def render(export: Export, prefix: str, data_root: str, command: str) -> str:
+    """Write the file's text.
+
+    Args:
+        export (Export): An export without errors.
+        prefix (str): What every name begins with, see :func:`variable_prefix`.
+        data_root (str): The data set folder as the config should name it, ending in '/'.
+        command (str): The command that makes the file, for its header.
+
+    Returns:
+        str: Python source.
+    """
+    splits = dict(export.splits)
+    has_test = 'test' in splits
+    counts = '\n'.join(f'#   {line}' for line in count_table(export))
+    classes = pformat(export.classes, width=90)
+    metainfo = indent(pformat(distinct_palette(len(export.classes)), width=85), ' ' * 8).lstrip()
+    parts = [
+        f'# Data set {prefix} in COCO format; the leaf config binds these names to its loaders.\n'
+        f'# Made by: {command}\n#\n{counts}',
+        f'{prefix}_data_root = {data_root!r}\n'
+        f'{prefix}_classes = {classes}\n'
+        f'{prefix}_num_classes = {len(export.classes)}\n'
+        f'{prefix}_metainfo = dict(\n    classes={prefix}_classes,\n    palette={metainfo})',
+        _dataset(f'{prefix}_train', prefix, splits['train'], export),
+        _dataset(f'{prefix}_val', prefix, splits['val'], export),
+        _dataset(f'{prefix}_test', prefix, splits['test'], export)
+        if has_test else f'{prefix}_test = {prefix}_val',
+        _evaluator(f'{prefix}_val_evaluator', prefix, splits['val'], export),
+        _evaluator(f'{prefix}_test_evaluator', prefix, splits['test'], export)
+        if has_test else f'{prefix}_test_evaluator = {prefix}_val_evaluator',
+    ]
+    return '\n\n'.join(parts) + '\n'
+
+
+def _evaluator(variable: str, prefix: str, split: Split, export: Export) -> str:
+    ann_file = _relative(split.ann_file, export.folder)
+    return (f"{variable} = dict(\n    type='CocoMetric',\n"
+            f"    ann_file={prefix}_data_root + {ann_file!r},\n    metric='bbox')")

@@ -1,0 +1,146 @@
+"""Checks at the start of a run: the data's files exist, and its classes are those of the model.
+
+They read configs and search annotation files, without parsing or building anything. What a
+mismatch does otherwise: a `CocoDataset` whose class names are not in its file trains on no boxes,
+and a head with too many classes trains without a word.
+"""
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+
+from mmengine.config import Config
+
+from ..errors import UserError
+from .annotation_head import read_category_names
+from .file_checks import (check_coco_dataset_cfg, check_evaluator_cfg, complete_path,
+                          dataset_class, labels_by_category_order, leaf_datasets)
+
+# Parts of a model whose num_classes counts something else than the data set's categories.
+OTHER_COUNTS = ('rpn_head', 'backbone', 'reid', 'language_model', 'semantic_head', 'init_cfg')
+
+
+def check_data(cfg: Config, loops: Sequence[str] = ('train', 'val', 'test')) -> None:
+    """Check files and classes of the loops that a run is going to use.
+
+    Args:
+        cfg (Config): The whole config.
+        loops (Sequence[str]): Among 'train', 'val' and 'test'.
+
+    Raises:
+        UserError: If a file is missing or the classes do not fit.
+    """
+    scope = cfg.get('default_scope') or 'mmdet'
+    for loop in loops:
+        dataset = (cfg.get(f'{loop}_dataloader') or {}).get('dataset')
+        check_coco_dataset_cfg(dataset, f'{loop}_dataloader.dataset', scope)
+        if cfg.get(f'{loop}_evaluator'):
+            check_evaluator_cfg(cfg[f'{loop}_evaluator'], dataset, f'{loop}_evaluator')
+    check_classes_match_head(cfg, loops)
+
+
+def head_class_counts(model: dict | list, path: str = 'model') -> Iterator[tuple[str, int]]:
+    """Find the class counts of a model's heads.
+
+    Args:
+        model (dict | list): The model's config.
+        path (str): Where it stands, with dots also before list indices, as --cfg-options has it.
+
+    Yields:
+        tuple[str, int]: Place and value of each ``num_classes`` or ``num_things_classes``.
+    """
+    if isinstance(model, (list, tuple)):
+        for index, item in enumerate(model):
+            yield from head_class_counts(item, f'{path}.{index}')
+    elif isinstance(model, dict):
+        for key in ('num_classes', 'num_things_classes'):
+            if isinstance(model.get(key), int):
+                yield f'{path}.{key}', model[key]
+        for key, value in model.items():
+            if key not in OTHER_COUNTS:
+                yield from head_class_counts(value, f'{path}.{key}')
+
+
+def check_classes_match_head(cfg: Config,
+                             loops: Sequence[str] = ('train', 'val', 'test')) -> None:
+    """Check that the data sets' classes are in their files and as many as the heads predict.
+
+    Args:
+        cfg (Config): The whole config.
+        loops (Sequence[str]): Among 'train', 'val' and 'test'.
+
+    Raises:
+        UserError: If names are missing in an annotation file or listed in another order, or a
+            head's ``num_classes`` is not the number of classes.
+    """
+    from mmdet.datasets import BaseDetDataset, BaseVideoDataset
+    model = cfg.get('model') or {}
+    # An open-vocabulary head counts text tokens, not classes.
+    heads = [] if 'language_model' in model else list(head_class_counts(model))
+    for loop in loops:
+        dataset = (cfg.get(f'{loop}_dataloader') or {}).get('dataset')
+        for place, leaf in leaf_datasets(dataset, f'{loop}_dataloader.dataset'):
+            cls = dataset_class(leaf, cfg.get('default_scope') or 'mmdet')
+            if not isinstance(cls, type) or not issubclass(cls, BaseDetDataset) or issubclass(
+                    cls, BaseVideoDataset):
+                continue
+            meta = _metainfo(cls, leaf, place)
+            classes = meta.get('classes')
+            if not classes:
+                continue
+            if labels_by_category_order(cls):
+                _check_names_in_file(leaf, tuple(classes), f'{place}.metainfo.classes')
+            _check_counts(heads, meta, leaf, place)
+
+
+def _metainfo(cls: type, leaf: dict, place: str) -> dict:
+    """dict: The data set's meta information as it will have it once built."""
+    given = leaf.get('metainfo') or {}
+    for key, value in given.items():
+        if key.lower() == 'classes' and key != 'classes':
+            raise UserError(f'{place}.metainfo.{key} is not read: the key is classes, '
+                            'in small letters')
+        if key == 'classes' and isinstance(value, str) and not value.endswith('.txt'):
+            raise UserError(f'{place}.metainfo.classes is the text {value!r}; a tuple of one name '
+                            f'needs a comma: ({value!r}, )')
+    return cls._load_metainfo(given)
+
+
+def _check_names_in_file(leaf: dict, classes: tuple[str, ...], place: str) -> None:
+    """Check that a COCO file lists the classes, in their order."""
+    ann_path = complete_path(leaf, leaf.get('ann_file') or '')
+    if ann_path is None or not ann_path.is_file():
+        return
+    names = read_category_names(ann_path)
+    for name in classes:
+        if name not in names:
+            near = get_close_matches(name, names, n=3) or names[:8]
+            raise UserError(
+                f'{place} names {name!r}, but {ann_path} has no such category; the nearest are '
+                f'{", ".join(map(repr, near))}')
+    listed = tuple(name for name in names if name in classes)
+    if len(listed) > len(classes):
+        twice = next(name for name in listed if listed.count(name) > 1)
+        raise UserError(f'{ann_path} has several categories called {twice!r}, of which MMDetection '
+                        'makes as many labels; tools/dataset_config.py --fix removes an unused one')
+    if listed != tuple(classes):
+        raise UserError(
+            f'{place} is in another order than the categories of {ann_path}, by which MMDetection '
+            f'labels; write classes={listed!r}')
+
+
+def _check_counts(heads: list[tuple[str, int]], meta: dict, leaf: dict, place: str) -> None:
+    """Compare the heads with one data set."""
+    classes = meta['classes']
+    # Where a data set tells things from stuff, heads with num_classes predict the things.
+    expected = len(meta.get('thing_classes', classes))
+    wrong = [(where, count) for where, count in heads if count != expected]
+    if not wrong:
+        return
+    own = 'classes' in (leaf.get('metainfo') or {})
+    names = ', '.join(classes[:5]) + (', ...' if len(classes) > 5 else '')
+    source = f'{place}.metainfo.classes' if own else f'{place} ({leaf["type"]}, which has no metainfo)'
+    options = ' '.join(f'{where}={expected}' for where, _ in wrong)
+    raise UserError(
+        f'{" and ".join(f"{where} is {count}" for where, count in wrong)}, but {source} has '
+        f'{expected} classes ({names}); set the same number in both, for instance '
+        f'--cfg-options {options}')

@@ -1,0 +1,161 @@
+"""The base model: which of a model's weights come from a file, and how to get them again."""
+
+import os.path as osp
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
+from os import listdir
+from typing import Optional
+from urllib.error import URLError
+
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
+
+from ..errors import UserError
+from .fingerprint import file_sha256
+
+
+@dataclass
+class BaseRecord:
+    """Where the frozen weights of an adapted model come from.
+
+    Attributes:
+        load_from (str, optional): Absolute path or URL of a checkpoint.
+        sha256 (str, optional): Of that file, if it is a local one.
+        pretrained (list[str]): Modules that load a file of their own when they are initialised
+            (``init_cfg`` of type ``Pretrained``).
+        not_in_base (list[str]): State-dict keys that none of these files provides.
+        fingerprint (str): Of the frozen tensors.
+    """
+
+    load_from: Optional[str] = None
+    sha256: Optional[str] = None
+    pretrained: list = field(default_factory=list)
+    not_in_base: list = field(default_factory=list)
+    fingerprint: str = ''
+
+    def to_dict(self) -> dict:
+        """Return a dict of plain values."""
+        return asdict(self)
+
+
+def read_checkpoint(path: str) -> dict:
+    """Read a checkpoint from a file or URL, onto the CPU, running no code of it.
+
+    Args:
+        path (str): Anything that MMEngine's ``load_from`` takes.
+
+    Returns:
+        dict: The checkpoint; ``state_dict`` is set even where the file is a bare state dict, and
+        has no ``module.`` prefixes.
+
+    Raises:
+        UserError: There is no such file, it cannot be downloaded, or it is no checkpoint.
+    """
+    try:
+        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    except FileNotFoundError:
+        raise UserError(f'checkpoint {path} not found{_neighbours(path)}') from None
+    except URLError as error:
+        raise UserError(f'cannot download {path} ({error.reason}); fetch it by hand and set '
+                        'load_from to the file') from None
+    except Exception as error:  # torch raises whatever the unpickler or the zip reader met
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f'{path} is not a readable checkpoint, or only half of one: '
+                        f'{reason}') from error
+    if not isinstance(checkpoint, Mapping):
+        raise UserError(f'{path} holds a {type(checkpoint).__name__}, not a state dict')
+    if 'state_dict' not in checkpoint:
+        checkpoint = dict(state_dict=checkpoint)
+    checkpoint = dict(checkpoint)
+    checkpoint['state_dict'] = {key.removeprefix('module.'): value
+                                for key, value in checkpoint['state_dict'].items()}
+    return checkpoint
+
+
+def pretrained_modules(model: nn.Module) -> list[str]:
+    """Return the names of the modules that load pretrained weights when they are initialised."""
+    names = []
+    for name, module in model.named_modules():
+        configs = getattr(module, 'init_cfg', None) or []
+        configs = [configs] if isinstance(configs, Mapping) else configs
+        if any(c.get('type') in ('Pretrained', 'PretrainedInit') for c in configs):
+            names.append(name)
+    return names
+
+
+def keys_not_in_base(model: nn.Module, state_dict: Mapping[str, Tensor],
+                     pretrained: list[str]) -> list[str]:
+    """Return the state-dict keys of a stock model for which there is no pretrained weight.
+
+    Args:
+        model (nn.Module): The model, before it is adapted.
+        state_dict (Mapping[str, Tensor]): What ``load_from`` holds; a tensor of another shape does
+            not count.
+        pretrained (list[str]): The result of :func:`pretrained_modules`.
+
+    Returns:
+        list[str]: The keys, without the batch counters that old checkpoints lack.
+    """
+    prefixes = tuple(f'{name}.' if name else '' for name in pretrained)
+    missing = []
+    for key, tensor in model.state_dict().items():
+        found = key in state_dict and state_dict[key].shape == tensor.shape
+        if not found and not key.startswith(prefixes) and not key.endswith('num_batches_tracked'):
+            missing.append(key)
+    return missing
+
+
+def make_base_record(model: nn.Module, load_from: Optional[str],
+                     state_dict: Mapping[str, Tensor]) -> BaseRecord:
+    """Describe the base of a stock model that ``load_from`` is going to be loaded into."""
+    pretrained = pretrained_modules(model)
+    record = BaseRecord(pretrained=pretrained,
+                        not_in_base=keys_not_in_base(model, state_dict, pretrained))
+    if load_from is not None:
+        local = osp.exists(load_from)
+        record.load_from = osp.abspath(load_from) if local else load_from
+        record.sha256 = file_sha256(load_from) if local else None
+    return record
+
+
+def base_state_dict(model: nn.Module, record: BaseRecord,
+                    override: Optional[str] = None) -> dict[str, Tensor]:
+    """Get the base model's weights again.
+
+    Args:
+        model (nn.Module): The model; modules that load a file when they are initialised, and have
+            not been, are initialised.
+        record (BaseRecord): Where the weights come from.
+        override (str, optional): Where the checkpoint is now, instead of where it was.
+
+    Returns:
+        dict[str, Tensor]: Stock keys.
+
+    Raises:
+        UserError: The checkpoint is not where it was.
+    """
+    for name in record.pretrained:
+        module = model.get_submodule(name)
+        if not getattr(module, 'is_init', False):
+            module.init_weights()
+    # Whatever is not overwritten below is either stored beside the adapter or came from there.
+    prefixes = tuple(f'{name}.' if name else '' for name in record.pretrained)
+    state = {key: value for key, value in model.state_dict().items() if key.startswith(prefixes)}
+    path = override or record.load_from
+    if path is not None:
+        try:
+            state.update(read_checkpoint(path)['state_dict'])
+        except UserError as error:
+            raise UserError(f'the base model: {error}. Where it is now can be said with '
+                            '--cfg-options peft.base=FILE') from None
+    return state
+
+
+def _neighbours(path: str) -> str:
+    folder = osp.dirname(osp.abspath(path))
+    if not osp.isdir(folder):
+        return f': there is no folder {folder}'
+    names = [name for name in listdir(folder) if name.endswith(('.pth', '.pt'))]
+    near = get_close_matches(osp.basename(path), names, n=3, cutoff=0.0)
+    return f'; in its folder there are {near}' if near else f'; there is no checkpoint in {folder}'

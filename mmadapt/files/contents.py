@@ -1,0 +1,87 @@
+"""Which tensors of an adapted model a file must hold, and how a whole state dict comes of them.
+
+A file holds what training changes: adapters, layers that train fully, statistics that move; and what
+no base file provides. Everything else is the base model's and stays in the base model's file.
+"""
+
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
+
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..tuning.norms import statistics_move
+
+
+def canonical_keys(model: nn.Module) -> dict[str, str]:
+    """Return for every state-dict key the first key under which the same tensor stands.
+
+    A module that stands in a model under several names has several keys for each tensor.
+    """
+    first: dict[int, str] = {}
+    return {key: first.setdefault(id(tensor), key)
+            for key, tensor in model.state_dict(keep_vars=True).items()}
+
+
+def stored_keys(model: nn.Module, not_in_base: Collection[str] = ()) -> set[str]:
+    """Return the canonical keys of the tensors that the base model does not provide.
+
+    Args:
+        model (nn.Module): An adapted model, not merged.
+        not_in_base (Collection[str]): State-dict keys that the base model's files lack.
+
+    Returns:
+        set[str]: Canonical state-dict keys.
+    """
+    moving = {f'{prefix}.{name}'.lstrip('.')
+              for prefix, module in model.named_modules() if statistics_move(module)
+              for name in module._buffers}
+    tensors = model.state_dict(keep_vars=True)
+    canonical = canonical_keys(model)
+    return {canonical[key] for key, tensor in tensors.items()
+            if tensor.requires_grad or canonical[key] in moving or key in not_in_base}
+
+
+def frozen_tensors(model: nn.Module, stored: Collection[str]) -> dict[str, Tensor]:
+    """Return the tensors that the base model provides, by canonical key."""
+    state = model.state_dict()
+    return {key: state[key] for key, first in canonical_keys(model).items()
+            if key == first and key not in stored}
+
+
+def complete_state_dict(model: nn.Module, stored: Mapping[str, Tensor],
+                        base: Mapping[str, Tensor], source: str) -> 'OrderedDict[str, Tensor]':
+    """Return the state dict of an adapted model from what a file holds and its base.
+
+    Args:
+        model (nn.Module): The adapted model that the state dict is for; it is not changed.
+        stored (Mapping[str, Tensor]): What the file holds, by canonical key.
+        base (Mapping[str, Tensor]): The base model's state dict.
+        source (str): The file's name, for messages.
+
+    Returns:
+        OrderedDict[str, Tensor]: A tensor for every key of the model.
+
+    Raises:
+        UserError: A tensor is in neither, or has another shape than in the model.
+    """
+    state = model.state_dict()
+    result: OrderedDict[str, Tensor] = OrderedDict()
+    for key, first in canonical_keys(model).items():
+        if first in stored:
+            if stored[first].shape != state[key].shape:
+                raise UserError(
+                    f'{source} holds {first} of shape {tuple(stored[first].shape)}, the model has '
+                    f'{tuple(state[key].shape)} there: its config (classes, rank) is another one')
+            result[key] = stored[first]
+        elif key in base and base[key].shape == state[key].shape:
+            result[key] = base[key]
+        elif key.endswith('num_batches_tracked'):
+            result[key] = state[key]
+        else:
+            raise UserError(f'{key} is neither in {source} nor in its base model')
+    surplus = sorted(set(stored) - set(result))
+    if surplus:
+        raise UserError(f'{source} holds {surplus[0]} and {len(surplus) - 1} more tensors that '
+                        'this model does not have: it belongs to another model')
+    return result

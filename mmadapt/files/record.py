@@ -1,0 +1,105 @@
+"""What a file with an adapter in it says of that adapter."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Optional
+
+from torch import nn
+
+from ..errors import UserError
+from ..tuning import PEFTConfig, TuningState, inject, require_state
+from .base import BaseRecord
+
+FORMAT = 1
+KEY = 'mmadapt'
+"""The key of a checkpoint, and of ``adapter_config.json``, under which the record stands."""
+
+
+@dataclass
+class AdapterRecord:
+    """How to adapt a stock model so that an adapter's tensors fit, and on which base.
+
+    Attributes:
+        plan (dict): The part of ``peft`` that decides which tensors there are.
+        adapted (list[str]): Names of the adapted layers.
+        trained (list[str]): Names of the parameters that train fully.
+        base (BaseRecord): Where the frozen weights come from.
+        class_names (list[str], optional): What the model predicts.
+    """
+
+    plan: dict
+    adapted: list
+    trained: list
+    base: BaseRecord
+    class_names: Optional[list] = None
+
+    @classmethod
+    def of(cls, model: nn.Module, base: BaseRecord, class_names=None) -> 'AdapterRecord':
+        """Describe an adapted model."""
+        state = require_state(model)
+        return cls(state.config.plan(), list(state.adapted), list(state.trained), base,
+                   None if class_names is None else [str(name) for name in class_names])
+
+    def to_dict(self) -> dict:
+        """Return a dict of plain values."""
+        return dict(format=FORMAT, plan=self.plan, adapted=self.adapted, trained=self.trained,
+                    base=self.base.to_dict(), class_names=self.class_names)
+
+    @classmethod
+    def from_dict(cls, record: dict, source: str) -> 'AdapterRecord':
+        """Read a record.
+
+        Args:
+            record (dict): The result of :meth:`to_dict`.
+            source (str): The file it comes from, for messages.
+
+        Raises:
+            UserError: It is of a newer format, or damaged.
+        """
+        try:
+            if record['format'] > FORMAT:
+                raise UserError(f'{source} was written by a newer version of mmadapt; update it')
+            return cls(record['plan'], list(record['adapted']), list(record['trained']),
+                       BaseRecord(**record['base']), record['class_names'])
+        except (KeyError, TypeError) as error:
+            raise UserError(f'{source}: its description of the adapter is damaged '
+                            f'({error})') from None
+
+    def inject_into(self, model: nn.Module, source: str):
+        """Adapt a stock model as the recorded one was adapted.
+
+        Returns:
+            Report: What was adapted.
+
+        Raises:
+            UserError: The model has not the layers that were adapted or trained.
+        """
+        modules = {name for name, _ in model.named_modules()}
+        for layer in self.adapted:
+            if layer not in modules:
+                near = get_close_matches(layer, modules, n=1, cutoff=0.0)
+                raise UserError(f'{source} adapts {layer}, which this model does not have '
+                                f'(nearest: {near[0]!r}); it belongs to another model')
+        # Layers without a base weight train fully; which ones they were is known, whatever file
+        # the base comes from today.
+        report = inject(model, PEFTConfig.parse({**self.plan, 'allow_random_base': True}),
+                        not_loaded=self.base.not_in_base)
+        self.check_same(require_state(model), source)
+        return report
+
+    def check_same(self, state: TuningState, source: str) -> None:
+        """Check that a model was adapted as the recorded one was.
+
+        Raises:
+            UserError: Another method, rank, set of layers or of trained parameters.
+        """
+        plan = state.config.plan()
+        differences = [f'{name}: {self.plan.get(name)!r} there, {value!r} in this config'
+                       for name, value in plan.items() if self.plan.get(name) != value]
+        if differences:
+            raise UserError(f'{source} was trained with another `peft`; ' + '; '.join(differences)
+                            + '. Write the same, or start anew with load_from')
+        layers = set(self.adapted) ^ set(state.adapted) or set(self.trained) ^ set(state.trained)
+        if layers:
+            raise UserError(f'{source} and this model differ in what is adapted or trained, first '
+                            f'in {sorted(layers)[0]}: the model config is another one')

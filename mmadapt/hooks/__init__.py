@@ -1,0 +1,7 @@
+"""MMEngine hooks: adapting the model of a runner, its files, and exact resumption."""
+
+from .checkpoint_hook import PEFTCheckpointHook
+from .inject_hook import PEFTInjectHook
+from .random_state_hook import RandomStateHook
+
+__all__ = ['PEFTCheckpointHook', 'PEFTInjectHook', 'RandomStateHook']

@@ -1,0 +1,127 @@
+"""Checkpoints that hold what was trained, and what the end of training leaves."""
+
+import os.path as osp
+from typing import Optional
+
+import torch
+from mmengine.dist import master_only
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
+from mmengine.logging import print_log
+from mmengine.registry import HOOKS
+from torch import nn
+
+from ..errors import UserError
+from ..files import (AdapterRecord, BaseRecord, fingerprint, frozen_tensors, read_checkpoint,
+                     save_adapter, stored_keys, write_atomically)
+from ..files.record import KEY
+from ..tuning import PEFTConfig, merged_state_dict
+
+MERGED_NAME = 'merged_model_state_dict.pth'
+
+
+@HOOKS.register_module()
+class PEFTCheckpointHook(Hook):
+    """Drop the frozen base from checkpoints and export the adapter.
+
+    Registered by :class:`~mmadapt.hooks.inject_hook.PEFTInjectHook`.
+
+    Args:
+        model (nn.Module): The adapted model, not wrapped.
+        config (PEFTConfig): The value of ``peft``.
+        base (BaseRecord): Where the frozen weights come from; its fingerprint is filled in.
+    """
+
+    # After EMAHook, which looks for every parameter in the state dict that is saved.
+    priority = 'LOWEST'
+
+    def __init__(self, model: nn.Module, config: PEFTConfig, base: BaseRecord) -> None:
+        self.model = model
+        self.config = config
+        self.base = base
+        self._buffers: dict[str, str] = {}
+
+    def before_train(self, runner) -> None:
+        """Note the fingerprint of the frozen weights, now that they are loaded."""
+        frozen = frozen_tensors(self.model, stored_keys(self.model, self.base.not_in_base))
+        self.base.fingerprint = fingerprint(frozen)
+        buffers = dict(self.model.named_buffers())
+        self._buffers = {key: fingerprint({key: tensor})
+                         for key, tensor in frozen.items() if key in buffers}
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Keep what is trained; record how to get the rest."""
+        stored = self._stored_keys()
+        checkpoint['state_dict'] = {key: value for key, value in checkpoint['state_dict'].items()
+                                    if key in stored}
+        if 'ema_state_dict' in checkpoint:
+            checkpoint['ema_state_dict'] = {
+                key: value for key, value in checkpoint['ema_state_dict'].items()
+                if not key.startswith('module.') or key.removeprefix('module.') in stored}
+        checkpoint[KEY] = AdapterRecord.of(self.model, self.base, _class_names(runner)).to_dict()
+
+    @master_only
+    def after_train(self, runner) -> None:
+        """Export the adapter, the best one, and the merged model if asked for.
+
+        The weights are those that were validated: their moving average where there is an EMAHook.
+        """
+        source = self.model
+        for hook in runner.hooks:
+            if isinstance(hook, EMAHook):
+                source = hook.ema_model.module
+        classes = _class_names(runner)
+        folder = osp.join(runner.work_dir, 'adapter')
+        self._export(folder, source.state_dict(), classes)
+        for name, path in self._best_checkpoints(runner):
+            self._export(osp.join(runner.work_dir, name), read_checkpoint(path)['state_dict'],
+                         classes)
+        if self.config.export == 'state_dict':
+            path = osp.join(runner.work_dir, MERGED_NAME)
+            meta = dict(dataset_meta=getattr(runner.train_dataloader.dataset, 'metainfo', {}))
+            write_merged(path, source, meta)
+            print_log(f'merged model: {path}', 'current')
+
+    def _export(self, folder: str, state_dict: dict, classes) -> None:
+        save_adapter(self.model, folder, self.base, classes, state_dict)
+        print_log(f'adapter: {folder}', 'current')
+
+    def _stored_keys(self) -> set:
+        stored = stored_keys(self.model, self.base.not_in_base)
+        # A module may keep a statistic in a buffer of its own that no rule here knows of.
+        buffers = dict(self.model.named_buffers())
+        return stored | {key for key, before in self._buffers.items()
+                         if fingerprint({key: buffers[key]}) != before}
+
+    def _best_checkpoints(self, runner):
+        for hook in runner.hooks:
+            if not isinstance(hook, CheckpointHook) or not hook.save_best:
+                continue
+            paths = getattr(hook, 'best_ckpt_path_dict', None) or {
+                '': getattr(hook, 'best_ckpt_path', None)}
+            for metric, path in paths.items():
+                if path and osp.exists(path):
+                    yield '_'.join(filter(None, ['best_adapter', metric.replace('/', '_')])), path
+
+
+def write_merged(path: str, model: nn.Module, meta: Optional[dict] = None) -> None:
+    """Write the stock checkpoint that computes what an adapted model computes.
+
+    Args:
+        path (str): Where to.
+        model (nn.Module): An adapted model; it is not changed.
+        meta (dict, optional): The checkpoint's ``meta``; ``dataset_meta`` tells MMDetection's
+            inference tools the class names.
+
+    Raises:
+        UserError: ``path`` is a folder.
+    """
+    if osp.isdir(path):
+        raise UserError(f'{path} is a folder; name the file to write')
+    state_dict = {key: value.detach().cpu() for key, value in merged_state_dict(model).items()}
+    checkpoint = dict(meta=meta or {}, state_dict=state_dict)
+    write_atomically(path, lambda temporary: torch.save(checkpoint, temporary))
+
+
+def _class_names(runner):
+    metainfo = getattr(runner.train_dataloader.dataset, 'metainfo', None) or {}
+    return metainfo.get('classes')
