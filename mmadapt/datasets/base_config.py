@@ -7,7 +7,6 @@ begins with the data set's own; the leaf config binds them.
 import re
 from pathlib import Path
 from pprint import pformat
-from textwrap import indent
 
 from .coco_export import Export, Split
 
@@ -15,7 +14,7 @@ SPLIT_ORDER = ('train', 'val', 'test')
 
 
 def variable_prefix(name: str) -> str:
-    """str: A file or folder name as the beginning of a Python name: 'Face-Det v2' -> 'face_det_v2'."""
+    """str: A name as the beginning of a Python name: 'Face-Det v2' gives 'face_det_v2'."""
     prefix = re.sub('[^0-9a-z]+', '_', name.lower()).strip('_')
     return f'data_{prefix}' if not prefix or prefix[0].isdigit() else prefix
 
@@ -66,6 +65,15 @@ def _relative(path: Path, folder: Path) -> str:
     return f'{text}/' if path.is_dir() else text
 
 
+def _wrapped(values: tuple | list, margin: str) -> str:
+    """str: A literal, over several lines with a margin where one is too short."""
+    text = pformat(values, width=88, compact=True)
+    lines = [line.strip() for line in text[1:-1].splitlines()]
+    if len(lines) == 1:
+        return text
+    return f'{text[0]}\n{margin}' + f'\n{margin}'.join(lines) + text[-1]
+
+
 def _dataset(variable: str, prefix: str, split: Split, export: Export) -> str:
     lines = [
         f'{variable} = dict(',
@@ -100,15 +108,15 @@ def render(export: Export, prefix: str, data_root: str, command: str) -> str:
     splits = dict(export.splits)
     has_test = 'test' in splits
     counts = '\n'.join(f'#   {line}' for line in count_table(export))
-    classes = pformat(export.classes, width=90)
-    metainfo = indent(pformat(distinct_palette(len(export.classes)), width=85), ' ' * 8).lstrip()
+    classes = _wrapped(export.classes, ' ' * 4)
+    palette = _wrapped(distinct_palette(len(export.classes)), ' ' * 8)
     parts = [
         f'# Data set {prefix} in COCO format; the leaf config binds these names to its loaders.\n'
         f'# Made by: {command}\n#\n{counts}',
         f'{prefix}_data_root = {data_root!r}\n'
         f'{prefix}_classes = {classes}\n'
         f'{prefix}_num_classes = {len(export.classes)}\n'
-        f'{prefix}_metainfo = dict(\n    classes={prefix}_classes,\n    palette={metainfo})',
+        f'{prefix}_metainfo = dict(\n    classes={prefix}_classes,\n    palette={palette})',
         _dataset(f'{prefix}_train', prefix, splits['train'], export),
         _dataset(f'{prefix}_val', prefix, splits['val'], export),
         _dataset(f'{prefix}_test', prefix, splits['test'], export)

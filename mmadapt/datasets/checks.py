@@ -12,8 +12,14 @@ from mmengine.config import Config
 
 from ..errors import UserError
 from .annotation_head import read_category_names
-from .file_checks import (check_coco_dataset_cfg, check_evaluator_cfg, complete_path,
-                          dataset_class, labels_by_category_order, leaf_datasets)
+from .file_checks import (
+    check_coco_dataset_cfg,
+    check_evaluator_cfg,
+    complete_path,
+    dataset_class,
+    labels_by_category_order,
+    leaf_datasets,
+)
 
 # Parts of a model whose num_classes counts something else than the data set's categories.
 OTHER_COUNTS = ('rpn_head', 'backbone', 'reid', 'language_model', 'semantic_head', 'init_cfg')
@@ -138,7 +144,7 @@ def _check_counts(heads: list[tuple[str, int]], meta: dict, leaf: dict, place: s
         return
     own = 'classes' in (leaf.get('metainfo') or {})
     names = ', '.join(classes[:5]) + (', ...' if len(classes) > 5 else '')
-    source = f'{place}.metainfo.classes' if own else f'{place} ({leaf["type"]}, which has no metainfo)'
+    source = f'{place}.metainfo.classes' if own else f'{place} (type {leaf["type"]}, no metainfo)'
     options = ' '.join(f'{where}={expected}' for where, _ in wrong)
     raise UserError(
         f'{" and ".join(f"{where} is {count}" for where, count in wrong)}, but {source} has '

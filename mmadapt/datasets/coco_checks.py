@@ -68,7 +68,8 @@ def read_json(path: Path, file: str, problems: Problems) -> dict | None:
     if not isinstance(data, dict):
         problems.add(NOT_COCO, file, f'the file holds a {type(data).__name__}')
         return None
-    wrong = [k for k in ('images', 'annotations', 'categories') if not isinstance(data.get(k), list)]
+    lists = ('images', 'annotations', 'categories')
+    wrong = [key for key in lists if not isinstance(data.get(key), list)]
     for key in wrong:
         problems.add(NOT_COCO, file, f'no list {key!r}; the keys are {", ".join(data) or "none"}')
     return None if wrong else data
@@ -82,7 +83,8 @@ def _integer(value) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _size(value) -> bool:
+def is_positive(value) -> bool:
+    """bool: Whether a JSON value is a number above 0."""
     return _number(value) and value > 0
 
 
@@ -111,7 +113,7 @@ def check_categories(data: dict, file: str, problems: Problems) -> dict[int, str
 def check_images(data: dict, file: str, problems: Problems) -> dict[int, dict]:
     """dict[int, dict]: Image entries by id, for the entries that are well formed."""
     needs = dict(id=_integer, file_name=lambda v: isinstance(v, str) and bool(v),
-                 width=_size, height=_size)
+                 width=is_positive, height=is_positive)
     images, names = {}, {}
     for place, image in _well_formed(data, 'images', needs, file, problems):
         if image['id'] in images:
@@ -187,7 +189,7 @@ def check_annotations(data: dict, images: dict[int, dict], categories: dict[int,
                          f'{image["width"]} x {image["height"]}')
         if min(w, h) < 1:
             problems.add(TINY_BOX, file, f'{where}: bbox {ann["bbox"]}')
-        if not _size(ann.get('area')):
+        if not is_positive(ann.get('area')):
             problems.add(NO_AREA, file, f'{where}: area {ann.get("area")}')
         if 'iscrowd' not in ann and evaluated:
             problems.add(NO_CROWD, file, where)

@@ -27,7 +27,7 @@ PARENT_SHARES_NAME = Kind(
 OTHER_CATEGORIES = Kind(
     'error', 'categories that differ from the training split',
     'MMDetection labels by the order of this list, so labels would be wrong; --fix gives the file '
-    'the training split\'s categories', True)
+    "the training split's categories", True)
 FOREIGN_CATEGORY = Kind('error', 'boxes of categories that the training split lacks',
                         'rename the category or take the boxes out')
 OTHER_IDS = Kind('note', 'category ids differ from the training split',
@@ -35,7 +35,7 @@ OTHER_IDS = Kind('note', 'category ids differ from the training split',
 UNSORTED = Kind(
     'warning', 'categories are not listed by ascending id',
     'CocoMetric(classwise=True) would print figures beside the wrong names; --fix sorts them', True)
-PARENT_DROPPED = Kind('note', 'Roboflow\'s parent category, used by no box, is not a class',
+PARENT_DROPPED = Kind('note', "Roboflow's parent category, used by no box, is not a class",
                       '--keep-unused keeps it')
 UNUSED = Kind('warning', 'categories that no box of any split uses', 'they stay classes')
 UNUSED_IN_TRAIN = Kind('warning', 'categories that no training box uses',

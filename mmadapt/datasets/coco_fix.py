@@ -4,7 +4,7 @@ import copy
 import json
 from pathlib import Path
 
-from .coco_checks import box_fault
+from .coco_checks import box_fault, is_positive
 from .coco_export import CATEGORY_KINDS, Export, Split, parent_category
 from .layout import FIXED_NAME
 
@@ -48,8 +48,8 @@ def fix_annotations(data: dict, categories: list[dict]) -> tuple[dict, list[str]
     ]
     dropped = len(fixed['annotations']) - len(usable)
     if dropped:
-        done.append(f'dropped {dropped} annotations without a usable box')
-    without_area = [a for a in usable if not (a.get('area') or 0) > 0]
+        done.append(f'dropped {dropped} annotations without a usable box in a listed image')
+    without_area = [a for a in usable if not is_positive(a.get('area'))]
     for ann in without_area:
         ann['area'] = ann['bbox'][2] * ann['bbox'][3]
     if without_area:
@@ -65,7 +65,7 @@ def fix_annotations(data: dict, categories: list[dict]) -> tuple[dict, list[str]
         for ann in usable:
             ann['category_id'] = ids[names[ann['category_id']]]
         fixed['categories'] = copy.deepcopy(categories)
-        done.append('listed the training split\'s classes by ascending id')
+        done.append("listed the training split's classes by ascending id")
     box_ids = [ann['id'] for ann in usable]
     if 0 in box_ids or len(set(box_ids)) < len(box_ids):
         for number, ann in enumerate(usable, start=1):
@@ -86,19 +86,27 @@ def write_fixed(export: Export) -> list[tuple[Split, Path, list[str]]]:
         was done.
 
     Raises:
-        OSError: If a folder cannot be written.
+        OSError: If a folder cannot be written or is marked read-only; then nothing is written.
     """
     categories = canonical_categories(export)
     all_splits = not CATEGORY_KINDS.isdisjoint(export.problems.kinds())
-    written = []
+    found = export.problems.found
+    copies = []
     for split in export.splits.values():
-        if not (all_splits or any(k.fixable for k in export.problems.found[str(split.ann_file)])):
+        if not (all_splits or any(k.fixable for k in found.get(str(split.ann_file), ()))):
             continue
         # Annotations of all splits may lie in one folder.
         alone = split.ann_file.parent == split.image_dir
         path = split.ann_file.with_name(FIXED_NAME if alone else f'{split.name}_{FIXED_NAME}')
         fixed, done = fix_annotations(split.data, categories)
         if done:
-            path.write_text(json.dumps(fixed), encoding='utf-8')
-            written.append((split, path, done))
-    return written
+            copies.append((split, path, fixed, done))
+    for _, path, _, _ in copies:
+        # By the mode, not by trying: root may write anywhere, and should not.
+        if not path.parent.stat().st_mode & 0o222:
+            raise PermissionError(f'{path.parent} is marked read-only')
+    for _, path, fixed, _ in copies:
+        # A link of this name leads to another folder's copy, which is not ours to change.
+        path.unlink(missing_ok=True)
+        path.write_text(json.dumps(fixed), encoding='utf-8')
+    return [(split, path, done) for split, path, _, done in copies]

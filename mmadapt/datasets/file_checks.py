@@ -1,4 +1,4 @@
-"""Whether the files that a config's data sets and evaluators name exist, before anything is built."""
+"""Whether the files that a config's data sets and evaluators name exist."""
 
 import logging
 from collections.abc import Iterator
@@ -74,6 +74,8 @@ def _missing(path: Path, what: str, where: str) -> UserError:
         lost = lost.parent
     folder = lost.parent
     names = sorted(p.name + '/' * p.is_dir() for p in folder.iterdir())
+    # Among hundreds of images only what could have been meant.
+    names = [n for n in names if n.endswith(lost.suffix or '/')] or names
     shown = ', '.join(names[:8]) + (', ...' if len(names) > 8 else '')
     near = get_close_matches(lost.name, [name.rstrip('/') for name in names], n=1)
     if lost == path:

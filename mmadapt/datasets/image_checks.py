@@ -78,7 +78,8 @@ def check_image_files(images: Sequence[dict], image_dir: Path, file: str, proble
         hint = f' (the folder has {like})' if like else ''
         problems.add(MISSING, file, f'{path}{hint}')
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        for path, image, seen in zip(present, entries, pool.map(probe, present)):
+        for image, seen in zip(entries, pool.map(probe, present), strict=True):
+            path = image_dir / image['file_name']
             said = (image['width'], image['height'])
             if isinstance(seen, str):
                 problems.add(BROKEN, file, f'{path}: {seen}')

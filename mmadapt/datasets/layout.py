@@ -1,7 +1,9 @@
 """Where a COCO or Roboflow export keeps its splits, annotation files and images."""
 
+import os
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from .problems import Kind, Problems
@@ -85,7 +87,10 @@ def find_annotations(folder: Path, chosen: dict[str, str | None], splits: Sequen
         if chosen.get(split):
             path = _resolve_choice(folder, chosen[split])
             if path is None:
-                problems.add(NO_SUCH_FILE, chosen[split], f'asked for by --{split}-ann')
+                there = [p.relative_to(folder).as_posix() for p in folder.glob('**/*.json')]
+                near = get_close_matches(chosen[split], there, n=1)
+                hint = f'; did you mean {near[0]}?' if near else ''
+                problems.add(NO_SUCH_FILE, chosen[split], f'asked for by --{split}-ann{hint}')
             else:
                 files[split] = path
             continue
@@ -99,15 +104,19 @@ def find_annotations(folder: Path, chosen: dict[str, str | None], splits: Sequen
         elif split != 'test':
             holds = sorted(p.name + '/' * p.is_dir() for p in folder.iterdir())
             shown = ', '.join(holds[:8]) + (', ...' if len(holds) > 8 else '')
-            problems.add(NO_SPLIT, f'{folder}, {split} split', f'the folder holds {shown or "nothing"}')
+            problems.add(NO_SPLIT, f'{folder}, {split} split',
+                         f'the folder holds {shown or "nothing"}')
     return files
 
 
 def _resolve_choice(folder: Path, choice: str) -> Path | None:
     """Path | None: The file meant by the user's choice, if it exists inside the folder."""
+    # Links are not followed: a folder of links to images elsewhere is a data set folder too.
+    root = Path(os.path.abspath(folder))
     for path in (folder / choice, Path(choice)):
-        if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
-            return folder / path.resolve().relative_to(folder.resolve())
+        place = Path(os.path.abspath(path))
+        if path.is_file() and place.is_relative_to(root):
+            return folder / place.relative_to(root)
     return None
 
 
