@@ -5,11 +5,13 @@ from .atomic import replace_folder, write_atomically, write_checkpoints_atomical
 from .base import BaseRecord, base_state_dict, make_base_record, read_checkpoint
 from .contents import canonical_keys, complete_state_dict, frozen_tensors, stored_keys
 from .fingerprint import fingerprint
+from .merged import MERGED_NAME, write_merged
+from .rebuild import rebuild, restore
 from .record import AdapterRecord
 
 __all__ = [
-    'AdapterRecord', 'BaseRecord', 'base_state_dict', 'canonical_keys', 'complete_state_dict',
-    'fingerprint', 'frozen_tensors', 'load_adapter', 'make_base_record', 'read_adapter',
-    'read_checkpoint', 'replace_folder', 'save_adapter', 'stored_keys', 'write_atomically',
-    'write_checkpoints_atomically'
+    'AdapterRecord', 'BaseRecord', 'MERGED_NAME', 'base_state_dict', 'canonical_keys',
+    'complete_state_dict', 'fingerprint', 'frozen_tensors', 'load_adapter', 'make_base_record',
+    'read_adapter', 'read_checkpoint', 'rebuild', 'replace_folder', 'restore', 'save_adapter',
+    'stored_keys', 'write_atomically', 'write_checkpoints_atomically', 'write_merged'
 ]

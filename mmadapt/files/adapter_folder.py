@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Optional
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -31,8 +30,8 @@ _OWN = 'mmadapt.'
 _ADAPTER_KEY = re.compile(re.escape(_HF) + r'(?P<layer>.+)\.(?P<name>lora_[AB])\.weight')
 
 
-def save_adapter(model: nn.Module, folder: str, base: Optional[BaseRecord] = None,
-                 class_names=None, state_dict: Optional[Mapping[str, Tensor]] = None) -> None:
+def save_adapter(model: nn.Module, folder: str, base: BaseRecord | None = None,
+                 class_names=None, state_dict: Mapping[str, Tensor] | None = None) -> None:
     """Write what training changed in a model to an adapter folder, atomically.
 
     Args:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from os import listdir
-from typing import Optional
 from urllib.error import URLError
 
 from mmengine.runner import CheckpointLoader
@@ -28,8 +27,8 @@ class BaseRecord:
         fingerprint (str): Of the frozen tensors.
     """
 
-    load_from: Optional[str] = None
-    sha256: Optional[str] = None
+    load_from: str | None = None
+    sha256: str | None = None
     pretrained: list = field(default_factory=list)
     not_in_base: list = field(default_factory=list)
     fingerprint: str = ''
@@ -106,7 +105,7 @@ def keys_not_in_base(model: nn.Module, state_dict: Mapping[str, Tensor],
     return missing
 
 
-def make_base_record(model: nn.Module, load_from: Optional[str],
+def make_base_record(model: nn.Module, load_from: str | None,
                      state_dict: Mapping[str, Tensor]) -> BaseRecord:
     """Describe the base of a stock model that ``load_from`` is going to be loaded into."""
     pretrained = pretrained_modules(model)
@@ -120,7 +119,7 @@ def make_base_record(model: nn.Module, load_from: Optional[str],
 
 
 def base_state_dict(model: nn.Module, record: BaseRecord,
-                    override: Optional[str] = None) -> dict[str, Tensor]:
+                    override: str | None = None) -> dict[str, Tensor]:
     """Get the base model's weights again.
 
     Args:

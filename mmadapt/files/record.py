@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Optional
 
 from torch import nn
 
@@ -31,7 +30,7 @@ class AdapterRecord:
     adapted: list
     trained: list
     base: BaseRecord
-    class_names: Optional[list] = None
+    class_names: list | None = None
 
     @classmethod
     def of(cls, model: nn.Module, base: BaseRecord, class_names=None) -> 'AdapterRecord':

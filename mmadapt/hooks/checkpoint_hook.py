@@ -1,22 +1,26 @@
 """Checkpoints that hold what was trained, and what the end of training leaves."""
 
 import os.path as osp
-from typing import Optional
 
-import torch
 from mmengine.dist import master_only
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from torch import nn
 
-from ..errors import UserError
-from ..files import (AdapterRecord, BaseRecord, fingerprint, frozen_tensors, read_checkpoint,
-                     save_adapter, stored_keys, write_atomically)
+from ..files import (
+    MERGED_NAME,
+    AdapterRecord,
+    BaseRecord,
+    fingerprint,
+    frozen_tensors,
+    read_checkpoint,
+    save_adapter,
+    stored_keys,
+    write_merged,
+)
 from ..files.record import KEY
-from ..tuning import PEFTConfig, merged_state_dict
-
-MERGED_NAME = 'merged_model_state_dict.pth'
+from ..tuning import PEFTConfig
 
 
 @HOOKS.register_module()
@@ -77,8 +81,7 @@ class PEFTCheckpointHook(Hook):
                          classes)
         if self.config.export == 'state_dict':
             path = osp.join(runner.work_dir, MERGED_NAME)
-            meta = dict(dataset_meta=getattr(runner.train_dataloader.dataset, 'metainfo', {}))
-            write_merged(path, source, meta)
+            write_merged(path, source, getattr(runner.train_dataloader.dataset, 'metainfo', None))
             print_log(f'merged model: {path}', 'current')
 
     def _export(self, folder: str, state_dict: dict, classes) -> None:
@@ -101,25 +104,6 @@ class PEFTCheckpointHook(Hook):
             for metric, path in paths.items():
                 if path and osp.exists(path):
                     yield '_'.join(filter(None, ['best_adapter', metric.replace('/', '_')])), path
-
-
-def write_merged(path: str, model: nn.Module, meta: Optional[dict] = None) -> None:
-    """Write the stock checkpoint that computes what an adapted model computes.
-
-    Args:
-        path (str): Where to.
-        model (nn.Module): An adapted model; it is not changed.
-        meta (dict, optional): The checkpoint's ``meta``; ``dataset_meta`` tells MMDetection's
-            inference tools the class names.
-
-    Raises:
-        UserError: ``path`` is a folder.
-    """
-    if osp.isdir(path):
-        raise UserError(f'{path} is a folder; name the file to write')
-    state_dict = {key: value.detach().cpu() for key, value in merged_state_dict(model).items()}
-    checkpoint = dict(meta=meta or {}, state_dict=state_dict)
-    write_atomically(path, lambda temporary: torch.save(checkpoint, temporary))
 
 
 def _class_names(runner):

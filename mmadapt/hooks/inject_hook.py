@@ -7,7 +7,6 @@ optimiser, and looks into the checkpoint beforehand for what it will not provide
 
 import copy
 import os.path as osp
-from typing import Optional
 
 from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import print_log
@@ -17,9 +16,18 @@ from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 from torch import nn
 
 from ..errors import UserError
-from ..files import (AdapterRecord, BaseRecord, base_state_dict, canonical_keys,
-                     complete_state_dict, fingerprint, load_adapter,
-                     make_base_record, read_adapter, read_checkpoint, write_checkpoints_atomically)
+from ..files import (
+    AdapterRecord,
+    BaseRecord,
+    base_state_dict,
+    complete_state_dict,
+    load_adapter,
+    make_base_record,
+    read_adapter,
+    read_checkpoint,
+    restore,
+    write_checkpoints_atomically,
+)
 from ..files.record import KEY
 from ..memory import checkpoint_activations
 from ..tuning import PEFTConfig, inject, require_state
@@ -40,9 +48,9 @@ class PEFTInjectHook(Hook):
     priority = 'VERY_HIGH'
 
     def __init__(self) -> None:
-        self._config: Optional[PEFTConfig] = None
-        self._model: Optional[nn.Module] = None
-        self._adapter: Optional[str] = None    # folder whose tensors are still to be loaded
+        self._config: PEFTConfig | None = None
+        self._model: nn.Module | None = None
+        self._adapter: str | None = None    # folder whose tensors are still to be loaded
         self._checkpointing = None
 
     def before_run(self, runner) -> None:
@@ -54,7 +62,7 @@ class PEFTInjectHook(Hook):
                             f'{type(runner).__name__} wraps the model before any hook runs')
         if runner.cfg.get('peft') is None:
             raise UserError('custom_hooks holds PEFTInjectHook but the config has no `peft`; '
-                            "inherit configs/_base_/peft/lora.py or write peft=dict(method=...)")
+                            'inherit configs/_base_/peft/lora.py or write peft=dict(method=...)')
         self._config = PEFTConfig.parse(runner.cfg.peft)
         self._check_order(runner)
         model = _unwrap(runner.model)
@@ -74,9 +82,7 @@ class PEFTInjectHook(Hook):
         elif self._adapter is not None:
             record, tensors = read_adapter(self._adapter)
             base = checkpoint.get('state_dict', checkpoint)
-            state = complete_state_dict(self._model, tensors, base, self._adapter)
-            _check_fingerprint(self._model, state, tensors, record, self._adapter)
-            checkpoint['state_dict'] = state
+            checkpoint['state_dict'] = restore(self._model, record, tensors, base, self._adapter)
             self._adapter = None
 
     def before_train(self, runner) -> None:
@@ -167,9 +173,7 @@ class PEFTInjectHook(Hook):
         record = AdapterRecord.from_dict(checkpoint[KEY], source)
         stored = checkpoint['state_dict']
         base = base_state_dict(self._model, record.base, self._config.base)
-        state = complete_state_dict(self._model, stored, base, source)
-        _check_fingerprint(self._model, state, stored, record, source)
-        checkpoint['state_dict'] = state
+        checkpoint['state_dict'] = restore(self._model, record, stored, base, source)
         if 'ema_state_dict' in checkpoint:
             averaged = checkpoint['ema_state_dict']
             average = {key.removeprefix('module.'): value for key, value in averaged.items()
@@ -201,7 +205,7 @@ def _unwrap(model: nn.Module) -> nn.Module:
     return model.module if isinstance(model, BaseTTAModel) else model
 
 
-def _checkpoint_to_load(runner) -> Optional[str]:
+def _checkpoint_to_load(runner) -> str | None:
     if not runner._resume or runner._load_from is not None:
         return runner._load_from
     path = find_latest_checkpoint(runner.work_dir)
@@ -219,7 +223,9 @@ def _rebuild(runner, model: nn.Module) -> None:
     if cfg.get('optim_wrapper') is None:
         raise UserError('PEFTInjectHook builds the optimiser anew and needs its config: '
                         'Runner.from_cfg(cfg), not a built optim_wrapper')
+    runner.logger.addFilter(_is_not_of_frozen_parameter)
     runner.optim_wrapper = runner.build_optim_wrapper(copy.deepcopy(cfg.optim_wrapper))
+    runner.logger.removeFilter(_is_not_of_frozen_parameter)
     for group in runner.optim_wrapper.param_groups:
         group['params'] = [p for p in group['params'] if p.requires_grad]
     _drop_empty_groups(runner.optim_wrapper)
@@ -231,19 +237,13 @@ def _rebuild(runner, model: nn.Module) -> None:
         runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
 
 
+def _is_not_of_frozen_parameter(log_record) -> bool:
+    # The constructor warns of every frozen parameter, hundreds of them, that it is frozen.
+    return 'skipped since its requires_grad=False' not in log_record.getMessage()
+
+
 def _drop_empty_groups(optim_wrapper) -> None:
     wrappers = getattr(optim_wrapper, 'optim_wrappers', {'': optim_wrapper})
     for wrapper in wrappers.values():
         groups = wrapper.optimizer.param_groups
         groups[:] = [group for group in groups if group['params']]
-
-
-def _check_fingerprint(model, state, stored, record: AdapterRecord, source: str) -> None:
-    canonical = canonical_keys(model)
-    frozen = {key: state[key] for key, first in canonical.items()
-              if key == first and key not in stored}
-    if record.base.fingerprint and fingerprint(frozen) != record.base.fingerprint:
-        where = record.base.load_from or 'the pretrained files of the model config'
-        raise UserError(f'{source} was trained on other base weights than these; its base was '
-                        f'{where}. Where that is now can be said with --cfg-options '
-                        'peft.base=FILE')

@@ -6,7 +6,6 @@ accumulated and not yet applied. Both differ between the processes of a distribu
 
 import logging
 import random
-from typing import Optional
 
 import numpy as np
 import torch
@@ -33,9 +32,9 @@ class RandomStateHook(Hook):
     priority = 'VERY_HIGH'
 
     def __init__(self) -> None:
-        self._states: Optional[list] = None
-        self._resumed: Optional[dict] = None
-        self._before_val: Optional[dict] = None
+        self._states: list | None = None
+        self._resumed: dict | None = None
+        self._before_val: dict | None = None
 
     def before_val(self, runner) -> None:
         """Remember the random state."""
@@ -58,8 +57,8 @@ class RandomStateHook(Hook):
             self._gather(runner)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Write the states of all processes."""
-        if self._states is not None:
+        """Write the states of all processes, where there is an optimiser to resume."""
+        if self._states is not None and 'optimizer' in checkpoint:
             checkpoint[_KEY] = self._states
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:

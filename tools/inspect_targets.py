@@ -1,0 +1,47 @@
+"""Show what a config would adapt, train and freeze, and the count; no data, no training.
+
+    python tools/inspect_targets.py configs/peft/rtmdet_tiny_lora_face.py
+"""
+
+import argparse
+
+from mmengine.config import DictAction
+
+import mmadapt
+from mmadapt.cli import load_config, run_tool
+from mmadapt.cli.model import build_model, get_peft, local_file
+from mmadapt.files import make_base_record, read_checkpoint
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Show what a config would adapt')
+    parser.add_argument('config', help='config file with a `peft` key')
+    parser.add_argument('--summary', action='store_true', help='one row a part, not one a layer')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='NAME=VALUE',
+                        help='change values of the config, for instance peft.method.r=16')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args.config, args.cfg_options)
+    peft = get_peft(cfg)
+    model = build_model(cfg)
+    load_from = cfg.get('load_from')
+    file = load_from and local_file(load_from)
+    not_loaded = []
+    if file:
+        state_dict = read_checkpoint(file)['state_dict']
+        not_loaded = make_base_record(model, file, state_dict).not_in_base
+    report = mmadapt.inject(model, peft, not_loaded)
+    print('\n'.join([report.summary(), *report.warnings, report.line()])
+          if args.summary else report)
+    if load_from and not file:
+        print(f'{load_from} is not on this machine: layers that it has no weight for would train '
+              'fully and are not counted so here')
+    elif not load_from:
+        print('load_from is not set: it is taken for granted that every layer has its weights')
+
+
+if __name__ == '__main__':
+    run_tool(main)
