@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from ..errors import UserError
+from .exit import is_first_process
 
 
 def check_checkpoint(path: str, what: str = 'checkpoint') -> None:
@@ -65,9 +66,9 @@ def last_checkpoint(work_dir: str) -> str | None:
 def set_resume(cfg: Config, resume: str | None) -> None:
     """Apply ``--resume``.
 
-    ``auto`` goes on from the last checkpoint of ``cfg.work_dir``. Where there is none the run starts
-    from ``load_from`` as it would have without the option, so that one command serves both the
-    first start and every restart; MMDetection would drop ``load_from`` and start from nothing.
+    ``auto`` goes on from the last checkpoint of ``cfg.work_dir``. Where there is none the run
+    starts from ``load_from`` as it would have without the option, so that one command serves both
+    the first start and every restart; MMDetection would drop ``load_from`` and start from nothing.
 
     Args:
         cfg (Config): The config, its ``work_dir`` set; changed in place.
@@ -87,9 +88,11 @@ def set_resume(cfg: Config, resume: str | None) -> None:
         cfg.resume, cfg.load_from = True, last
         return
     cfg.resume = False
+    if not is_first_process():
+        return
     start = cfg.get('load_from') or 'the initial weights of the config'
-    print_log(f'--resume: {cfg.work_dir} has no checkpoint yet, so this run begins anew from {start}',
-              logger='current')
+    print_log(f'--resume: {cfg.work_dir} has no checkpoint yet, so this run begins anew from '
+              f'{start}', logger='current')
 
 
 def resume_command(resume: str | None) -> str:

@@ -1,22 +1,26 @@
 """From the arguments of a tool to the config of a run."""
 
+import logging
 import tempfile
 from difflib import get_close_matches
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.hub import get_config
+from mmengine.logging import print_log
 from mmengine.utils import is_installed
 
 from ..configs import check_options
 from ..errors import UserError
+from .exit import is_first_process
 
 
 def load_config(path: str, options: dict | None = None) -> Config:
     """Read a config and merge the options of the command line into it.
 
     Args:
-        path (str): A config file, or a stock one as ``'mmdet::rtmdet/rtmdet_s_8xb32-300e_coco.py'``.
+        path (str): A config file, or a stock one such as
+            ``'mmdet::rtmdet/rtmdet_s_8xb32-300e_coco.py'``.
         options (dict, optional): What followed ``--cfg-options``. Defaults to None.
 
     Returns:
@@ -41,7 +45,9 @@ def load_config(path: str, options: dict | None = None) -> Config:
             cfg = Config.fromfile(path)
         except FileNotFoundError as error:
             raise UserError(f'{path} inherits a file that is not there: {error}') from error
-    check_options(cfg, options)
+    for line in check_options(cfg, options):
+        if is_first_process():
+            print_log(line, logger='current', level=logging.WARNING)
     try:
         cfg.merge_from_dict(options or {})
     except (KeyError, TypeError) as error:
@@ -50,18 +56,14 @@ def load_config(path: str, options: dict | None = None) -> Config:
 
 
 def _nearest(path: Path) -> str:
-    """Name up to three config files like ``path``: of its folder, else of configs/."""
-    folder = path.parent if path.parent.is_dir() else Path('configs')
+    """Name up to three config files like ``path``, of its folder and of configs/."""
     files = {}
-    for file in sorted(folder.glob('*.py' if folder == path.parent else '**/*.py')):
+    for file in (*sorted(path.parent.glob('*.py')), *sorted(Path('configs').rglob('*.py'))):
         files.setdefault(file.name, str(file))
-    name = path.name if path.suffix else f'{path.name}.py'
-    near = get_close_matches(name, files, n=3)
+    near = get_close_matches(path.name if path.suffix else f'{path.name}.py', files, n=3)
     if near:
         return f'; nearest: {", ".join(files[name] for name in near)}'
-    if not path.parent.is_dir():
-        return f'; nor a folder {path.parent}'
-    return f'; {folder} has {", ".join(files) or "no config at all"}'
+    return '' if path.parent.is_dir() else f', nor a folder {path.parent}'
 
 
 def set_work_dir(cfg: Config, config_path: str, work_dir: str | None) -> None:

@@ -42,10 +42,15 @@ def run_tool(main: Callable[[], None]) -> None:
         _leave(INTERRUPTED)
 
 
+def is_first_process() -> bool:
+    """bool: Whether this is the only process of a run or its first, before they have met."""
+    return os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0'
+
+
 def print_error(message: str) -> None:
-    """Print a message to stderr, red where that is a terminal."""
-    print(colored(message, 'red', force_color=sys.stderr.isatty() or None), file=sys.stderr,
-          flush=True)
+    """Write a message to stderr, red where that is a terminal."""
+    sys.stderr.write(colored(message, 'red', force_color=sys.stderr.isatty() or None) + '\n')
+    sys.stderr.flush()
 
 
 def _leave(code: int) -> None:

@@ -71,11 +71,11 @@ def _check_hooks(cfg: dict, epochs: int) -> Iterator[str]:
         where = f'custom_hooks[{index}] ({hook.get("type")})'
         switch, last = hook.get('switch_epoch'), hook.get('num_last_epochs')
         if switch is not None and switch >= epochs:
-            yield (f'{where} switches at epoch {switch}, when the run of {epochs} is over: it never '
-                   f'switches; set switch_epoch below {epochs}')
+            yield (f'{where} switches at epoch {switch}, when the run of {epochs} is over: it '
+                   f'never switches; set switch_epoch below {epochs}')
         elif switch is not None and switch < 0:
-            yield (f'{where} has switch_epoch={switch}: the whole run has the pipeline meant for its '
-                   'end; 0 would say so')
+            yield (f'{where} has switch_epoch={switch}: the whole run has the pipeline meant for '
+                   'its end; 0 would say so')
         if last is not None and last >= epochs:
             yield (f'{where} acts on the last {last} epochs of a run of {epochs}: on all of them; '
                    f'set num_last_epochs below {epochs}')

@@ -1,11 +1,9 @@
 """Whether what was written after ``--cfg-options`` can have an effect."""
 
 import inspect
-import logging
 from collections.abc import Iterator
 from difflib import get_close_matches
 
-from mmengine.logging import print_log
 from mmengine.runner import FlexibleRunner, Runner
 
 from ..errors import UserError
@@ -22,8 +20,8 @@ def runner_names() -> set[str]:
     return (names | set(_OTHER_NAMES)) - {'self'}
 
 
-def check_options(cfg: dict, options: dict | None) -> None:
-    """Refuse options that would change nothing.
+def check_options(cfg: dict, options: dict | None) -> list[str]:
+    """Find options that would change nothing.
 
     A config file is a program, read when ``--cfg-options`` comes: a new value of one of its
     variables (``max_epochs=12``) does not reach what was computed from the old one.
@@ -32,10 +30,14 @@ def check_options(cfg: dict, options: dict | None) -> None:
         cfg (dict or Config): The config before the options are merged.
         options (dict, optional): What followed ``--cfg-options``: dotted names and values.
 
+    Returns:
+        list[str]: A line for each option that nothing in MMEngine reads.
+
     Raises:
-        UserError: An option names a variable of the file, or is a misspelt top-level name.
+        UserError: An option names a variable that other values of the file were computed from, or
+            is a misspelt top-level name.
     """
-    read = runner_names()
+    read, unread = runner_names(), []
     for option, value in (options or {}).items():
         name = option.split('.')[0]
         if name in read:
@@ -50,12 +52,13 @@ def check_options(cfg: dict, options: dict | None) -> None:
                   for place in _places(cfg[key], name, key)]
         if places:
             raise UserError(
-                f'--cfg-options {option}={value}: {name} is a variable of the config file, which has '
-                f'been read by now, so this changes nothing. Change it in the file, where all that '
-                f'depends on it follows, or set {" ".join(places[:6])} here')
-        print_log(f'--cfg-options {option}={value}: {name} is a variable of the config file, which '
-                  'has been read by now; unless code of your own reads it later, this changes '
-                  'nothing', logger='current', level=logging.WARNING)
+                f'--cfg-options {option}={value}: {name} is a variable of the config file, which '
+                f'has been read by now, so this changes nothing. Change it in the file, where all '
+                f'that depends on it follows, or set {" ".join(places[:6])} here')
+        unread.append(
+            f'--cfg-options {option}={value}: {name} is a variable of the config file, which has '
+            'been read by now; unless code of your own reads it later, this changes nothing')
+    return unread
 
 
 def _places(node, name: str, path: str) -> Iterator[str]:

@@ -1,0 +1,59 @@
+"""What is said of a config that cannot be read, and of a folder that cannot be written."""
+
+import os
+
+import pytest
+from mmengine.config import Config
+
+from mmadapt.cli import load_config, set_work_dir
+from mmadapt.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'configs' / 'peft').mkdir(parents=True)
+    (tmp_path / 'configs' / 'peft' / 'rtmdet_lora.py').write_text('a = dict(b=1)\nlist_ = [1]\n')
+    return tmp_path
+
+
+@pytest.mark.parametrize('name', ['configs/peft/rtmdet_lroa.py', 'configs/pfet/rtmdet_lora.py',
+                                  'rtmdet_lora', 'configs/peft/rtmdet_lora'])
+def test_a_missing_config_names_the_nearest(folder, name):
+    with pytest.raises(UserError, match=r'nearest: configs/peft/rtmdet_lora\.py'):
+        load_config(name)
+
+
+def test_a_missing_base_is_named(folder):
+    (folder / 'leaf.py').write_text("_base_ = './gone.py'\n")
+    with pytest.raises(UserError, match='inherits a file that is not there.*gone'):
+        load_config('leaf.py')
+
+
+def test_a_stock_config_is_read_by_its_package(folder):
+    cfg = load_config('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py', {'train_cfg.max_epochs': 2})
+    assert (cfg.model.type, cfg.train_cfg.max_epochs) == ('RetinaNet', 2)
+    with pytest.raises(UserError, match='no such config'):
+        load_config('mmdet::retinanet/retinanet_r51_fpn_1x_coco.py')
+    with pytest.raises(UserError, match='mmnothing is not installed'):
+        load_config('mmnothing::a/b.py')
+
+
+def test_an_option_that_does_not_fit_is_said_so(folder):
+    with pytest.raises(UserError, match='do not fit the config'):
+        load_config('configs/peft/rtmdet_lora.py', {'list_.5.x': 1})
+
+
+def test_the_work_directory_is_the_argument_else_the_configs_else_the_files_name(folder):
+    for argument, own, expected in (('x', 'y', 'x'), (None, 'y', 'y'),
+                                    (None, None, './work_dirs/leaf')):
+        cfg = Config(dict(work_dir=own) if own else {})
+        set_work_dir(cfg, 'configs/leaf.py', argument)
+        assert cfg.work_dir == expected
+        assert os.listdir(expected) == [], 'the trial file was left behind'
+
+
+def test_an_unwritable_work_directory_is_one_line(folder):
+    (folder / 'file').touch()
+    with pytest.raises(UserError, match='work_dir file/run cannot be written: Not a directory'):
+        set_work_dir(Config({}), 'leaf.py', 'file/run')

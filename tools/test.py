@@ -1,0 +1,112 @@
+"""Test a model: MMDetection's tools/test.py, with mmadapt registered and clear errors.
+
+The checkpoint is one of a PEFT run, a merged one, or a stock one.
+
+    python tools/test.py configs/peft/rtmdet_tiny_lora_face.py work_dirs/RUN/epoch_1.pth
+"""
+
+import argparse
+import copy
+import os
+
+from mmdet.engine.hooks.utils import trigger_visualization_hook
+from mmdet.evaluation import DumpDetResults
+from mmdet.utils import setup_cache_size_limit_of_dynamo
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+import mmadapt  # noqa: F401  registers everything, also for configs without custom_imports
+from mmadapt.cli import check_checkpoint, load_config, run_tool, set_work_dir
+from mmadapt.cli.exit import is_first_process
+from mmadapt.datasets import check_data
+from mmadapt.errors import UserError
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Test a model')
+    parser.add_argument('config', help='config file, or a stock one as mmdet::FOLDER/NAME.py')
+    parser.add_argument('checkpoint', help='checkpoint file or address')
+    parser.add_argument('--work-dir', help='folder for the metrics; default: the '
+                        "config's own, or ./work_dirs/NAME_OF_THE_CONFIG")
+    parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions to a pickle file')
+    parser.add_argument('--show', action='store_true', help='show the predictions in a window')
+    parser.add_argument('--show-dir', help='write pictures of the predictions to this folder, '
+                        'below the time stamp in the work directory')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds that --show waits')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='NAME=VALUE',
+                        help='change values of the config, for instance '
+                        'test_dataloader.batch_size=4; a list as key="[a,b]" or key=a,b, nested as '
+                        'key="[(a,b),(c,d)]", without spaces')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
+                        help='how the processes of this run were started')
+    parser.add_argument('--tta', action='store_true', help='average over augmented pictures')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def set_tta(cfg: Config) -> None:
+    """Wrap model and pipeline for test-time augmentation: the config's own, else flips."""
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    if 'tta_model' not in cfg:
+        _note('--tta: the config has no tta_model; DetTTAModel with NMS at 0.5 is taken')
+        cfg.tta_model = dict(type='DetTTAModel',
+                             tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
+    if 'tta_pipeline' not in cfg:
+        _note('--tta: the config has no tta_pipeline; each picture and its mirror image are taken')
+        pack = dict(type='PackDetInputs', meta_keys=(
+            'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip',
+            'flip_direction'))
+        flips = [dict(type='RandomFlip', prob=1.), dict(type='RandomFlip', prob=0.)]
+        # The last step of a test pipeline packs; here it has to come after the flips.
+        cfg.tta_pipeline = [*copy.deepcopy(dataset.pipeline[:-1]),
+                            dict(type='TestTimeAug', transforms=[flips, [pack]])]
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    dataset.pipeline = cfg.tta_pipeline
+
+
+def _note(line: str) -> None:
+    if is_first_process():
+        print_log(line, logger='current')
+
+
+def apply_args(cfg: Config, args: argparse.Namespace) -> None:
+    """Put the arguments into the config.
+
+    Raises:
+        UserError: An argument does not fit the config.
+    """
+    if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
+        raise UserError(f'--out {args.out}: the name must end with .pkl or .pickle')
+    check_checkpoint(args.checkpoint)
+    cfg.launcher = args.launcher
+    cfg.load_from = args.checkpoint
+    set_work_dir(cfg, args.config, args.work_dir)
+    if args.show or args.show_dir:
+        if 'visualization' not in cfg.get('default_hooks', {}):
+            raise UserError("--show and --show-dir need default_hooks.visualization=dict(type="
+                            "'DetVisualizationHook') in the config")
+        trigger_visualization_hook(cfg, args)
+    if args.tta:
+        set_tta(cfg)
+
+
+def main() -> None:
+    args = parse_args()
+    setup_cache_size_limit_of_dynamo()
+    cfg = load_config(args.config, args.cfg_options)
+    check_data(cfg, ('test',))
+    apply_args(cfg, args)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if args.out is not None:
+        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
+    runner.test()
+
+
+if __name__ == '__main__':
+    run_tool(main)

@@ -1,0 +1,87 @@
+"""Train or adapt a model: MMDetection's tools/train.py, with mmadapt registered and clear errors.
+
+    python tools/train.py configs/peft/rtmdet_tiny_lora_face.py --cfg-options peft.method.r=16
+"""
+
+import argparse
+import logging
+import os
+
+from mmdet.utils import setup_cache_size_limit_of_dynamo
+from mmengine.config import Config, DictAction
+from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+import mmadapt  # noqa: F401  registers everything, also for configs without custom_imports
+from mmadapt.cli import load_config, resume_command, run_tool, set_resume, set_work_dir
+from mmadapt.cli.checkpoints import last_checkpoint
+from mmadapt.configs import find_inconsistencies
+from mmadapt.datasets import check_data
+from mmadapt.errors import UserError
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Train or adapt a model')
+    parser.add_argument('config', help='config file, or a stock one as mmdet::FOLDER/NAME.py')
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints; default: the '
+                        "config's own, or ./work_dirs/NAME_OF_THE_CONFIG")
+    parser.add_argument('--amp', action='store_true', help='mixed precision')
+    parser.add_argument('--auto-scale-lr', action='store_true',
+                        help='scale the rate by the batch of this run over '
+                        'auto_scale_lr.base_batch_size')
+    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
+                        help='go on from this checkpoint; without a value from the last one in the '
+                        'work directory, or from load_from when there is none yet')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='NAME=VALUE',
+                        help='change values of the config, for instance peft.method.r=16; a '
+                        'list as key="[a,b]" or key=a,b, nested as key="[(a,b),(c,d)]", without '
+                        'spaces')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
+                        help='how the processes of this run were started')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def apply_args(cfg: Config, args: argparse.Namespace) -> None:
+    """Put the arguments into the config.
+
+    Raises:
+        UserError: An argument does not fit the config.
+    """
+    cfg.launcher = args.launcher
+    set_work_dir(cfg, args.config, args.work_dir)
+    set_resume(cfg, args.resume)
+    if args.amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.loss_scale = 'dynamic'
+    if args.auto_scale_lr:
+        if not {'enable', 'base_batch_size'} <= set(cfg.get('auto_scale_lr') or {}):
+            raise UserError('--auto-scale-lr: the config has no auto_scale_lr=dict(enable=False, '
+                            'base_batch_size=N), N being the batch that its rate was chosen for')
+        cfg.auto_scale_lr.enable = True
+
+
+def main() -> None:
+    args = parse_args()
+    setup_cache_size_limit_of_dynamo()
+    cfg = load_config(args.config, args.cfg_options)
+    check_data(cfg, ('train', 'val'))
+    apply_args(cfg, args)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    for line in find_inconsistencies(cfg):
+        print_log(line, logger='current', level=logging.WARNING)
+    try:
+        runner.train()
+    except KeyboardInterrupt:
+        last = last_checkpoint(cfg.work_dir)
+        raise KeyboardInterrupt(
+            f'Stopped by Ctrl-C at iteration {runner.iter}. '
+            + (f'Last checkpoint: {last}. To go on: ' if last else 'No checkpoint was written. To '
+               'start again: ') + resume_command(args.resume)) from None
+
+
+if __name__ == '__main__':
+    run_tool(main)
