@@ -1,0 +1,116 @@
+"""What a training leaves, and that the stock tools take it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from stock_runs import LORA, environment, run, write_config
+
+from mmadapt.files import read_adapter, read_checkpoint
+
+_WITHOUT_MMADAPT = """
+import sys
+sys.modules['mmadapt'] = None          # every import of it is an ImportError
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmdet.registry import MODELS
+from mmengine.model import revert_sync_batchnorm
+init_default_scope('mmdet')
+cfg = Config.fromfile(sys.argv[1], import_custom_modules=False)
+model = revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
+model.load_state_dict(torch.load(sys.argv[2], weights_only=True)['state_dict'], strict=True)
+sys.path.insert(0, sys.argv[4])
+with torch.no_grad():
+    generator = torch.Generator().manual_seed(5)
+    features = model.extract_feat(torch.randn(1, 3, 64, 64, generator=generator))
+    outputs = [*features, *(t for level in model.bbox_head(features) for t in level)]
+expected = torch.load(sys.argv[3])
+print('largest difference', max((a - b).abs().max().item() for a, b in zip(outputs, expected)))
+"""
+
+
+_TTA = """
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='TestTimeAug', transforms=[
+        normal, [dict(type='RandomFlip', prob=1.), dict(type='RandomFlip', prob=0.)],
+        [dict(type='LoadAnnotations', with_bbox=True)],
+        [dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape',
+                                               'scale_factor', 'flip', 'flip_direction'))]])]
+"""
+
+
+@pytest.fixture(scope='module')
+def trained(data, bases, tmp_path_factory):
+    """A finished training of RTMDet, its config and its probe's folder."""
+    folder = tmp_path_factory.mktemp('trained')
+    config = write_config(folder, 'rtmdet', data, bases('rtmdet'), {**LORA, 'export': 'state_dict'},
+                          probe=f'out={str(folder / "probe")!r}, sensitivity=[]',
+                          extra=f"default_hooks['checkpoint']['save_best'] = 'auto'\n{_TTA}")
+    run('train.py', config, '--work-dir', folder / 'run')
+    return folder, config
+
+
+def test_three_kinds_of_files_are_tested_and_agree(trained, bases, tmp_path):
+    """epoch_k.pth, the base with peft.adapter, and the merged checkpoint give the same outputs."""
+    folder, config = trained
+    outputs = []
+    for arguments in ([folder / 'run' / 'epoch_1.pth'],
+                      [bases('rtmdet'), '--cfg-options', f'peft.adapter={folder}/run/adapter'],
+                      [folder / 'run' / 'merged_model_state_dict.pth']):
+        run('test.py', config, *arguments, '--work-dir', tmp_path)
+        outputs.append(torch.load(folder / 'probe' / 'test_outputs.pth'))
+    for other in outputs[1:]:
+        for a, b in zip(outputs[0], other, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_merged_checkpoint_is_stock_where_mmadapt_cannot_be_imported(trained, tmp_path):
+    folder, config = trained
+    run('test.py', config, folder / 'run' / 'epoch_1.pth', '--work-dir', tmp_path)
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', _WITHOUT_MMADAPT, str(config),
+         str(folder / 'run' / 'merged_model_state_dict.pth'),
+         str(folder / 'probe' / 'test_outputs.pth'), ''],
+        env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split()[-1]) < 1e-5
+
+
+def test_test_time_augmentation_wraps_an_adapted_model(trained, tmp_path):
+    folder, config = trained
+    log = run('test.py', config, folder / 'run' / 'epoch_1.pth', '--work-dir', tmp_path, '--tta')
+    assert 'trainable params' in log
+    assert 'bbox_mAP' in log
+
+
+def test_best_checkpoint_becomes_an_adapter_folder(trained):
+    folder, _ = trained
+    best = next((folder / 'run').glob('best_*.pth'), None)
+    if best is None:
+        pytest.skip('validation found no box at all, so there was no best checkpoint')
+    _, tensors = read_adapter(str(folder / 'run' / 'best_adapter'))
+    state = read_checkpoint(str(best))['state_dict']
+    assert all(torch.equal(tensors[k], v) for k, v in state.items())
+
+
+def test_checkpoints_name_their_base_and_hold_no_frozen_tensor(trained, bases):
+    folder, _ = trained
+    checkpoint = read_checkpoint(str(folder / 'run' / 'epoch_1.pth'))
+    record = checkpoint['mmadapt']
+    assert record['base']['load_from'] == str(bases('rtmdet'))
+    assert len(record['base']['sha256']) == 64
+    base = read_checkpoint(str(bases('rtmdet')))['state_dict']
+    assert [k for k, v in checkpoint['state_dict'].items()
+            if k in base and torch.equal(v, base[k]) and 'num_batches' not in k] == []
+    averaged = {k.removeprefix('module.') for k in checkpoint['ema_state_dict']} - {'steps'}
+    assert averaged == set(checkpoint['state_dict']), 'the average doubles the base'
+
+
+def test_adapter_config_names_the_classes(trained):
+    folder, _ = trained
+    config = json.loads((folder / 'run' / 'adapter' / 'adapter_config.json').read_text())
+    assert config['mmadapt']['class_names'] == ['square', 'dot']

@@ -1,0 +1,65 @@
+"""What must hold of an adapted model inside MMDetection's own tools, in one process and in two."""
+
+import json
+import re
+
+import pytest
+import torch
+from stock_runs import LORA, run, write_config
+
+from mmadapt.files import read_checkpoint
+
+CASES = [(kind, processes, checkpointing)
+         for kind in ('rtmdet', 'faster_rcnn', 'swin')
+         for processes, checkpointing in ((1, False), (2, False), (2, True))]
+
+
+@pytest.mark.parametrize('kind, processes, checkpointing', CASES)
+def test_training_and_testing_with_stock_tools(kind, processes, checkpointing, data, bases,
+                                               tmp_path):
+    extra = "activation_checkpointing = ['backbone', 'neck']" if checkpointing else ''
+    out = tmp_path / 'probe'
+    events = ['train', 'test'] + ['val'] * (kind == 'rtmdet')
+    config = write_config(tmp_path, kind, data, bases(kind), extra=extra,
+                          probe=f'out={str(out)!r}, sensitivity={events}')
+    work_dir = tmp_path / 'run'
+    log = run('train.py', config, '--work-dir', work_dir, processes=processes)
+
+    for rank in range(processes):
+        before = json.loads((out / f'train{rank}.json').read_text())
+        moved = json.loads((out / f'moved{rank}.json').read_text())
+        assert before['base_differs'] == [], 'a pretrained weight was lost'
+        assert before['outputs_equal'], 'adapting changed what the base model computes'
+        assert before['optimiser'], 'the optimiser does not hold exactly what trains'
+        assert before['trainable'] == before['trainable_after_train'], 'model.train() refroze'
+        assert before['tensors'] > 50
+        assert before['no_gradient'] == [] and before['no_effect'] == []
+        assert moved['at_rest'] == [], 'called trainable, never moved'
+        assert moved['drifted'] == [], 'called frozen, moved'
+    logged = re.search(r'trainable params: (\d+)', log)
+    assert int(logged[1]) == before['trainable']
+    if processes == 2:
+        first, second = (torch.load(out / f'rank{rank}.pth') for rank in (0, 1))
+        assert all(torch.equal(first[name], second[name]) for name in first)
+    if kind == 'rtmdet':
+        averaged = json.loads((out / 'val0.json').read_text())
+        assert averaged['no_effect'] == [], 'EMA validation ignores an adapter'
+
+    checkpoint = work_dir / 'epoch_1.pth'
+    run('test.py', config, checkpoint, '--work-dir', tmp_path / 'test', processes=processes)
+    tested = json.loads((out / 'test0.json').read_text())
+    assert tested['no_gradient'] == [] and tested['no_effect'] == []
+
+
+@pytest.mark.parametrize('kind', ['rtmdet', 'swin'])
+def test_checkpoint_holds_only_what_is_trained(kind, data, bases, tmp_path):
+    config = write_config(tmp_path, kind, data, bases(kind), {**LORA, 'export': 'state_dict'},
+                          extra='train_dataloader["batch_size"] = 6')
+    run('train.py', config, '--work-dir', tmp_path / 'run')
+    checkpoint = read_checkpoint(str(tmp_path / 'run' / 'epoch_1.pth'))
+    base = read_checkpoint(str(bases(kind)))['state_dict']
+    same = [key for key, value in checkpoint['state_dict'].items()
+            if key in base and torch.equal(value, base[key])]
+    assert same == [], 'frozen base tensors in the checkpoint'
+    averaged = checkpoint.get('ema_state_dict', {})
+    assert {k.removeprefix('module.') for k in averaged} - {'steps'} <= set(checkpoint['state_dict'])

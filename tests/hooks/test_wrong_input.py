@@ -1,0 +1,184 @@
+"""What a user may get wrong with the hook, and what it says."""
+
+import shutil
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import MessageHub
+from mmengine.runner import Runner
+from stock_runs import LORA, write_base, write_config
+
+from mmadapt import UserError
+from mmadapt.files import read_checkpoint
+
+
+@pytest.fixture
+def start(data, bases, tmp_path):
+    """Start RTMDet with a ``peft`` key in this process; returns the runner that has run."""
+    from stock_runs import HERE  # noqa: F401  the config imports the probe from there
+
+    def _start(peft=LORA, mode='train', base='given', **changes):
+        path = write_config(tmp_path, 'rtmdet', data, bases('rtmdet') if base == 'given' else base,
+                            peft)
+        cfg = Config.fromfile(path)
+        cfg.work_dir = str(tmp_path / 'run')
+        cfg.train_dataloader.batch_size = 12
+        cfg.visualizer = dict(type='Visualizer', vis_backends=[])
+        cfg.merge_from_dict(changes)
+        runner = Runner.from_cfg(cfg)
+        getattr(runner, mode)()
+        return runner
+
+    yield _start
+    MessageHub._instance_dict.clear()
+
+
+def _says(error, *words):
+    message = str(error.value)
+    assert all(word in message for word in words), message
+
+
+def test_target_that_does_not_exist_names_the_three_nearest(start):
+    with pytest.raises(UserError) as error:
+        start({**LORA, 'targets': ['backbone.stage9']})
+    _says(error, 'backbone.stage9', 'backbone.stage4', 'backbone.stage3', 'backbone.stage2')
+
+
+@pytest.mark.parametrize(('peft', 'words'), [
+    (dict(method=dict(type='LoRA', r=0)), ['peft.method.r', 'at least 1', '0']),
+    (dict(method=dict(type='LoRa')), ["'LoRa'", "'LoRA'"]),
+    (dict(methd=dict(type='LoRA')), ["'methd'", "'method'"]),
+    (dict(method=dict(type='LoRA', rank=4)), ["'rank'", '_delete_=True']),
+])
+def test_wrong_peft_key_is_named_with_the_nearest_right_one(start, peft, words):
+    with pytest.raises(UserError) as error:
+        start(peft)
+    _says(error, *words)
+
+
+def test_frozen_base_without_weights_is_refused(start):
+    with pytest.raises(UserError) as error:
+        start(base=None)
+    _says(error, 'random', 'set load_from', 'allow_random_base')
+
+
+def test_random_base_that_was_asked_for_is_in_the_checkpoint(start, tmp_path):
+    start({**LORA, 'allow_random_base': True}, base=None)
+    checkpoint = tmp_path / 'run' / 'epoch_1.pth'
+    runner = start(mode='test', base=str(checkpoint))
+    stored = read_checkpoint(str(checkpoint))['state_dict']
+    state = runner.model.state_dict()
+    assert all(torch.equal(state[k], v) for k, v in stored.items())
+    assert {k for k in state if k.startswith('backbone.stem.0') and 'num_batches' not in k} \
+        <= set(stored)
+
+
+def test_base_of_another_architecture_is_refused(start, tmp_path):
+    torch.save(dict(state_dict={'other.weight': torch.zeros(3)}), tmp_path / 'other.pth')
+    with pytest.raises(UserError) as error:
+        start(base=str(tmp_path / 'other.pth'))
+    _says(error, 'none of its weights')
+
+
+def test_missing_base_names_what_is_in_its_folder(start, bases):
+    with pytest.raises(UserError) as error:
+        start(base=str(bases('rtmdet')).replace('rtmdet.pth', 'rtmdt.pth'))
+    _says(error, 'not found', 'rtmdet.pth')
+
+
+def test_resume_with_another_rank_is_refused(start, tmp_path):
+    start()
+    with pytest.raises(UserError) as error:
+        start(dict(method=dict(type='LoRA', r=8, alpha=8)), resume=True, load_from=None)
+    _says(error, 'epoch_1.pth', "'r': 4", "'r': 8")
+
+
+def test_resume_without_a_checkpoint_says_that_load_from_was_cleared(start):
+    with pytest.raises(UserError) as error:
+        start(resume=True, load_from=None)
+    _says(error, '--resume found no checkpoint', 'run without it')
+
+
+def test_resume_from_a_stock_checkpoint_is_refused(start, bases):
+    with pytest.raises(UserError) as error:
+        start(resume=True)
+    _says(error, 'cannot be resumed', 'load_from')
+
+
+def test_adapter_of_another_base_is_refused(start, tmp_path):
+    start()
+    write_base(tmp_path / 'another.pth', 'rtmdet')
+    another = torch.load(tmp_path / 'another.pth')
+    another['state_dict']['backbone.stem.0.conv.weight'] += 1
+    torch.save(another, tmp_path / 'another.pth')
+    with pytest.raises(UserError) as error:
+        start({**LORA, 'adapter': str(tmp_path / 'run' / 'adapter')}, mode='test',
+              base=str(tmp_path / 'another.pth'))
+    _says(error, 'other base weights', 'rtmdet.pth')
+
+
+def test_truncated_adapter_is_refused(start, tmp_path):
+    start()
+    weights = tmp_path / 'run' / 'adapter' / 'adapter_model.safetensors'
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(UserError) as error:
+        start({**LORA, 'adapter': str(weights.parent)}, mode='test')
+    _says(error, 'adapter_model.safetensors', 'half of a file')
+
+
+def test_base_that_has_moved_can_be_named(start, bases, tmp_path):
+    """The checkpoint says where its base was; peft.base says where it is."""
+    moved, here = tmp_path / 'moved.pth', tmp_path / 'here.pth'
+    shutil.copy(bases('rtmdet'), here)
+    start(base=str(here))
+    here.rename(moved)
+    checkpoint = str(tmp_path / 'run' / 'epoch_1.pth')
+    with pytest.raises(UserError) as error:
+        start(mode='test', base=checkpoint)
+    _says(error, 'here.pth', 'peft.base=FILE')
+    start({**LORA, 'base': str(moved)}, mode='test', base=checkpoint)
+
+
+def test_hook_without_a_peft_key_is_refused(start):
+    with pytest.raises(UserError) as error:
+        start(peft=None)
+    _says(error, 'PEFTInjectHook', 'no `peft`', 'peft=dict(method=...)')
+
+
+def test_average_made_before_the_adapters_is_refused(start):
+    with pytest.raises(UserError) as error:
+        start(**{'custom_hooks': [dict(type='EMAHook', priority=5), dict(type='PEFTInjectHook')]})
+    _says(error, 'EMAHook runs before PEFTInjectHook')
+
+
+def test_efficient_conv_bn_eval_would_bypass_the_adapters(start):
+    with pytest.raises(UserError) as error:
+        start(efficient_conv_bn_eval=['backbone'])
+    _says(error, 'efficient_conv_bn_eval', 'bypasses')
+
+
+def test_mixed_precision_and_accumulation_train_on_any_device(start):
+    runner = start(**{'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.loss_scale': 'dynamic',
+                      'optim_wrapper.accumulative_counts': 2, 'train_dataloader.batch_size': 3})
+    assert runner.optim_wrapper.loss_scaler is not None
+    moved = [p for n, p in runner.model.named_parameters() if n.endswith('lora_B')]
+    assert moved
+    assert all(p.abs().sum() > 0 for p in moved)
+
+
+def test_learning_rate_is_scaled_once(start):
+    runner = start(**{'auto_scale_lr.enable': True, 'param_scheduler': None})
+    # 12 pictures a batch over auto_scale_lr.base_batch_size=2, and the rate of the config, 1e-3.
+    assert runner.optim_wrapper.param_groups[0]['lr'] == pytest.approx(6e-3)
+
+
+def test_adapter_to_start_from_is_where_training_begins(start, tmp_path):
+    start()
+    first = tmp_path / 'first'
+    shutil.move(tmp_path / 'run' / 'adapter', first)
+    runner = start({**LORA, 'adapter': str(first)}, **{'optim_wrapper.optimizer.lr': 0.0})
+    from mmadapt.files import read_adapter
+    state = runner.model.state_dict()
+    assert all(torch.equal(state[k], v) for k, v in read_adapter(str(first))[1].items()
+               if 'lora' in k)

@@ -1,0 +1,187 @@
+"""A hook that looks into the runs of stock tools: what must hold of an adapted model there."""
+
+import copy
+import json
+import time
+from pathlib import Path
+from unittest import mock
+
+import torch
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper, revert_sync_batchnorm
+from mmengine.registry import HOOKS, MODELS
+
+from mmadapt.adapters import AdapterLayer
+from mmadapt.files import read_checkpoint
+from mmadapt.tuning import require_state
+
+
+@HOOKS.register_module()
+class Probe(Hook):
+    """Writes what it finds, one JSON file a rank and event, and the trained tensors.
+
+    Args:
+        out (str): The folder to write into.
+        sensitivity (list[str]): The events at which every adapter tensor is perturbed by itself.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self, out, sensitivity=('train', 'test')):
+        self.out = Path(out)
+        self.sensitivity = sensitivity
+
+    def before_train(self, runner):
+        model = _model(runner)
+        found = dict(
+            base_differs=_differences(model, runner._load_from),
+            outputs_equal=_same(_eval_outputs(model), _eval_outputs(_stock(runner, model))),
+            optimiser=_optimiser_is_exact(runner, model),
+            trainable=sum(p.numel() for p in model.parameters() if p.requires_grad))
+        model.train()
+        found['trainable_after_train'] = sum(
+            p.numel() for p in model.parameters() if p.requires_grad)
+        self._write('train', model, found)
+        self._before = {k: v.clone() for k, v in model.state_dict().items()}
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 != 3:
+            return
+        model = _model(runner)
+        trained = {n for n, p in model.named_parameters() if p.requires_grad}
+        names = dict(model.named_parameters())
+        equal = {n: torch.equal(self._before[n], p) for n, p in names.items()}
+        self._write('moved', model, dict(
+            at_rest=sorted(n for n in trained if equal[n]),
+            drifted=sorted(n for n in names if n not in trained and not equal[n])), False)
+        torch.save({n: names[n].detach() for n in trained}, self.out / f'rank{get_rank()}.pth')
+
+    def before_val_epoch(self, runner):
+        self._write('val', _model(runner), {})
+
+    def before_test_epoch(self, runner):
+        model = _model(runner)
+        self._write('test', model, {})
+        if get_rank() == 0:
+            torch.save(_eval_outputs(model), self.out / 'test_outputs.pth')
+
+    def _write(self, event, model, found, sensitivity=True):
+        if sensitivity and event in self.sensitivity:
+            found.update(_sensitivity(model))
+        self.out.mkdir(parents=True, exist_ok=True)
+        (self.out / f'{event}{get_rank()}.json').write_text(json.dumps(found))
+
+
+def _model(runner):
+    model = runner.model
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
+
+
+def _outputs(model) -> list:
+    """Return everything that the layers of a detector compute on fixed input, in its mode."""
+    generator = torch.Generator().manual_seed(5)
+    features = model.extract_feat(torch.randn(1, 3, 64, 64, generator=generator))
+    result = [*features]
+    for name in ('bbox_head', 'rpn_head'):
+        if hasattr(model, name):
+            result += [t for level in getattr(model, name)(features) for t in level]
+    if hasattr(model, 'roi_head'):
+        regions = torch.randn(3, 256, 7, 7, generator=generator)
+        result += model.roi_head.bbox_head(regions)
+    return result
+
+
+@torch.no_grad()
+def _eval_outputs(model) -> list:
+    mode = model.training
+    model.eval()
+    result = _outputs(model)
+    model.train(mode)
+    return result
+
+
+def _same(left, right) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+def _differences(model, path) -> list:
+    """Return the keys that the base has in this shape and the model in other values."""
+    base, state = read_checkpoint(path)['state_dict'], model.state_dict()
+    return [k for k, v in base.items() if v.shape == state[k].shape and not torch.equal(v, state[k])]
+
+
+def _stock(runner, model):
+    stock = revert_sync_batchnorm(MODELS.build(copy.deepcopy(runner.cfg.model)))
+    own = {f'{prefix}.{name}' for prefix, m in model.named_modules(remove_duplicate=False)
+           if isinstance(m, AdapterLayer) for name in m.adapter_names}
+    state = {k: v for k, v in model.state_dict().items() if k not in own}
+    stock.load_state_dict(state, strict=True)
+    return stock
+
+
+def _optimiser_is_exact(runner, model) -> bool:
+    held = [p for group in runner.optim_wrapper.param_groups for p in group['params']]
+    wanted = [p for p in model.parameters() if p.requires_grad]
+    return len(held) == len(wanted) and {id(p) for p in held} == {id(p) for p in wanted}
+
+
+def _sensitivity(model) -> dict:
+    """Return the adapter tensors that have no effect, and those that get no gradient."""
+    kept, mode = copy.deepcopy(model.state_dict()), model.training
+    tensors = {f'{name}.{key}': getattr(model.get_submodule(name), key)
+               for name in require_state(model).adapted
+               for key in model.get_submodule(name).adapter_names}
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for tensor in tensors.values():
+            tensor += 0.05 * torch.randn(tensor.shape, generator=generator)
+    model.train()
+    with torch.enable_grad():
+        sum(t.square().sum() for t in _outputs(model)).backward()
+    no_gradient = [n for n, t in tensors.items() if t.grad is None or not t.grad.abs().sum() > 0]
+    reference, no_effect = _eval_outputs(model), []
+    for name, tensor in tensors.items():
+        value = tensor.detach().clone()
+        with torch.no_grad():
+            tensor += torch.randn(tensor.shape, generator=generator) * tensor.abs().mean()
+            if _same(_eval_outputs(model), reference):
+                no_effect.append(name)
+            tensor.copy_(value)
+    model.load_state_dict(kept)
+    model.train(mode)
+    model.zero_grad()
+    return dict(tensors=len(tensors), no_gradient=no_gradient, no_effect=no_effect)
+
+
+@HOOKS.register_module()
+class SlowWrites(Hook):
+    """Stops in the middle of writing the checkpoint of an epoch, for a test to kill the process.
+
+    Args:
+        epoch (int): The epoch, from 1.
+    """
+
+    def __init__(self, epoch):
+        self.name = f'epoch_{epoch}.pth'
+
+    def before_train(self, runner):
+        from mmengine.fileio.backends.registry_utils import backends
+        put = backends['local'].put
+
+        def stop_half_way(backend, obj, filepath):
+            if not str(filepath).endswith(self.name):
+                return put(backend, obj, filepath)
+            with mock.patch.object(Path, 'write_bytes', _write_half_and_wait):
+                put(backend, obj, filepath)
+
+        backends['local'].put = stop_half_way
+
+
+def _write_half_and_wait(path, content):
+    with open(path, 'wb') as file:
+        file.write(content[:len(content) // 2])
+        file.flush()
+        time.sleep(600)
