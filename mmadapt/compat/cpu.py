@@ -14,9 +14,9 @@ from unittest import mock
 
 import torch
 import torch.distributed as dist
+from mmengine.device import get_device
 from mmengine.dist import utils as dist_utils
 from mmengine.logging import print_log
-from mmengine.device import get_device
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 

@@ -1,5 +1,167 @@
-"""Versions."""
+"""What is installed, judged on `import mmadapt` without importing any of it."""
+
+import importlib.util
+import platform
+import re
+import sys
+import warnings
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.version import InvalidVersion, Version
+
+# Name: lowest and highest version tried; outside of them is untested, not wrong.
+TESTED = {
+    'torch': ('2.11.0', '2.13.0'),
+    'mmengine': ('0.10.7', '0.10.7'),
+    'mmcv': ('2.1.0', '2.1.0'),
+    'mmdet': ('3.3.0', '3.3.0'),
+}
+# Below these, functions that mmadapt uses are not there.
+REQUIRED = {
+    'torch': ('2.0', 'install a newer one for your CUDA: pip install -U torch torchvision'),
+    'mmengine': ('0.10.0', "pip install 'mmengine>=0.10.0,<1.0.0'"),
+}
+MISSING = {
+    'torch': 'install it for your CUDA: pip install torch torchvision',
+    'mmengine': "pip install 'mmengine>=0.10.0,<1.0.0'",
+}
+COMPILE_MMCV = (
+    "pip install 'setuptools<81' ninja psutil, then MMCV_WITH_OPS=1 pip install "
+    '--no-build-isolation --no-cache-dir mmcv==2.1.0 (it compiles for some minutes)'
+)
 
 
-def check_environment():
-    """Check."""
+def check_environment() -> list[str]:
+    """Checks that the installed packages can work together.
+
+    Only the packages' metadata is read: nothing heavy is imported.
+
+    Returns:
+        list[str]: What is untested or will fail in part, one line each; each was also warned of.
+
+    Raises:
+        ImportError: mmadapt cannot work at all with what is installed; the message is one line for
+            each thing wrong, with what mends it.
+    """
+    versions = {name: installed_version(name) for name in (*TESTED, 'torchvision')}
+    wrong = [*unusable(versions), *refused_mmcv(versions)]
+    if wrong:
+        raise ImportError('\n'.join(wrong))
+    doubtful = [*incomplete(versions), *torchvision_mismatch(versions), *untested(versions)]
+    for line in doubtful:
+        # Points at the user's `import mmadapt`; Python shows the same line once.
+        warnings.warn(f'mmadapt: {line}', stacklevel=3)
+    return doubtful
+
+
+def installed_version(name: str) -> str | None:
+    """The version of an installed distribution; None when there is none of this name."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def parsed(version: str) -> Version:
+    """`2.11.0+cu130` -> `2.11.0`; 0 for what is not a version."""
+    try:
+        return Version(Version(version).public)
+    except InvalidVersion:
+        return Version('0')
+
+
+def unusable(versions: dict[str, str | None]) -> list[str]:
+    """One line for each package without which nothing works."""
+    lines = []
+    for name, remedy in MISSING.items():
+        version, (lowest, upgrade) = versions[name], REQUIRED[name]
+        if version is None:
+            lines.append(f'mmadapt needs {name}, which is not installed: {remedy}')
+        elif parsed(version) < Version(lowest):
+            lines.append(
+                f'mmadapt needs {name} {lowest} or newer, {version} is installed: {upgrade}'
+            )
+    return lines
+
+
+def refused_mmcv(versions: dict[str, str | None]) -> list[str]:
+    """One line when the installed MMDetection raises on import because of mmcv's version."""
+    limits = mmcv_limits()
+    if None in (versions['mmcv'], versions['mmdet'], limits):
+        return []
+    lowest, end = limits
+    if parsed(lowest) <= parsed(versions['mmcv']) < parsed(end):
+        return []
+    return [
+        f'mmdet {versions["mmdet"]} refuses mmcv {versions["mmcv"]} (it takes {lowest} up to, but '
+        f'not, {end}): pip uninstall mmcv, then {COMPILE_MMCV}'
+    ]
+
+
+def mmcv_limits() -> tuple[str, str] | None:
+    """The range of mmcv that the installed MMDetection asserts, read from its source.
+
+    Its metadata would not do: many an installation has had these very lines edited.
+
+    Returns:
+        tuple[str, str] | None: Lowest version and the first that is too new; None when it is not
+        installed or asserts nothing.
+    """
+    spec = importlib.util.find_spec('mmdet')
+    if spec is None or spec.origin is None:
+        return None
+    source = Path(spec.origin).read_text(encoding='utf-8')
+    found = [
+        re.search(rf"^mmcv_{end}_version = '([^']+)'", source, re.M)
+        for end in ('minimum', 'maximum')
+    ]
+    return (found[0][1], found[1][1]) if all(found) else None
+
+
+def incomplete(versions: dict[str, str | None]) -> list[str]:
+    """One line when detectors cannot be built; other models can."""
+    if versions['mmcv'] is not None:
+        return []
+    lite = installed_version('mmcv-lite')
+    if lite is not None:
+        return [
+            f'mmcv-lite {lite} has no operators, which MMDetection needs: pip uninstall mmcv-lite, '
+            f'then {COMPILE_MMCV}'
+        ]
+    return [f'mmcv is not installed, which every OpenMMLab model library needs: {COMPILE_MMCV}']
+
+
+def torchvision_mismatch(versions: dict[str, str | None]) -> list[str]:
+    """One line when torchvision was made for another torch, so that importing it fails."""
+    torch, torchvision = versions['torch'], versions['torchvision']
+    if torchvision is None:
+        return []
+    remedy = 'install both from one index: pip install -U --force-reinstall torch torchvision'
+    needs = [Requirement(line) for line in metadata.requires('torchvision') or ()]
+    wanted = next((need for need in needs if need.name == 'torch' and need.marker is None), None)
+    if wanted and not wanted.specifier.contains(parsed(torch), prereleases=True):
+        return [
+            f'torchvision {torchvision} asks for {wanted}, torch {torch} is installed: {remedy}'
+        ]
+    # The registry's torchvision is a CUDA build on this platform, the only one with CUDA there.
+    has_cuda = sys.platform == 'linux' and platform.machine() == 'x86_64'
+    if torch.endswith('+cpu') and not torchvision.endswith('+cpu') and has_cuda:
+        return [
+            f'torch {torch} has no CUDA but torchvision {torchvision} was built for a torch that '
+            f'has, and cannot be imported (torchvision::nms does not exist): {remedy}'
+        ]
+    return []
+
+
+def untested(versions: dict[str, str | None]) -> list[str]:
+    """One line for each package of a version that mmadapt was never tried with."""
+    lines = []
+    for name, (lowest, highest) in TESTED.items():
+        version = versions[name]
+        if version is None or Version(lowest) <= parsed(version) <= Version(highest):
+            continue
+        tried = lowest if lowest == highest else f'{lowest} to {highest}'
+        lines.append(f'{name} {version} is untested, tried was {tried}')
+    return lines

@@ -1,0 +1,44 @@
+# PYTHON: the Python (3.10 to 3.12) to make .venv with; one is looked for when it is not given.
+# EXTRAS: more of OpenMMLab and of training, e.g. EXTRAS=pose,quant (pose seg cls deepspeed fairscale quant).
+PYTHON ?=
+EXTRAS ?=
+PYTEST_ARGS ?= --exitfirst
+SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lint clean-env
+
+help:
+	@echo 'make env [EXTRAS=pose,quant] [PYTHON=python3.11]   everything needed, into .venv (does nothing when it is there)'
+	@echo 'make demo                                          adapt a detector to sample faces, on two processes'
+	@echo 'make test [PYTEST_ARGS=...]                        all tests; stops at the first that fails'
+	@echo 'make lint                                          code style'
+	@echo 'make clean-env                                     remove .venv (the compiled mmcv stays in the cache)'
+
+env:
+	@python='$(PYTHON)'; \
+	if [ -z "$$python" ]; then \
+	  for name in python3 python3.11 python3.12 python3.10; do \
+	    if "$$name" -c '$(SUPPORTED)' >/dev/null 2>&1; then python="$$name"; break; fi; \
+	  done; \
+	fi; \
+	if [ -z "$$python" ]; then \
+	  echo 'make env: no Python 3.10, 3.11 or 3.12 on the PATH; install one, or name it: make env PYTHON=/path/to/python3.11' >&2; \
+	  exit 1; \
+	fi; \
+	"$$python" tools/setup_env.py '$(EXTRAS)'
+
+demo: env
+	@.venv/bin/python projects/face_demo/run.py
+
+test: env
+	@.venv/bin/python -m pytest tests --durations=15 $(PYTEST_ARGS) || { \
+	  status=$$?; \
+	  echo 'make test: FAILED (see the lines above); one test again: .venv/bin/python -m pytest FILE::TEST' >&2; \
+	  exit $$status; }
+
+lint: env
+	@.venv/bin/ruff check .
+
+clean-env:
+	rm -rf .venv

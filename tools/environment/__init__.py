@@ -1,0 +1,1 @@
+"""How `make env` builds `.venv`. Standard library only: it runs before anything is installed."""
