@@ -15,4 +15,4 @@ def test_two_processes_have_the_gradients_of_one_with_the_joint_batch(data, base
     differences = [float(line.split()[-1]) for line in done.stdout.splitlines()
                    if 'largest relative difference' in line]
     assert len(differences) == 2
-    assert max(differences) < 1e-4
+    assert max(differences) < 1e-9

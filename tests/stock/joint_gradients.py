@@ -7,7 +7,7 @@ import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner, load_checkpoint
+from mmengine.runner import Runner, load_checkpoint, set_random_seed
 
 import mmadapt
 
@@ -25,6 +25,7 @@ def main() -> None:
         if name.endswith('lora_B'):
             parameter.data += 0.01 * torch.randn_like(parameter)
     cfg.train_dataloader.update(batch_size=4, sampler=dict(type='DefaultSampler', shuffle=False))
+    model.double()  # so that a difference is a wrong gradient, not the order of a sum
     # The data loader of one process: both ranks see the same four pictures.
     batch = next(iter(_loader(cfg)))
     half = {key: value[2 * dist.get_rank():][:2] for key, value in batch.items()}
@@ -46,6 +47,7 @@ def main() -> None:
 
 
 def _loader(cfg):
+    set_random_seed(0)
     loader = cfg.train_dataloader.copy()
     loader.sampler = dict(type='InfiniteSampler', shuffle=False)
     import mmengine.dataset.sampler as sampler
@@ -54,9 +56,10 @@ def _loader(cfg):
 
 
 def _loss(forward, model, batch) -> torch.Tensor:
-    torch.manual_seed(1)
-    data = model.data_preprocessor(batch, training=True)
-    return model.parse_losses(forward(**data, mode='loss'))[0]
+    # A mean over pictures: MMDetection's own losses are normalised by counts of matched boxes.
+    inputs = model.data_preprocessor(batch, training=True)['inputs'].double()
+    levels = [t for part in forward(inputs, mode='tensor') for t in part]
+    return sum(level.square().mean() for level in levels)
 
 
 if __name__ == '__main__':

@@ -1,0 +1,159 @@
+"""Files and folders are whole or not there, whatever interrupts the writing."""
+
+import os
+import stat
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+import torch
+from mmengine.fileio import LocalBackend, backends, get_file_backend
+from mmengine.runner import save_checkpoint
+
+from mmadapt.files import replace_folder, write_atomically, write_checkpoints_atomically
+
+
+class Crash(BaseException):
+    """Like KeyboardInterrupt, no Exception."""
+
+
+def half(path):
+    with open(path, 'w') as file:
+        file.write('half')
+    raise Crash
+
+
+def test_a_file_is_written_and_its_folder_made(tmp_path):
+    path = tmp_path / 'a' / 'b' / 'file.pth'
+    write_atomically(path, lambda temporary: open(temporary, 'w').write('whole'))
+    assert path.read_text() == 'whole'
+    assert os.listdir(path.parent) == ['file.pth']
+
+
+@pytest.mark.parametrize('old', [None, 'old'])
+def test_a_crash_while_writing_leaves_the_old_file_and_nothing_else(tmp_path, old):
+    path = tmp_path / 'file.pth'
+    if old:
+        path.write_text(old)
+    with pytest.raises(Crash):
+        write_atomically(path, half)
+    assert os.listdir(tmp_path) == (['file.pth'] if old else [])
+    assert old is None or path.read_text() == old
+
+
+def test_a_kill_while_writing_leaves_the_old_file_and_nothing_that_looks_like_a_checkpoint(
+        tmp_path):
+    (tmp_path / 'epoch_1.pth').write_text('old')
+    script = textwrap.dedent('''
+        import os, signal, sys
+        from mmadapt.files import write_atomically
+        def write(path):
+            open(path, 'w').write('half')
+            os.kill(os.getpid(), signal.SIGKILL)
+        write_atomically(sys.argv[1], write)
+    ''')
+    code = subprocess.run([sys.executable, '-c', script, str(tmp_path / 'epoch_1.pth')],
+                          timeout=300).returncode
+    assert code == -9
+    assert (tmp_path / 'epoch_1.pth').read_text() == 'old'
+    visible = [name for name in os.listdir(tmp_path) if not name.startswith('.')]
+    assert visible == ['epoch_1.pth']
+    assert not [name for name in os.listdir(tmp_path)
+                if name.endswith('.pth') and name != 'epoch_1.pth']
+
+
+@pytest.mark.parametrize(('mask', 'mode'), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_permissions_are_those_of_an_ordinary_new_file(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        write_atomically(tmp_path / 'file', lambda path: open(path, 'w').write('x'))
+        replace_folder(tmp_path / 'folder', lambda path: (path / 'file').write_text('x'))
+    finally:
+        assert os.umask(before) == mask
+    for path in (tmp_path / 'file', tmp_path / 'folder' / 'file'):
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert stat.S_IMODE((tmp_path / 'folder').stat().st_mode) == 0o777 & ~mask
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    folder = tmp_path / 'new' / 'adapter'
+    replace_folder(folder, lambda path: (path / 'old').write_text('1'))
+    replace_folder(folder, lambda path: (path / 'new').write_text('2'))
+    assert os.listdir(folder) == ['new']
+    assert os.listdir(folder.parent) == ['adapter']
+
+
+def test_a_crash_while_a_folder_is_filled_leaves_the_old_one_and_nothing_else(tmp_path):
+    folder = tmp_path / 'adapter'
+    replace_folder(folder, lambda path: (path / 'old').write_text('1'))
+    with pytest.raises(Crash):
+        replace_folder(folder, lambda path: half(path / 'new'))
+    assert os.listdir(folder) == ['old']
+    assert os.listdir(tmp_path) == ['adapter']
+
+
+def test_a_crash_between_the_two_moves_puts_the_old_folder_back(tmp_path, monkeypatch):
+    folder = tmp_path / 'adapter'
+    replace_folder(folder, lambda path: (path / 'old').write_text('1'))
+    replace, calls = os.replace, []
+
+    def crash_at_second(source, target):
+        calls.append(target)
+        if len(calls) == 2:
+            raise Crash
+        replace(source, target)
+
+    monkeypatch.setattr(os, 'replace', crash_at_second)
+    with pytest.raises(Crash):
+        replace_folder(folder, lambda path: (path / 'new').write_text('2'))
+    assert os.listdir(folder) == ['old']
+    assert os.listdir(tmp_path) == ['adapter']
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path):
+    path = tmp_path / 'file'
+    sizes = (200_000, 400_000)
+
+    def write(size):
+        write_atomically(path, lambda temporary: open(temporary, 'wb').write(b'x' * size))
+
+    write(sizes[0])
+    seen, done = set(), threading.Event()
+
+    def read():
+        while not done.is_set():
+            seen.add(len(path.read_bytes()))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for i in range(30):
+        write(sizes[i % 2])
+    done.set()
+    reader.join()
+    assert seen
+    assert seen <= set(sizes)
+
+
+def test_mmengine_saves_its_checkpoints_so(tmp_path, monkeypatch):
+    before = backends.registry_utils.backends.copy()
+    prefixes = backends.registry_utils.prefix_to_backends.copy()
+    try:
+        write_checkpoints_atomically()
+        path = tmp_path / 'epoch_1.pth'
+        save_checkpoint(dict(state_dict=dict(a=torch.ones(3))), str(path))
+        assert torch.load(path, weights_only=True)['state_dict']['a'].sum() == 3
+        get_file_backend(str(path)).put_text('name', str(tmp_path / 'last_checkpoint'))
+        assert (tmp_path / 'last_checkpoint').read_text() == 'name'
+        monkeypatch.setattr(os, 'replace', lambda *_: (_ for _ in ()).throw(OSError('disk full')))
+        with pytest.raises(OSError, match='disk full'):
+            save_checkpoint(dict(state_dict=dict(a=torch.zeros(3))), str(path))
+        assert torch.load(path, weights_only=True)['state_dict']['a'].sum() == 3
+        assert sorted(os.listdir(tmp_path)) == ['epoch_1.pth', 'last_checkpoint']
+        assert isinstance(get_file_backend(str(path)), LocalBackend)
+    finally:
+        backends.registry_utils.backends.clear()
+        backends.registry_utils.backends.update(before)
+        backends.registry_utils.prefix_to_backends.clear()
+        backends.registry_utils.prefix_to_backends.update(prefixes)
