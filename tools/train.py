@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 import mmadapt  # noqa: F401  registers everything, also for configs without custom_imports
 from mmadapt.cli import load_config, resume_command, run_tool, set_resume, set_work_dir
 from mmadapt.cli.checkpoints import last_checkpoint
-from mmadapt.configs import find_inconsistencies
+from mmadapt.configs import check_peft_hook, find_inconsistencies
 from mmadapt.datasets import check_data
 from mmadapt.errors import UserError
 
@@ -68,6 +68,7 @@ def main() -> None:
     args = parse_args()
     setup_cache_size_limit_of_dynamo()
     cfg = load_config(args.config, args.cfg_options)
+    check_peft_hook(cfg)
     check_data(cfg, ('train', 'val'))
     apply_args(cfg, args)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

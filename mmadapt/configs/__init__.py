@@ -2,5 +2,6 @@
 
 from .consistency import find_inconsistencies
 from .options import check_options
+from .peft_hook import check_peft_hook
 
-__all__ = ['check_options', 'find_inconsistencies']
+__all__ = ['check_options', 'check_peft_hook', 'find_inconsistencies']

@@ -4,34 +4,10 @@ import shutil
 
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.logging import MessageHub
-from mmengine.runner import Runner
-from stock_runs import LORA, write_base, write_config
+from stock_runs import LORA, write_base
 
 from mmadapt import UserError
 from mmadapt.files import read_checkpoint
-
-
-@pytest.fixture
-def start(data, bases, tmp_path):
-    """Start RTMDet with a ``peft`` key in this process; returns the runner that has run."""
-    from stock_runs import HERE  # noqa: F401  the config imports the probe from there
-
-    def _start(peft=LORA, mode='train', base='given', **changes):
-        path = write_config(tmp_path, 'rtmdet', data, bases('rtmdet') if base == 'given' else base,
-                            peft)
-        cfg = Config.fromfile(path)
-        cfg.work_dir = str(tmp_path / 'run')
-        cfg.train_dataloader.batch_size = 12
-        cfg.visualizer = dict(type='Visualizer', vis_backends=[])
-        cfg.merge_from_dict(changes)
-        runner = Runner.from_cfg(cfg)
-        getattr(runner, mode)()
-        return runner
-
-    yield _start
-    MessageHub._instance_dict.clear()
 
 
 def _says(error, *words):
