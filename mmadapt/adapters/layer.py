@@ -6,10 +6,12 @@ adapter's tensors are raw parameters of the layer itself, where no ``init_weight
 looks for submodules, finds them.
 """
 
-from typing import ClassVar, Optional
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from ..errors import UserError
 
 
 class AdapterLayer:
@@ -32,7 +34,7 @@ class AdapterLayer:
         """Return the weight of the stock layer that computes the same, shaped like ``weight``."""
         raise NotImplementedError
 
-    def merged_bias(self) -> Optional[Tensor]:
+    def merged_bias(self) -> Tensor | None:
         """Return the bias of the stock layer that computes the same."""
         return self.bias
 
@@ -68,6 +70,20 @@ class AdapterLayer:
             if bias is not None and bias is not self.bias:
                 self.bias.data = bias.detach().to(self.bias.dtype)
         return self.detach_adapter()
+
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        """Refuse a new weight, such as ``fuse_conv_bn`` puts into a convolution.
+
+        Raises:
+            UserError: A frozen weight or bias is replaced by a trainable one.
+        """
+        old = self._parameters.get(name)
+        if name in ('weight', 'bias') and old is not None and not old.requires_grad \
+                and param is not None and param.requires_grad:
+            raise UserError(f'the {name} of an adapted {self.stock_class.__name__} is being '
+                            'replaced by another, which its adapter does not fit; call '
+                            'mmadapt.merge(model) before such an operation')
+        super().register_parameter(name, param)
 
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing_keys,
                               unexpected_keys, error_msgs):

@@ -15,7 +15,6 @@ Two ways to compute the same:
 
 import math
 import sys
-from typing import Optional
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +49,11 @@ class LoRALayer(AdapterLayer):
     def _factored(self) -> bool:
         return self.training and self.lora_dropout > 0
 
+    def _factors(self) -> tuple[Tensor, Tensor]:
+        """Return ``A`` and ``s B`` in the type of the weight, which may be of half precision."""
+        dtype = self.weight.dtype
+        return self.lora_A.to(dtype), (self.lora_B * self.lora_scale).to(dtype)
+
 
 class LoRALinear(LoRALayer, nn.Linear):
     """A Linear with a LoRA branch."""
@@ -60,8 +64,9 @@ class LoRALinear(LoRALayer, nn.Linear):
         """Map ``(..., in)`` to ``(..., out)``."""
         if not self._factored:
             return F.linear(x, self.merged_weight(), self.bias)
-        branch = F.linear(F.dropout(x, self.lora_dropout), self.lora_A)
-        return F.linear(x, self.weight, self.bias) + F.linear(branch, self.lora_B * self.lora_scale)
+        down, up = self._factors()
+        branch = F.linear(F.dropout(x, self.lora_dropout), down)
+        return F.linear(x, self.weight, self.bias) + F.linear(branch, up)
 
 
 class LoRAConv2d(LoRALayer, nn.Conv2d):
@@ -74,9 +79,10 @@ class LoRAConv2d(LoRALayer, nn.Conv2d):
         if not self._factored:
             return self._conv_forward(x, self.merged_weight(), self.bias)
         # Every group of the weight has the same A, applied to its own channels of the input.
-        down = self.lora_A.repeat(self.groups, 1, 1, 1) if self.groups > 1 else self.lora_A
+        down, up = self._factors()
+        down = down.repeat(self.groups, 1, 1, 1) if self.groups > 1 else down
         branch = self._conv_forward(F.dropout(x, self.lora_dropout), down, None)
-        branch = F.conv2d(branch, self.lora_B * self.lora_scale, groups=self.groups)
+        branch = F.conv2d(branch, up, groups=self.groups)
         return self._conv_forward(x, self.weight, self.bias) + branch
 
 
@@ -94,7 +100,8 @@ class LoRA(AdapterMethod):
     def __init__(self, r: int = 8, alpha: float = 16, dropout: float = 0.0) -> None:
         if isinstance(r, bool) or not isinstance(r, int) or r < 1:
             raise UserError(f'peft.method.r must be an integer of at least 1, got {r!r}')
-        if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not alpha > 0:
+        if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) \
+                or not 0 < alpha < math.inf:
             raise UserError(f'peft.method.alpha must be a positive number, got {alpha!r}')
         if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) \
                 or not 0 <= dropout < 1:
@@ -107,7 +114,7 @@ class LoRA(AdapterMethod):
         """Return the config that builds this method again."""
         return dict(type='LoRA', r=self.r, alpha=self.alpha, dropout=self.dropout)
 
-    def layer_class(self, layer: nn.Module) -> Optional[type[AdapterLayer]]:
+    def layer_class(self, layer: nn.Module) -> type[AdapterLayer] | None:
         """Return the LoRA class for ``layer``; only exact classes, as a subclass may compute
         something else from its weight."""
         return _layer_classes().get(type(layer))

@@ -1,7 +1,6 @@
 """What an adapter method is to the rest of the package."""
 
 from abc import ABC, abstractmethod
-from typing import Optional
 
 from torch import nn
 
@@ -17,7 +16,7 @@ class AdapterMethod(ABC):
     """
 
     @abstractmethod
-    def layer_class(self, layer: nn.Module) -> Optional[type[AdapterLayer]]:
+    def layer_class(self, layer: nn.Module) -> type[AdapterLayer] | None:
         """Return the class that ``layer`` would be swapped to, None if it is not supported."""
 
     @abstractmethod

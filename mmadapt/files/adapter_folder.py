@@ -51,7 +51,8 @@ def save_adapter(model: nn.Module, folder: str, base: BaseRecord | None = None,
     if state.merged is not None:
         raise UserError('the adapter is merged; call mmadapt.unmerge before saving it')
     target = Path(folder)
-    if target.exists() and any(target.iterdir()) and not (target / CONFIG_NAME).exists():
+    if target.exists() and not (target / CONFIG_NAME).exists() and (
+            not target.is_dir() or any(target.iterdir())):
         raise UserError(f'{folder} exists and is no adapter; choose another folder')
     base = BaseRecord() if base is None else base
     stored = stored_keys(model, base.not_in_base)
@@ -126,6 +127,10 @@ def read_adapter(folder: str) -> tuple[AdapterRecord, dict[str, Tensor]]:
         config = json.loads((path / CONFIG_NAME).read_text())
     except ValueError as error:
         raise UserError(f'{path / CONFIG_NAME} is damaged: {error}') from None
+    if not isinstance(config, dict):
+        raise UserError(f'{path / CONFIG_NAME} is damaged: it holds a {type(config).__name__}')
+    if KEY not in config:
+        _check_hf_config(config, folder)
     try:
         tensors = load_file(path / WEIGHTS_NAME)
     except (SafetensorError, OSError) as error:
@@ -135,7 +140,7 @@ def read_adapter(folder: str) -> tuple[AdapterRecord, dict[str, Tensor]]:
     if KEY in config:
         record = AdapterRecord.from_dict(config[KEY], folder)
     else:
-        record = _record_of_hf_config(config, list(keys.values()), folder)
+        record = _record_of_hf_config(config, list(keys.values()))
     return record, {keys[key]: tensor for key, tensor in tensors.items()}
 
 
@@ -143,7 +148,7 @@ def _file_keys(model: nn.Module) -> dict[str, str]:
     """Return the names in the file of the tensors that Hugging Face has names for."""
     return {f'{prefix}.{name}': f'{_HF}{prefix}.{name}.weight'
             for prefix, layer in model.named_modules() if isinstance(layer, AdapterLayer)
-            for name in layer.adapter_names}
+            for name in layer.adapter_names if prefix}
 
 
 def _state_key(key: str, folder: str) -> str:
@@ -168,18 +173,28 @@ def _hf_config(model: nn.Module, record: AdapterRecord) -> dict:
                 base_model_name_or_path=record.base.load_from, **{KEY: record.to_dict()})
 
 
-def _record_of_hf_config(config: dict, keys: list[str], folder: str) -> AdapterRecord:
+def _check_hf_config(config: dict, folder: str) -> None:
     unsupported = [name for name in ('use_dora', 'use_rslora', 'rank_pattern', 'alpha_pattern',
                                      'fan_in_fan_out', 'modules_to_save') if config.get(name)]
-    if config.get('peft_type') != 'LORA' or unsupported or config.get('bias', 'none') != 'none':
-        raise UserError(f'{folder} was written by another program and uses '
-                        f'{unsupported or config.get("peft_type") or "bias"}, which is not read')
+    uses = {'peft_type': ('LORA',), 'bias': ('none', None), 'r': None, 'lora_alpha': None}
+    unsupported += [f'{name}={config.get(name)!r}' for name, allowed in uses.items()
+                    if (config.get(name) is None if allowed is None
+                        else config.get(name) not in allowed)]
+    # These initialisations subtract something from the base, which is then another one.
+    if str(config.get('init_lora_weights')).split('_')[0] in ('pissa', 'olora', 'corda', 'loftq'):
+        unsupported.append(f'init_lora_weights={config["init_lora_weights"]!r}')
+    if unsupported:
+        raise UserError(f'{folder} was written by another program and says '
+                        f'{", ".join(unsupported)}, which is not read')
+
+
+def _record_of_hf_config(config: dict, keys: list[str]) -> AdapterRecord:
     layers = sorted({key.rsplit('.', 1)[0] for key in keys})
     plan = dict(method=dict(type='LoRA', r=config['r'], alpha=config['lora_alpha'],
                             dropout=config.get('lora_dropout', 0.0)),
                 targets=[f'(?:{re.escape(layer)})' for layer in layers], exclude=[], head='freeze',
                 norm='freeze')
-    return AdapterRecord(plan, layers, [], BaseRecord())
+    return AdapterRecord(plan, layers, [], BaseRecord(), [])
 
 
 def _where(base: BaseRecord) -> str:

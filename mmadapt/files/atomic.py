@@ -56,7 +56,11 @@ def replace_folder(folder: _PathLike, write: Callable[[Path], None]) -> None:
         if folder.exists():
             old = Path(tempfile.mkdtemp(prefix=f'.{folder.name}.old.', dir=folder.parent))
             os.replace(folder, old)
-            os.replace(temporary, folder)
+            try:
+                os.replace(temporary, folder)
+            except BaseException:
+                os.replace(old, folder)
+                raise
             shutil.rmtree(old)
         else:
             os.replace(temporary, folder)

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from torch import nn
 
 from ..errors import UserError
-from ..tuning import PEFTConfig, TuningState, inject, require_state
+from ..tuning import PEFTConfig, TuningState, inject, remove, require_state
 from .base import BaseRecord
 
 FORMAT = 1
@@ -23,6 +23,8 @@ class AdapterRecord:
         adapted (list[str]): Names of the adapted layers.
         trained (list[str]): Names of the parameters that train fully.
         base (BaseRecord): Where the frozen weights come from.
+        not_loaded (list[str]): State-dict keys whose layers train fully because the base had no
+            weight for them. Other than ``base.not_in_base`` where a random base was asked for.
         class_names (list[str], optional): What the model predicts.
     """
 
@@ -30,6 +32,7 @@ class AdapterRecord:
     adapted: list
     trained: list
     base: BaseRecord
+    not_loaded: list
     class_names: list | None = None
 
     @classmethod
@@ -37,12 +40,14 @@ class AdapterRecord:
         """Describe an adapted model."""
         state = require_state(model)
         return cls(state.config.plan(), list(state.adapted), list(state.trained), base,
+                   list(state.not_loaded),
                    None if class_names is None else [str(name) for name in class_names])
 
     def to_dict(self) -> dict:
         """Return a dict of plain values."""
         return dict(format=FORMAT, plan=self.plan, adapted=self.adapted, trained=self.trained,
-                    base=self.base.to_dict(), class_names=self.class_names)
+                    base=self.base.to_dict(), not_loaded=self.not_loaded,
+                    class_names=self.class_names)
 
     @classmethod
     def from_dict(cls, record: dict, source: str) -> 'AdapterRecord':
@@ -58,9 +63,10 @@ class AdapterRecord:
         try:
             if record['format'] > FORMAT:
                 raise UserError(f'{source} was written by a newer version of mmadapt; update it')
-            return cls(record['plan'], list(record['adapted']), list(record['trained']),
-                       BaseRecord(**record['base']), record['class_names'])
-        except (KeyError, TypeError) as error:
+            return cls(dict(record['plan']), list(record['adapted']), list(record['trained']),
+                       BaseRecord(**record['base']), list(record['not_loaded']),
+                       record['class_names'])
+        except (KeyError, TypeError, ValueError) as error:
             raise UserError(f'{source}: its description of the adapter is damaged '
                             f'({error})') from None
 
@@ -82,8 +88,12 @@ class AdapterRecord:
         # Layers without a base weight train fully; which ones they were is known, whatever file
         # the base comes from today.
         report = inject(model, PEFTConfig.parse({**self.plan, 'allow_random_base': True}),
-                        not_loaded=self.base.not_in_base)
-        self.check_same(require_state(model), source)
+                        not_loaded=self.not_loaded)
+        try:
+            self.check_same(require_state(model), source)
+        except UserError:
+            remove(model)
+            raise
         return report
 
     def check_same(self, state: TuningState, source: str) -> None:

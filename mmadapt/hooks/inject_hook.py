@@ -108,7 +108,7 @@ class PEFTInjectHook(Hook):
         if KEY in checkpoint:
             record = AdapterRecord.from_dict(checkpoint[KEY], path)
             base = record.base
-            report = inject(model, config, not_loaded=base.not_in_base)
+            report = inject(model, config, not_loaded=record.not_loaded)
             record.check_same(require_state(model), path)
         elif runner._resume and path is not None:
             raise UserError(f'{path} was not written by a training with `peft` and cannot be '

@@ -28,13 +28,15 @@ def checkpoint_activations(model: nn.Module, names) -> None:
     Raises:
         UserError: There is no module of such a name.
     """
-    modules = dict(model.named_modules())
+    modules = dict(model.named_modules(remove_duplicate=False))
+    chosen = {}
     for name in [names] if isinstance(names, str) else names:
         if name not in modules:
             near = get_close_matches(name, modules, n=3, cutoff=0.0)
             raise UserError(f'activation_checkpointing: there is no module {name!r}; nearest: '
                             f'{", ".join(map(repr, near))}')
-        module = modules[name]
+        chosen[modules[name]] = None
+    for module in chosen:
         module.forward = functools.partial(
             checkpoint, module.forward, use_reentrant=False,
             context_fn=functools.partial(_contexts, module))
@@ -56,6 +58,6 @@ def _statistics_at_rest(module: nn.Module):
     try:
         yield
     finally:
-        for norm, momentum, counter in zip(norms, momenta, counters):
+        for norm, momentum, counter in zip(norms, momenta, counters, strict=True):
             norm.momentum = momentum
             norm.num_batches_tracked.copy_(counter)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
-from typing import Optional, Union
+from typing import Union
 
 from ..adapters import AdapterMethod, build_method
 from ..errors import UserError
@@ -42,14 +42,14 @@ class PEFTConfig:
             Defaults to False.
     """
 
-    method: Optional[dict] = None
-    targets: Union[str, list] = 'auto'
+    method: dict | None = None
+    targets: str | list = 'auto'
     exclude: list = field(default_factory=list)
-    head: Union[str, list] = 'auto'
+    head: str | list = 'auto'
     norm: str = 'freeze'
-    adapter: Optional[str] = None
-    base: Optional[str] = None
-    export: Optional[str] = None
+    adapter: str | None = None
+    base: str | None = None
+    export: str | None = None
     allow_random_base: bool = False
 
     @classmethod
@@ -60,6 +60,7 @@ class PEFTConfig:
             UserError: A key is unknown or a value is not one of those allowed.
         """
         if isinstance(cfg, PEFTConfig):
+            cfg._check()
             return cfg
         if not isinstance(cfg, Mapping):
             raise UserError(f'peft must be a dict, got {cfg!r}')
@@ -82,7 +83,7 @@ class PEFTConfig:
         if not isinstance(self.targets, (str, list)) or not isinstance(self.exclude, list):
             raise UserError('peft.targets and peft.exclude take a list of names, regular '
                             f'expressions or dicts; got {self.targets!r} and {self.exclude!r}')
-        if isinstance(self.head, str) and self.head not in HEAD_POLICIES:
+        if not isinstance(self.head, list) and self.head not in HEAD_POLICIES:
             raise UserError(_not_one_of('peft.head', self.head, HEAD_POLICIES)
                             + ', or a list of layer names')
         if self.norm not in NORM_POLICIES:
@@ -97,7 +98,7 @@ class PEFTConfig:
             raise UserError(f'peft.allow_random_base must be True or False, '
                             f'got {self.allow_random_base!r}')
 
-    def build_method(self) -> Optional[AdapterMethod]:
+    def build_method(self) -> AdapterMethod | None:
         """Build the adapter method; None when nothing is adapted."""
         return None if self.method is None else build_method(self.method)
 

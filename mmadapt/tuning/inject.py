@@ -1,26 +1,28 @@
 """Adapting a model: the one function behind the hook, the wrapper and the Python interface."""
 
+import math
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
 
 from ..adapters import AdapterMethod
 from ..errors import UserError
 from .config import PEFTConfig
-from .heads import find_heads, resolve_head_policy
-from .norms import freeze_statistics, is_norm
+from .merging import remove
+from .norms import FrozenStatistics, freeze_statistics, frozen_class, has_statistics, is_norm
 from .report import LayerReport, Report
+from .rules import Decision, Rules
 from .state import TuningState, get_state, set_state
-from .targets import has_own_parameters, module_names, select
+from .targets import has_own_parameters, module_names
+
+_Plan = list[tuple[nn.Module, list[str], Decision]]
 
 
 def inject(model: nn.Module, cfg, not_loaded: Collection[str] = ()) -> Report:
     """Adapt a model in place, as the ``peft`` key says.
 
     The model keeps its modules, names and stock state-dict keys. Until it is trained it computes
-    what it computed before.
+    what it computed before. After an error it is what it was before.
 
     Args:
         model (nn.Module): A detector or any other model, not wrapped for distribution.
@@ -39,18 +41,77 @@ def inject(model: nn.Module, cfg, not_loaded: Collection[str] = ()) -> Report:
                         'first')
     config = PEFTConfig.parse(cfg)
     method = config.build_method()
-    mode = model.training
+    state = TuningState(config, not_loaded=sorted(not_loaded), required_grad={
+        name: p.requires_grad for name, p in model.named_parameters()})
+    modes = {module: module.training for module in model.modules()}
     # Models that freeze stages do it (again) in train(); what train() freezes cannot be adapted.
     model.train()
-    state = TuningState(config, required_grad={
-        name: p.requires_grad for name, p in model.named_parameters()})
-    rules = _Rules(model, config, method, not_loaded)
-    report = Report(warnings=rules.warnings)
-    for module, names in module_names(model).items():
-        if has_own_parameters(module):
-            report.layers.append(_apply(module, names, rules(module, names), method, state))
+    try:
+        rules = Rules(model, config, method, not_loaded)
+        plan = [(module, names, rules(module, names))
+                for module, names in module_names(model).items()
+                if has_own_parameters(module) or has_statistics(module)]
+        _check(model, plan, config, method)
+        report = Report(warnings=rules.warnings)
+        set_state(model, state)
+        _apply(model, plan, method, state, report)
+    except Exception:
+        if get_state(model) is not None:
+            remove(model)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(state.required_grad[name])
+        raise
+    finally:
+        _restore_modes(modes)
+    report.count(model)
+    return report
+
+
+def _check(model: nn.Module, plan: _Plan, config: PEFTConfig, method) -> None:
+    """Find whatever is wrong before anything is changed."""
+    adapted = {module for module, _, decision in plan if decision.action == 'adapt'}
+    if method is not None and not adapted:
+        kinds = sorted({type(module).__name__ for module, _, _ in plan})
+        raise UserError(f'{type(method).__name__} has no layer to adapt in this '
+                        f'{type(model).__name__}: peft.targets={config.targets!r}, its layers are '
+                        f'of the types {kinds}; peft.method=None is for adapting nothing')
+    if not adapted and not any(p.requires_grad for module, _, decision in plan
+                               for p in module.parameters(recurse=False)
+                               if decision.action == 'train'):
+        raise UserError('peft leaves nothing to train: no layer is adapted, the head is frozen')
+    for module, names, decision in plan:
+        if is_norm(module) and not decision.statistics:
+            frozen_class(module, names[0])
+    for name, module in model.named_modules():
+        remedy = _remedy_if_bypassing(module)
+        if remedy and not adapted.isdisjoint(module.modules()):
+            raise UserError(f'{name}, a {type(module).__name__}, uses the weights of its layers '
+                            f'without calling them: their adapters would do nothing; {remedy}')
+
+
+def _remedy_if_bypassing(module: nn.Module) -> str | None:
+    if getattr(module, 'efficient_conv_bn_eval_forward', None) is not None:
+        return 'build it with efficient_conv_bn_eval=False'
+    # In eval mode torch runs it as one fused operator.
+    return 'put it into peft.exclude' if isinstance(module, nn.TransformerEncoderLayer) else None
+
+
+def _apply(model: nn.Module, plan: _Plan, method, state: TuningState, report: Report) -> None:
+    # A parameter that stands in two modules trains if one of them does.
+    trained = {p for module, _, decision in plan if decision.action == 'train'
+               for p in module.parameters(recurse=False) if p.requires_grad}
+    for module, names, decision in plan:
+        report.layers.append(_report(module, names, decision, method))
+        for parameter in module.parameters(recurse=False):
+            parameter.requires_grad_(parameter in trained)
+        if is_norm(module) and not decision.statistics:
+            freeze_statistics(module, names[0])
+        if decision.action == 'adapt':
+            method.attach(module)
+            state.adapted.append(names[0])
+    report.warnings += _beyond_rank(report.layers)
     trainable = {name for name, p in model.named_parameters() if p.requires_grad}
-    adapters = {f'{layer}.{name}' for layer in state.adapted
+    adapters = {f'{layer}.{name}'.lstrip('.') for layer in state.adapted
                 for name in model.get_submodule(layer).adapter_names}
     state.trained = sorted(trainable - adapters)
     model.train()
@@ -59,136 +120,34 @@ def inject(model: nn.Module, cfg, not_loaded: Collection[str] = ()) -> Report:
         raise UserError(f'{type(model).__name__}.train() freezes {refrozen[0]} and '
                         f'{len(refrozen) - 1} more parameters that should train; name their layers '
                         'in peft.exclude')
-    model.train(mode)
-    if not trainable:
-        raise UserError('peft leaves nothing to train: no layer is adapted, the head is frozen')
-    set_state(model, state)
-    report.count(model)
-    return report
 
 
-@dataclass
-class _Decision:
-    action: str
-    why: str
-    statistics: bool = True   # whether a norm's statistics may move
-
-
-class _Rules:
-    """Decides for each module, in the order of precedence, what becomes of it."""
-
-    def __init__(self, model, config: PEFTConfig, method: AdapterMethod, not_loaded) -> None:
-        self.config, self.method = config, method
-        self.not_loaded = {key for key in not_loaded if not key.endswith('num_batches_tracked')}
-        self.warnings: list[str] = []
-        heads = find_heads(model)
-        self.head_policy, self.head_why = resolve_head_policy(
-            config.head, heads, method is not None)
-        self.head = {m for head in heads.values() for m in head.modules()}
-        self.trained_head = set()
-        if isinstance(self.head_policy, list):
-            self.trained_head = select(model, self.head_policy, 'peft.head')
-            self.head_policy = 'adapt' if method is not None else 'freeze'
-        self.excluded = select(model, config.exclude, 'peft.exclude')
-        self.targets = self._select_targets(model)
-        if not heads and config.head == 'auto':
-            self.warnings.append(
-                f'WARNING: {type(model).__name__} has no part called head; every layer of it '
-                'is treated as its body. Name its prediction layers in peft.head')
-
-    def _select_targets(self, model) -> set:
-        """Return the layers that are named one by one; None if ``targets`` is a word."""
-        if isinstance(self.config.targets, str):
-            return None
-        chosen = set()
-        for selector in self.config.targets:
-            hits = select(model, [selector], 'peft.targets')
-            if self.method is not None:
-                usable = {m for m in hits if self.method.layer_class(m)}
-                if not usable:
-                    kinds = sorted({type(m).__name__ for m in hits})
-                    raise UserError(f'peft.targets: {selector!r} means layers of the types '
-                                    f'{kinds}, which {type(self.method).__name__} cannot adapt')
-                hits = usable
-            if all(_frozen_by_model(m) for m in hits):
-                raise UserError(
-                    f'peft.targets: {selector!r} means only layers that the model itself keeps '
-                    'frozen (frozen_stages or the like); set model.backbone.frozen_stages=-1')
-            chosen |= hits
-        return chosen
-
-    def __call__(self, module: nn.Module, names: list[str]) -> _Decision:
-        own = set(module._parameters) | (set(module._buffers) if is_norm(module) else set())
-        missing = any(f'{name}.{key}'.lstrip('.') in self.not_loaded
-                      for name in names for key in own)
-        if _frozen_by_model(module):
-            if missing and not self.config.allow_random_base:
-                raise UserError(
-                    f'{names[0]} is kept frozen by the model (frozen_stages or the like) but no '
-                    'pretrained weight was loaded into it; load one, unfreeze it in the model '
-                    'config, or set peft.allow_random_base=True')
-            return _Decision('freeze', 'frozen by the model', statistics=False)
-        if missing:
-            return _Decision('train', 'no pretrained weight')
-        if module in self.excluded:
-            return _Decision('freeze', 'peft.exclude', statistics=False)
-        if self.targets is not None and module in self.targets:
-            return _Decision('adapt' if self.method else 'train', 'peft.targets')
-        if module in self.trained_head:
-            return _Decision('train', 'peft.head')
-        if module in self.head and self.head_policy != 'adapt':
-            moves = self.head_policy == 'train'
-            return _Decision(self.head_policy, self.head_why, statistics=moves)
-        if is_norm(module):
-            return self._norm()
-        return self._body(module)
-
-    def _norm(self) -> _Decision:
-        policy = self.config.norm
-        affine, statistics = policy in ('affine', 'train'), policy in ('stats', 'train')
-        return _Decision('train' if affine else 'freeze', f'norm={policy!r}', statistics)
-
-    def _body(self, module: nn.Module) -> _Decision:
-        word = self.config.targets
-        if self.method is None:
-            if word == 'all':
-                return _Decision('train', "targets='all'")
-            wanted = isinstance(word, str) and _is_kind(module, word)
-            return _Decision('train' if wanted else 'freeze', 'no method' if not wanted else word)
-        if not isinstance(word, str):
-            return _Decision('freeze', 'not in peft.targets')
-        if word == 'auto' and getattr(module, 'groups', 1) > 1 and isinstance(module, _ConvNd):
-            return _Decision('train', 'grouped convolution')
-        if self.method.layer_class(module) is None:
-            return _Decision('freeze', f'{type(self.method).__name__} has no form for a '
-                                       f'{type(module).__name__}')
-        if word in ('auto', 'all') or _is_kind(module, word):
-            return _Decision('adapt', f'targets={word!r}')
-        return _Decision('freeze', f'not in targets={word!r}')
-
-
-def _is_kind(module: nn.Module, word: str) -> bool:
-    kinds = {'all-linear': nn.Linear, 'all-conv': _ConvNd}
-    return word in kinds and isinstance(module, kinds[word])
-
-
-def _frozen_by_model(module: nn.Module) -> bool:
-    return not any(p.requires_grad for p in module.parameters(recurse=False))
-
-
-def _apply(module: nn.Module, names, decision: _Decision, method, state) -> LayerReport:
+def _report(module: nn.Module, names, decision: Decision,
+            method: AdapterMethod | None) -> LayerReport:
     parameters = list(module.parameters(recurse=False))
     weight = getattr(module, 'weight', None)
-    shape = tuple((parameters[0] if weight is None else weight).shape)
-    report = LayerReport(names[0], type(module).__name__, shape, decision.action, decision.why,
-                         parameters=sum(p.numel() for p in parameters), names=len(names))
-    for parameter in parameters:
-        parameter.requires_grad_(decision.action == 'train' and parameter.requires_grad)
-    if is_norm(module) and not decision.statistics:
-        freeze_statistics(module, names[0])
+    weight = parameters[0] if weight is None and parameters else weight
+    report = LayerReport(names[0], type(module).__name__,
+                         () if weight is None else tuple(weight.shape), decision.action,
+                         decision.why, parameters=sum(p.numel() for p in parameters),
+                         names=len(names))
     if decision.action == 'adapt':
         report.extra = method.extra_parameters(module)
         report.rank = getattr(method, 'r', 0)
-        method.attach(module)
-        state.adapted.append(names[0])
     return report
+
+
+def _beyond_rank(layers: list[LayerReport]) -> list[str]:
+    full = [layer for layer in layers
+            if layer.rank and layer.rank > min(layer.shape[0], math.prod(layer.shape[1:]))]
+    if not full:
+        return []
+    first = full[0]
+    return [f'WARNING: r={first.rank} is more than the rank that the weights of {len(full)} of the '
+            f'adapted layers can have, the first of them {first.name} '
+            f'({"x".join(map(str, first.shape))})']
+
+
+def _restore_modes(modes: dict[nn.Module, bool]) -> None:
+    for module, training in modes.items():
+        module.training = training and not isinstance(module, FrozenStatistics)

@@ -66,6 +66,8 @@ def remove(model: nn.Module) -> None:
         model.get_submodule(name).detach_adapter()
     for module in model.modules():
         unfreeze_statistics(module, model.training)
+    # A backbone may keep its norms in eval mode itself, and freeze stages of itself, in train().
+    model.train(model.training)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(state.required_grad[name])
     set_state(model, None)
@@ -86,8 +88,8 @@ def merged_state_dict(model: nn.Module) -> 'OrderedDict[str, Tensor]':
             if not isinstance(layer, AdapterLayer):
                 continue
             for name in layer.adapter_names:
-                del result[f'{prefix}.{name}']
-            result[f'{prefix}.weight'] = layer.merged_weight().detach()
+                del result[f'{prefix}.{name}'.lstrip('.')]
+            result[f'{prefix}.weight'.lstrip('.')] = layer.merged_weight().detach()
             if layer.bias is not None:
-                result[f'{prefix}.bias'] = layer.merged_bias().detach()
+                result[f'{prefix}.bias'.lstrip('.')] = layer.merged_bias().detach()
     return result

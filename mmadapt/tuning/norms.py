@@ -5,11 +5,12 @@ reproduce the model. Runners call ``model.train()`` at every epoch, so a norm is
 by its class, not by a call.
 """
 
-from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
+from typing import ClassVar
 
 from mmengine.model.utils import _BatchNormXd
 from mmengine.utils.dl_utils.parrots_wrapper import SyncBatchNorm
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from ..errors import UserError
 
@@ -17,7 +18,13 @@ NORM_LAYERS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
 class FrozenStatistics:
-    """Mixin of norm layers that stay in eval mode, so that their statistics do not move."""
+    """Mixin of norm layers that stay in eval mode, so that their statistics do not move.
+
+    Attributes:
+        stock_class (type): The class the layer had.
+    """
+
+    stock_class: ClassVar[type]
 
     def train(self, mode: bool = True):
         """Stay in eval mode, whatever ``mode`` is."""
@@ -27,32 +34,50 @@ class FrozenStatistics:
 class FrozenBatchNorm1d(FrozenStatistics, nn.BatchNorm1d):
     """BatchNorm1d with frozen statistics."""
 
+    stock_class = nn.BatchNorm1d
+
 
 class FrozenBatchNorm2d(FrozenStatistics, nn.BatchNorm2d):
     """BatchNorm2d with frozen statistics."""
+
+    stock_class = nn.BatchNorm2d
 
 
 class FrozenBatchNorm3d(FrozenStatistics, nn.BatchNorm3d):
     """BatchNorm3d with frozen statistics."""
 
-
-class FrozenSyncBatchNorm(FrozenStatistics, nn.SyncBatchNorm):
-    """SyncBatchNorm with frozen statistics; it then needs no other process."""
-
-
-class FrozenMMSyncBatchNorm(FrozenStatistics, SyncBatchNorm):
-    """MMEngine's SyncBatchNorm, which ``SyncBN`` in a config means, with frozen statistics."""
+    stock_class = nn.BatchNorm3d
 
 
 class FrozenBatchNormXd(FrozenStatistics, _BatchNormXd):
     """What MMEngine turns SyncBatchNorm into in a single process, with frozen statistics."""
 
+    stock_class = _BatchNormXd
+
+
+class FrozenSyncBatchNorm(FrozenBatchNormXd):
+    """SyncBatchNorm with frozen statistics.
+
+    It needs no other process, and is no ``SyncBatchNorm``, or MMEngine's ``revert_sync_batchnorm``
+    would put one with moving statistics into its place.
+    """
+
+    stock_class = nn.SyncBatchNorm
+
+
+class FrozenMMSyncBatchNorm(FrozenBatchNormXd):
+    """The same for MMEngine's SyncBatchNorm, which ``SyncBN`` in a config means."""
+
+    stock_class = SyncBatchNorm
+
 
 class FrozenInstanceNorm2d(FrozenStatistics, nn.InstanceNorm2d):
     """InstanceNorm2d with frozen statistics."""
 
+    stock_class = nn.InstanceNorm2d
 
-_FROZEN = {cls.__bases__[1]: cls for cls in (
+
+_FROZEN = {cls.stock_class: cls for cls in (
     FrozenBatchNorm1d, FrozenBatchNorm2d, FrozenBatchNorm3d, FrozenSyncBatchNorm,
     FrozenMMSyncBatchNorm, FrozenBatchNormXd, FrozenInstanceNorm2d)}
 
@@ -82,14 +107,23 @@ def freeze_statistics(module: nn.Module, name: str) -> None:
     Raises:
         UserError: The class of the layer is not one whose statistics can be frozen.
     """
+    module.__class__ = frozen_class(module, name)
+    if isinstance(module, FrozenStatistics):
+        module.eval()
+
+
+def frozen_class(module: nn.Module, name: str) -> type[nn.Module]:
+    """Return the class that :func:`freeze_statistics` gives a norm layer.
+
+    Raises:
+        UserError: There is none.
+    """
     if not has_statistics(module) or isinstance(module, FrozenStatistics):
-        return
-    frozen = _FROZEN.get(type(module))
-    if frozen is None:
+        return type(module)
+    if type(module) not in _FROZEN:
         raise UserError(f'{name}: the statistics of a {type(module).__name__} cannot be frozen; '
                         f"write peft.norm='stats' or 'train'")
-    module.__class__ = frozen
-    module.eval()
+    return _FROZEN[type(module)]
 
 
 def unfreeze_statistics(module: nn.Module, training: bool) -> None:
@@ -100,5 +134,5 @@ def unfreeze_statistics(module: nn.Module, training: bool) -> None:
         training (bool): The mode it is put into.
     """
     if isinstance(module, FrozenStatistics):
-        module.__class__ = type(module).__bases__[1]
+        module.__class__ = module.stock_class
         module.train(training)

@@ -1,7 +1,6 @@
 """What an adapted model remembers of its adaptation."""
 
 from dataclasses import dataclass, field
-from typing import Optional
 
 from torch import nn
 
@@ -19,6 +18,7 @@ class TuningState:
         config (PEFTConfig): What was asked for.
         adapted (list[str]): First names of the adapted layers.
         trained (list[str]): First names of the parameters that train fully.
+        not_loaded (list[str]): State-dict keys for which there was no pretrained weight.
         required_grad (dict[str, bool]): What ``requires_grad`` was before, for every parameter.
         merged (dict, optional): While merged: the frozen weight and bias and the adapter of every
             adapted layer.
@@ -27,16 +27,17 @@ class TuningState:
     config: PEFTConfig
     adapted: list = field(default_factory=list)
     trained: list = field(default_factory=list)
+    not_loaded: list = field(default_factory=list)
     required_grad: dict = field(default_factory=dict)
-    merged: Optional[dict] = None
+    merged: dict | None = None
 
 
-def get_state(model: nn.Module) -> Optional[TuningState]:
+def get_state(model: nn.Module) -> TuningState | None:
     """Return what an adapted model remembers, None for a stock model."""
     return model.__dict__.get(_ATTRIBUTE)
 
 
-def set_state(model: nn.Module, state: Optional[TuningState]) -> None:
+def set_state(model: nn.Module, state: TuningState | None) -> None:
     """Set what the model remembers; None makes it a stock model again."""
     if state is None:
         model.__dict__.pop(_ATTRIBUTE, None)

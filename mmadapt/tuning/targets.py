@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Optional, Union
+from typing import Union
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
@@ -36,29 +36,31 @@ class LayerSelector:
 
     KEYS = ('type', 'name', 'groups', 'min_groups', 'kernel_size', 'min_channels', 'max_channels')
 
-    def __init__(self, cfg: Mapping) -> None:
+    def __init__(self, cfg: Mapping, where: str) -> None:
         unknown = [key for key in cfg if key not in self.KEYS]
         if unknown or not cfg:
             near = get_close_matches(unknown[0], self.KEYS, n=1, cutoff=0.0) if unknown else ['']
-            raise UserError(f'a target selected by layer takes the keys {list(self.KEYS)}, got '
-                            f'{dict(cfg)}' + (f'; nearest to {unknown[0]!r}: {near[0]!r}'
-                                              if unknown else ''))
+            raise UserError(f'{where}: what is selected by layer takes the keys '
+                            f'{list(self.KEYS)}, got {dict(cfg)}'
+                            + (f'; nearest to {unknown[0]!r}: {near[0]!r}' if unknown else ''))
         self.cfg = dict(cfg)
+        self.name = _compile(cfg['name'], where) if 'name' in cfg else None
 
     def __call__(self, names: list[str], layer: nn.Module) -> bool:
         """Return whether the layer that has ``names`` is selected."""
         cfg = self.cfg
         channels = _channels(layer)
         groups = getattr(layer, 'groups', 1)
-        kernel = getattr(layer, 'kernel_size', None)
+        kernel = getattr(layer, 'kernel_size', None) or ()
+        kernel = {kernel} if isinstance(kernel, int) else set(kernel)
         bounded = 'min_channels' in cfg or 'max_channels' in cfg
         if 'type' in cfg and cfg['type'] not in [c.__name__ for c in type(layer).__mro__]:
             return False
-        if 'name' in cfg and not any(re.fullmatch(cfg['name'], name) for name in names):
+        if self.name and not any(self.name.fullmatch(name) for name in names):
             return False
         if groups != cfg.get('groups', groups) or groups < cfg.get('min_groups', groups):
             return False
-        if 'kernel_size' in cfg and set(kernel or ()) != {cfg['kernel_size']}:
+        if 'kernel_size' in cfg and kernel != {cfg['kernel_size']}:
             return False
         return not bounded or (channels is not None
                                and min(channels) >= cfg.get('min_channels', 0)
@@ -88,8 +90,12 @@ def select(model: nn.Module, selectors: list[Selector], where: str) -> set[nn.Mo
         hits = _hits(names, selector, where)
         if not hits:
             raise UserError(_nothing_hit(names, selector, where))
-        for module in hits:
-            chosen.update(m for m in module.modules() if has_own_parameters(m))
+        layers = {m for module in hits for m in module.modules() if has_own_parameters(m)}
+        if not layers:
+            kinds = sorted({type(m).__name__ for m in hits})
+            raise UserError(f'{where}: {selector!r} means only modules without parameters, of the '
+                            f'types {kinds}')
+        chosen |= layers
     return chosen
 
 
@@ -100,21 +106,25 @@ def has_own_parameters(module: nn.Module) -> bool:
 
 def _hits(names, selector: Selector, where: str) -> list[nn.Module]:
     if isinstance(selector, Mapping):
-        matches = LayerSelector(selector)
+        matches = LayerSelector(selector, where)
         return [m for m, aliases in names.items()
                 if has_own_parameters(m) and matches(aliases, m)]
     if not isinstance(selector, str):
         raise UserError(f'{where}: {selector!r} is neither a name or regular expression nor a dict')
     exact = [m for m, aliases in names.items()
-             if any(a == selector or a.endswith('.' + selector) for a in aliases)]
+             if any(a and (a == selector or a.endswith('.' + selector)) for a in aliases)]
     if exact:
         return exact
-    try:
-        pattern = re.compile(selector)
-    except re.error as error:
-        raise UserError(f'{where}: {selector!r} is neither a name nor a regular expression '
-                        f'({error})') from None
+    pattern = _compile(selector, where)
     return [m for m, aliases in names.items() if any(pattern.fullmatch(a) for a in aliases if a)]
+
+
+def _compile(pattern, where: str) -> re.Pattern:
+    try:
+        return re.compile(pattern)
+    except (re.error, TypeError) as error:
+        raise UserError(f'{where}: {pattern!r} is neither a name nor a regular expression '
+                        f'({error})') from None
 
 
 def _nothing_hit(names, selector: Selector, where: str) -> str:
@@ -133,7 +143,7 @@ def _nothing_hit(names, selector: Selector, where: str) -> str:
     return f'{where}: {selector!r} matches no layer; nearest: {", ".join(map(repr, near))}'
 
 
-def _channels(layer: nn.Module) -> Optional[tuple[int, int]]:
+def _channels(layer: nn.Module) -> tuple[int, int] | None:
     if isinstance(layer, _ConvNd):
         return layer.in_channels, layer.out_channels
     if isinstance(layer, nn.Linear):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,14 +21,13 @@ class Crash(BaseException):
 
 
 def half(path):
-    with open(path, 'w') as file:
-        file.write('half')
+    Path(path).write_text('half')
     raise Crash
 
 
 def test_a_file_is_written_and_its_folder_made(tmp_path):
     path = tmp_path / 'a' / 'b' / 'file.pth'
-    write_atomically(path, lambda temporary: open(temporary, 'w').write('whole'))
+    write_atomically(path, lambda temporary: Path(temporary).write_text('whole'))
     assert path.read_text() == 'whole'
     assert os.listdir(path.parent) == ['file.pth']
 
@@ -46,14 +46,14 @@ def test_a_crash_while_writing_leaves_the_old_file_and_nothing_else(tmp_path, ol
 def test_a_kill_while_writing_leaves_the_old_file_and_nothing_that_looks_like_a_checkpoint(
         tmp_path):
     (tmp_path / 'epoch_1.pth').write_text('old')
-    script = textwrap.dedent('''
+    script = textwrap.dedent("""
         import os, signal, sys
         from mmadapt.files import write_atomically
         def write(path):
             open(path, 'w').write('half')
             os.kill(os.getpid(), signal.SIGKILL)
         write_atomically(sys.argv[1], write)
-    ''')
+    """)
     code = subprocess.run([sys.executable, '-c', script, str(tmp_path / 'epoch_1.pth')],
                           timeout=300).returncode
     assert code == -9
@@ -68,7 +68,7 @@ def test_a_kill_while_writing_leaves_the_old_file_and_nothing_that_looks_like_a_
 def test_permissions_are_those_of_an_ordinary_new_file(tmp_path, mask, mode):
     before = os.umask(mask)
     try:
-        write_atomically(tmp_path / 'file', lambda path: open(path, 'w').write('x'))
+        write_atomically(tmp_path / 'file', lambda path: Path(path).write_text('x'))
         replace_folder(tmp_path / 'folder', lambda path: (path / 'file').write_text('x'))
     finally:
         assert os.umask(before) == mask
@@ -117,7 +117,7 @@ def test_a_reader_never_sees_half_a_file(tmp_path):
     sizes = (200_000, 400_000)
 
     def write(size):
-        write_atomically(path, lambda temporary: open(temporary, 'wb').write(b'x' * size))
+        write_atomically(path, lambda temporary: Path(temporary).write_bytes(b'x' * size))
 
     write(sizes[0])
     seen, done = set(), threading.Event()

@@ -8,6 +8,7 @@ from stock_runs import LORA, write_base
 
 from mmadapt import UserError
 from mmadapt.files import read_checkpoint
+from mmadapt.hooks import PEFTInjectHook
 
 
 def _says(error, *words):
@@ -158,3 +159,18 @@ def test_adapter_to_start_from_is_where_training_begins(start, tmp_path):
     state = runner.model.state_dict()
     assert all(torch.equal(state[k], v) for k, v in read_adapter(str(first))[1].items()
                if 'lora' in k)
+
+
+def test_runner_that_wraps_before_any_hook_is_refused():
+    with pytest.raises(UserError) as error:
+        PEFTInjectHook().before_run(object())
+    _says(error, "runner_type='Runner'")
+
+
+def test_validation_alone_takes_a_checkpoint_of_what_was_trained(start, tmp_path):
+    trained = start().model.state_dict()
+    runner = start(mode='val', base=str(tmp_path / 'run' / 'epoch_1.pth'))
+    averaged = read_checkpoint(str(tmp_path / 'run' / 'epoch_1.pth'))['state_dict']
+    state = runner.model.state_dict()
+    assert set(state) == set(trained)
+    assert all(torch.equal(state[k], v) for k, v in averaged.items())

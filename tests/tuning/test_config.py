@@ -32,7 +32,7 @@ LORA = dict(type='LoRA', r=4)
     (dict(method=LORA, export='statedict'), "peft.export='statedict' .*nearest: 'state_dict'"),
     (dict(method=LORA, adapter=3), 'peft.adapter must be a path, got 3'),
     (dict(method=LORA, base=['x']), 'peft.base must be a path'),
-    (dict(method=LORA, allow_random_base='yes'), "allow_random_base must be True or False, got 'ye"),
+    (dict(method=LORA, allow_random_base=1), 'allow_random_base must be True or False, got 1'),
 ])
 def test_what_is_wrong_is_refused_with_its_name_and_the_nearest_right_one(cfg, message):
     with pytest.raises(UserError, match=message):

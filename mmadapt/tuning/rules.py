@@ -1,0 +1,172 @@
+"""What becomes of each module: the rules behind ``peft``, in the order of precedence.
+
+Nothing is changed here; :func:`~mmadapt.tuning.inject.inject` does that once all is decided.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from ..adapters import AdapterMethod
+from ..errors import UserError
+from .config import PEFTConfig
+from .heads import find_heads, resolve_head_policy
+from .norms import is_norm
+from .targets import has_own_parameters, select
+
+
+@dataclass
+class Decision:
+    """What becomes of one module.
+
+    Attributes:
+        action (str): ``'adapt'``, ``'train'`` or ``'freeze'``.
+        why (str): The rule that decided.
+        statistics (bool): Whether the statistics of a norm layer may move.
+    """
+
+    action: str
+    why: str
+    statistics: bool = True
+
+
+class Rules:
+    """Decides for each module what becomes of it.
+
+    Args:
+        model (nn.Module): The stock model, after its ``train()`` has frozen what it freezes.
+        config (PEFTConfig): The value of ``peft``.
+        method (AdapterMethod, optional): The method that it names.
+        not_loaded (Collection[str]): State-dict keys without a pretrained weight.
+
+    Raises:
+        UserError: A name in the config means nothing in this model.
+    """
+
+    def __init__(self, model: nn.Module, config: PEFTConfig, method: AdapterMethod | None,
+                 not_loaded: Collection[str]) -> None:
+        self.config, self.method = config, method
+        self.not_loaded = {key for key in not_loaded if not key.endswith('num_batches_tracked')}
+        self.warnings: list[str] = []
+        self.tied = _layers_with_a_common_parameter(model)
+        heads = find_heads(model)
+        self.head_policy, self.head_why = resolve_head_policy(
+            config.head, heads, method is not None)
+        self.head = {m for head in heads.values() for m in head.modules()}
+        self.trained_head = set()
+        if isinstance(self.head_policy, list):
+            self.trained_head = select(model, self.head_policy, 'peft.head')
+            self.head_policy = 'adapt' if method is not None else 'freeze'
+        self.excluded = select(model, config.exclude, 'peft.exclude')
+        self.targets = self._select_targets(model)
+        if not heads and config.head == 'auto':
+            self.warnings.append(
+                f'WARNING: {type(model).__name__} has no part called head; every layer of it '
+                'is treated as its body. Name its prediction layers in peft.head')
+
+    def _select_targets(self, model) -> set | None:
+        """Return the layers that are named one by one; None if ``targets`` is a word."""
+        if isinstance(self.config.targets, str):
+            return None
+        chosen = set()
+        for selector in self.config.targets:
+            hits = select(model, [selector], 'peft.targets')
+            usable = {m for m in hits if self._is_usable(m)}
+            if not usable:
+                raise UserError(f'peft.targets: {selector!r} means {self._why_not_usable(hits)}')
+            if all(_frozen_by_model(m) for m in usable):
+                raise UserError(
+                    f'peft.targets: {selector!r} means only layers that the model itself keeps '
+                    'frozen (frozen_stages or the like); set model.backbone.frozen_stages=-1')
+            chosen |= usable
+        return chosen
+
+    def _is_usable(self, module: nn.Module) -> bool:
+        if self.method is None:
+            # Norms outside the head are governed by peft.norm alone.
+            return module in self.head or not is_norm(module)
+        return self.method.layer_class(module) is not None and module not in self.tied
+
+    def _why_not_usable(self, hits) -> str:
+        if self.method is None:
+            return 'only norm layers, which peft.norm governs'
+        if any(self.method.layer_class(m) for m in hits):
+            return ('only layers that share their weight with other layers, which cannot be '
+                    'adapted one by one')
+        kinds = sorted({type(m).__name__ for m in hits})
+        return f'layers of the types {kinds}, which {type(self.method).__name__} cannot adapt'
+
+    def __call__(self, module: nn.Module, names: list[str]) -> Decision:
+        """Decide what becomes of ``module``, which stands in the model under ``names``.
+
+        Raises:
+            UserError: The model keeps it frozen though it has no pretrained weight.
+        """
+        own = set(module._parameters) | (set(module._buffers) if is_norm(module) else set())
+        missing = any(f'{name}.{key}'.lstrip('.') in self.not_loaded
+                      for name in names for key in own)
+        in_head = module in self.head and self.head_policy != 'adapt'
+        moves = self.head_policy == 'train' if in_head else self.config.norm in ('stats', 'train')
+        if _frozen_by_model(module):
+            if missing and not self.config.allow_random_base:
+                raise UserError(
+                    f'{names[0]} is kept frozen by the model (frozen_stages or the like) but no '
+                    'pretrained weight was loaded into it; load one, unfreeze it in the model '
+                    'config, or set peft.allow_random_base=True')
+            return Decision('freeze', 'frozen by the model', statistics=moves)
+        if missing:
+            return Decision('train', 'no pretrained weight')
+        if module in self.excluded:
+            return Decision('freeze', 'peft.exclude', statistics=False)
+        if self.targets is not None and module in self.targets:
+            return Decision('adapt' if self.method else 'train', 'peft.targets')
+        if module in self.trained_head:
+            return Decision('train', 'peft.head')
+        if in_head:
+            return Decision(self.head_policy, self.head_why, statistics=moves)
+        if is_norm(module):
+            affine = self.config.norm in ('affine', 'train')
+            return Decision('train' if affine else 'freeze', f'norm={self.config.norm!r}', moves)
+        return self._body(module)
+
+    def _body(self, module: nn.Module) -> Decision:
+        word = self.config.targets
+        if self.method is None:
+            if word == 'all':
+                return Decision('train', "targets='all'")
+            wanted = isinstance(word, str) and _is_kind(module, word)
+            return Decision('train' if wanted else 'freeze',
+                            f'targets={word!r}' if wanted else 'no method')
+        if not isinstance(word, str):
+            return Decision('freeze', 'not in peft.targets')
+        if word == 'auto' and getattr(module, 'groups', 1) > 1 and isinstance(module, _ConvNd):
+            return Decision('train', 'grouped convolution')
+        if self.method.layer_class(module) is None:
+            return Decision('freeze', f'{type(self.method).__name__} has no form for a '
+                                      f'{type(module).__name__}')
+        if module in self.tied:
+            return Decision('freeze', 'shares its weight with another layer')
+        if word in ('auto', 'all') or _is_kind(module, word):
+            return Decision('adapt', f'targets={word!r}')
+        return Decision('freeze', f'not in targets={word!r}')
+
+
+def _is_kind(module: nn.Module, word: str) -> bool:
+    kinds = {'all-linear': nn.Linear, 'all-conv': _ConvNd}
+    return word in kinds and isinstance(module, kinds[word])
+
+
+def _frozen_by_model(module: nn.Module) -> bool:
+    return has_own_parameters(module) and not any(
+        p.requires_grad for p in module.parameters(recurse=False))
+
+
+def _layers_with_a_common_parameter(model: nn.Module) -> set[nn.Module]:
+    """Different modules that hold the very same parameter; a module of several names is one."""
+    owners: dict = {}
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            owners.setdefault(parameter, []).append(module)
+    return {m for modules in owners.values() if len(modules) > 1 for m in modules}
