@@ -32,5 +32,5 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=0., by_epoch=False, begin=20)]
 auto_scale_lr = dict(base_batch_size=8)  # the rate is for 2 processes with a batch of 4 each
 train_cfg = dict(_base_.finetune_loops, max_epochs=max_epochs, val_interval=max_epochs)
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=max_epochs))
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=max_epochs))
 randomness = dict(seed=56)

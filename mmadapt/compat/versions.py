@@ -20,7 +20,7 @@ TESTED = {
 }
 # Below these, functions that mmadapt uses are not there.
 REQUIRED = {
-    'torch': ('2.0', 'install a newer one for your CUDA: pip install -U torch torchvision'),
+    'torch': ('2.6', 'install a newer one for your CUDA: pip install -U torch torchvision'),
     'mmengine': ('0.10.0', "pip install 'mmengine>=0.10.0,<1.0.0'"),
 }
 MISSING = {

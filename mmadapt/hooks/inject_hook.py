@@ -219,7 +219,11 @@ def _rebuild(runner, model: nn.Module) -> None:
     """Wrap the adapted model and build optimiser and schedulers anew from the config."""
     cfg = runner.cfg
     if runner.distributed:
+        # The first wrapping has done what sync_bn asks for; a second time would undo frozen norms.
+        sync_bn = cfg.pop('sync_bn', None)
         runner.model = runner.wrap_model(copy.deepcopy(cfg.get('model_wrapper_cfg')), model)
+        if sync_bn is not None:
+            cfg.sync_bn = sync_bn
     if cfg.get('optim_wrapper') is None:
         raise UserError('PEFTInjectHook builds the optimiser anew and needs its config: '
                         'Runner.from_cfg(cfg), not a built optim_wrapper')
