@@ -26,6 +26,9 @@ def check_checkpoint(path: str, what: str = 'checkpoint') -> None:
     file = Path(path)
     if '://' in path or file.is_file():
         return
+    if (file / 'adapter_config.json').is_file():
+        raise UserError(f'{what} {path} is an adapter; name the checkpoint of its base and add '
+                        f'--cfg-options peft.adapter={path}')
     if file.is_dir():
         raise UserError(f'{what} {path} is a folder; it holds {_checkpoints_in(file)}')
     if not file.parent.is_dir():

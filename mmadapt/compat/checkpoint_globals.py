@@ -16,6 +16,9 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
+# Arrays of these hold pointers, or structures that may: a file could make them point anywhere.
+_UNSAFE = (np.dtypes.ObjectDType, np.dtypes.VoidDType)
+
 
 def allow_checkpoint_globals() -> None:
     """Allow what MMEngine writes into checkpoints, under the names of numpy 1 and 2."""
@@ -27,7 +30,7 @@ def allow_checkpoint_globals() -> None:
     for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
         allowed += [(reconstruct, f'{module}._reconstruct'), (scalar, f'{module}.scalar')]
     allowed += [cls for _, cls in inspect.getmembers(np.dtypes, inspect.isclass)
-                if issubclass(cls, np.dtype) and cls is not np.dtypes.ObjectDType]
+                if issubclass(cls, np.dtype) and cls not in _UNSAFE]
     allowed += [(_statistics_method, f'{module}.getattr') for module in ('builtins', '__builtin__')]
     torch.serialization.add_safe_globals(allowed)
 

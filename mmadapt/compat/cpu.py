@@ -3,7 +3,8 @@
 MMEngine 0.10 assumes a CUDA device in four places of its distributed start: ``set_device``, the
 NCCL backend, DDP's ``device_ids`` and SyncBatchNorm; and ``AmpOptimWrapper`` refuses to be built,
 although its autocast knows the CPU. None of them has a config option that stock tools could set, so
-they are wrapped here, and only where there is no accelerator. Nothing changes on a machine with one.
+they are wrapped here, and act only where there is no accelerator. On every machine the processes of
+a run leave it together.
 """
 
 import atexit
@@ -20,7 +21,8 @@ from mmengine.logging import print_log
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 
-_EXIT_TIMEOUT = timedelta(seconds=60)
+# The first process may still be writing what the training leaves.
+_EXIT_TIMEOUT = timedelta(minutes=10)
 
 
 def repair_cpu() -> None:
@@ -57,6 +59,8 @@ def _leave() -> None:
     if not dist.is_initialized():
         return
     crashed = getattr(sys, 'last_value', None) is not None
+    if crashed and dist.get_backend() != 'gloo':
+        return  # NCCL would wait for the others; the launcher ends them
     if not crashed and dist.get_backend() == 'gloo':
         try:
             dist.monitored_barrier(timeout=_EXIT_TIMEOUT)

@@ -7,7 +7,7 @@ the record beside the usual settings says how to rebuild the model.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -105,6 +105,31 @@ def load_adapter(model: nn.Module, folder: str) -> None:
             remove(model)
         raise
     model.load_state_dict(state)
+
+
+def check_adapter_fits(model: nn.Module, folder: str, not_in_base: Collection[str]) -> None:
+    """Check that training can start from an adapter folder.
+
+    Args:
+        model (nn.Module): The model, adapted as the training's config says.
+        folder (str): The adapter folder.
+        not_in_base (Collection[str]): State-dict keys that the training's base lacks.
+
+    Raises:
+        UserError: The folder is missing or damaged, is of another method, rank or scale, or holds
+            tensors that this training would keep frozen, so that no file would have them.
+    """
+    record, tensors = read_adapter(folder)
+    there, here = record.plan['method'] or {}, require_state(model).config.plan()['method'] or {}
+    for name in ('type', 'r', 'alpha'):
+        if there.get(name) != here.get(name):
+            raise UserError(f'{folder} has {name}={there.get(name)!r}, this config has '
+                            f'peft.method.{name}={here.get(name)!r}; write the same')
+    surplus = sorted(set(tensors) - stored_keys(model, not_in_base))
+    if surplus:
+        raise UserError(f'{folder} holds {surplus[0]} and {len(surplus) - 1} more tensors that '
+                        'this config would keep frozen; write peft.targets, head and norm as they '
+                        'were for it')
 
 
 def read_adapter(folder: str) -> tuple[AdapterRecord, dict[str, Tensor]]:

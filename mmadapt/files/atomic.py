@@ -5,11 +5,10 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Union
 
 from mmengine.fileio import LocalBackend, register_backend
 
-_PathLike = Union[str, Path]
+_PathLike = str | Path
 
 
 def write_atomically(path: _PathLike, write: Callable[[str], None]) -> None:

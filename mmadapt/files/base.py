@@ -1,10 +1,12 @@
 """The base model: which of a model's weights come from a file, and how to get them again."""
 
 import os.path as osp
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from os import listdir
+from pickle import UnpicklingError
 from urllib.error import URLError
 
 from mmengine.runner import CheckpointLoader
@@ -58,7 +60,13 @@ def read_checkpoint(path: str) -> dict:
     except URLError as error:
         raise UserError(f'cannot download {path} ({error.reason}); fetch it by hand and set '
                         'load_from to the file') from None
-    except Exception as error:  # torch raises whatever the unpickler or the zip reader met
+    except UnpicklingError as error:
+        names = re.findall(r'GLOBAL (\S+)', str(error))
+        if not names:
+            raise UserError(f'{path} is not a readable checkpoint, or only half of one') from error
+        raise UserError(f'{path} names {names[0]}, which could run code when it is read; ask its '
+                        'author for a file that holds the state dict alone') from error
+    except Exception as error:  # torch raises whatever the zip reader met
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f'{path} is not a readable checkpoint, or only half of one: '
                         f'{reason}') from error
@@ -83,34 +91,66 @@ def pretrained_modules(model: nn.Module) -> list[str]:
     return names
 
 
-def keys_not_in_base(model: nn.Module, state_dict: Mapping[str, Tensor],
-                     pretrained: list[str]) -> list[str]:
-    """Return the state-dict keys of a stock model for which there is no pretrained weight.
+def provided_keys(model: nn.Module, name: str) -> set[str]:
+    """Initialise a module and return the state-dict keys that its pretrained file had weights for.
+
+    What a module announces and what really arrives differ where the file is of another architecture
+    or its prefix is wrong: MMEngine then only warns.
 
     Args:
-        model (nn.Module): The model, before it is adapted.
-        state_dict (Mapping[str, Tensor]): What ``load_from`` holds; a tensor of another shape does
-            not count.
-        pretrained (list[str]): The result of :func:`pretrained_modules`.
+        model (nn.Module): The model.
+        name (str): A module of it that loads a file when it is initialised.
 
     Returns:
-        list[str]: The keys, without the batch counters that old checkpoints lack.
+        set[str]: Keys of the model for which a tensor of the right shape was loaded.
     """
-    prefixes = tuple(f'{name}.' if name else '' for name in pretrained)
-    missing = []
-    for key, tensor in model.state_dict().items():
-        found = key in state_dict and state_dict[key].shape == tensor.shape
-        if not found and not key.startswith(prefixes) and not key.endswith('num_batches_tracked'):
-            missing.append(key)
-    return missing
+    found: set[str] = set()
+    root, handles = model.get_submodule(name), []
+
+    def watch(module: nn.Module, place: str) -> None:
+
+        def note(state_dict, prefix, *_) -> None:
+            for key, tensor in {**module._parameters, **module._buffers}.items():
+                given = state_dict.get(prefix + key)
+                if tensor is not None and given is not None and given.shape == tensor.shape:
+                    found.add(f'{place}.{key}'.lstrip('.'))
+
+        handles.append(module._register_load_state_dict_pre_hook(note))
+
+    for child, module in root.named_modules():
+        watch(module, '.'.join(filter(None, (name, child))))
+    root.init_weights()
+    for handle in handles:
+        handle.remove()
+    return found
 
 
 def make_base_record(model: nn.Module, load_from: str | None,
                      state_dict: Mapping[str, Tensor]) -> BaseRecord:
-    """Describe the base of a stock model that ``load_from`` is going to be loaded into."""
-    pretrained = pretrained_modules(model)
-    record = BaseRecord(pretrained=pretrained,
-                        not_in_base=keys_not_in_base(model, state_dict, pretrained))
+    """Describe the base of a stock model that ``load_from`` is going to be loaded into.
+
+    Modules that load a file of their own are initialised, if ``load_from`` lacks something of them.
+
+    Args:
+        model (nn.Module): The model, before it is adapted.
+        load_from (str, optional): Path or URL of the checkpoint.
+        state_dict (Mapping[str, Tensor]): What it holds; a tensor of another shape does not count,
+            and a batch counter, which old checkpoints lack, is not missed.
+
+    Returns:
+        BaseRecord: Without the fingerprint.
+    """
+    record = BaseRecord()
+    missing = {key for key, tensor in model.state_dict().items()
+               if not key.endswith('num_batches_tracked')
+               and (key not in state_dict or state_dict[key].shape != tensor.shape)}
+    for name in pretrained_modules(model):
+        if any(key.startswith(f'{name}.' if name else '') for key in missing):
+            provided = provided_keys(model, name)
+            if provided & missing:
+                record.pretrained.append(name)
+                missing -= provided
+    record.not_in_base = sorted(missing)
     if load_from is not None:
         local = osp.exists(load_from)
         record.load_from = osp.abspath(load_from) if local else load_from

@@ -1,7 +1,7 @@
 """Which tensors of an adapted model a file must hold, and how a whole state dict comes of them.
 
-A file holds what training changes: adapters, layers that train fully, statistics that move; and what
-no base file provides. Everything else is the base model's and stays in the base model's file.
+A file holds what training changes: adapters, layers that train fully, statistics that move; and
+what no base file provides. Everything else is the base model's and stays in the base model's file.
 """
 
 from collections import OrderedDict
@@ -75,7 +75,8 @@ def complete_state_dict(model: nn.Module, stored: Mapping[str, Tensor],
                     f'{tuple(state[key].shape)} there: its config (classes, rank) is another one')
             result[key] = stored[first]
         elif key in base and base[key].shape == state[key].shape:
-            result[key] = base[key]
+            # A base may be kept in half precision; loading it casts it.
+            result[key] = base[key].to(state[key].dtype)
         elif key.endswith('num_batches_tracked'):
             result[key] = state[key]
         else:

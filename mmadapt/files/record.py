@@ -107,7 +107,8 @@ class AdapterRecord:
                        for name, value in plan.items() if self.plan.get(name) != value]
         if differences:
             raise UserError(f'{source} was trained with another `peft`; ' + '; '.join(differences)
-                            + '. Write the same, or start anew with load_from')
+                            + '. Write the same, or start anew from its base, '
+                            f'load_from={self.base.load_from!r}')
         layers = set(self.adapted) ^ set(state.adapted) or set(self.trained) ^ set(state.trained)
         if layers:
             raise UserError(f'{source} and this model differ in what is adapted or trained, first '

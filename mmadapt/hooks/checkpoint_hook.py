@@ -69,6 +69,7 @@ class PEFTCheckpointHook(Hook):
 
         The weights are those that were validated: their moving average where there is an EMAHook.
         """
+        self._stored_keys()  # notes in `base` which buffers have moved
         source = self.model
         for hook in runner.hooks:
             if isinstance(hook, EMAHook):
@@ -92,8 +93,12 @@ class PEFTCheckpointHook(Hook):
         stored = stored_keys(self.model, self.base.not_in_base)
         # A module may keep a statistic in a buffer of its own that no rule here knows of.
         buffers = dict(self.model.named_buffers())
-        return stored | {key for key, before in self._buffers.items()
-                         if fingerprint({key: buffers[key]}) != before}
+        moved = {key for key, before in self._buffers.items()
+                 if fingerprint({key: buffers[key]}) != before}
+        if not moved <= set(self.base.not_in_base):
+            self.base.not_in_base = sorted({*self.base.not_in_base, *moved})
+            self.base.fingerprint = fingerprint(frozen_tensors(self.model, stored | moved))
+        return stored | moved
 
     def _best_checkpoints(self, runner):
         for hook in runner.hooks:
@@ -102,7 +107,9 @@ class PEFTCheckpointHook(Hook):
             paths = getattr(hook, 'best_ckpt_path_dict', None) or {
                 '': getattr(hook, 'best_ckpt_path', None)}
             for metric, path in paths.items():
-                if path and osp.exists(path):
+                if path and '://' in path:
+                    print_log(f'{path} is not local: merge_adapter.py takes it as it is', 'current')
+                elif path and osp.exists(path):
                     yield '_'.join(filter(None, ['best_adapter', metric.replace('/', '_')])), path
 
 

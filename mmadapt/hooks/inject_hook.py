@@ -5,10 +5,9 @@ A runner builds and wraps its model before any hook runs, and builds the optimis
 optimiser, and looks into the checkpoint beforehand for what it will not provide.
 """
 
-import copy
 import os.path as osp
 
-from mmengine.hooks import EMAHook, Hook
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
@@ -18,8 +17,8 @@ from torch import nn
 from ..errors import UserError
 from ..files import (
     AdapterRecord,
-    BaseRecord,
     base_state_dict,
+    check_adapter_fits,
     complete_state_dict,
     load_adapter,
     make_base_record,
@@ -31,8 +30,10 @@ from ..files import (
 from ..files.record import KEY
 from ..memory import checkpoint_activations
 from ..tuning import PEFTConfig, inject, require_state
+from .base_check import check_base
 from .checkpoint_hook import PEFTCheckpointHook
 from .random_state_hook import RandomStateHook
+from .rewire import rewire
 
 
 @HOOKS.register_module()
@@ -52,10 +53,14 @@ class PEFTInjectHook(Hook):
         self._model: nn.Module | None = None
         self._adapter: str | None = None    # folder whose tensors are still to be loaded
         self._checkpointing = None
+        self._trains = False
 
     def before_run(self, runner) -> None:
         """Adapt the model and whatever was built from it."""
         if self._model is not None:
+            if isinstance(runner._train_loop, BaseLoop) and not self._trains:
+                raise UserError('this runner has evaluated an adapted model and cannot train it; '
+                                'build another one with Runner.from_cfg(cfg)')
             return
         if not isinstance(runner, Runner):
             raise UserError(f"PEFTInjectHook works under runner_type='Runner'; a "
@@ -77,12 +82,17 @@ class PEFTInjectHook(Hook):
         """Complete a checkpoint that holds only what was trained, before anyone reads it."""
         if self._model is None:
             return
+        # A bare state dict, or one with prefixes, is read as MMEngine will read it after the hooks.
+        state = checkpoint.get('state_dict', {**checkpoint})
+        if 'state_dict' not in checkpoint:
+            checkpoint.clear()
+        checkpoint['state_dict'] = {k.removeprefix('module.'): v for k, v in state.items()}
         if KEY in checkpoint:
             self._complete(checkpoint, 'the checkpoint')
         elif self._adapter is not None:
             record, tensors = read_adapter(self._adapter)
-            base = checkpoint.get('state_dict', checkpoint)
-            checkpoint['state_dict'] = restore(self._model, record, tensors, base, self._adapter)
+            checkpoint['state_dict'] = restore(
+                self._model, record, tensors, checkpoint['state_dict'], self._adapter)
             self._adapter = None
 
     def before_train(self, runner) -> None:
@@ -105,6 +115,9 @@ class PEFTInjectHook(Hook):
         if runner.cfg.get('efficient_conv_bn_eval'):
             raise UserError('efficient_conv_bn_eval bypasses the layers that peft adapts; '
                             'remove it from the config')
+        if runner._resume and path is not None and 'optimizer' not in checkpoint:
+            raise UserError(f'{path} holds no optimiser (best_*.pth never does) and cannot be '
+                            'resumed; resume epoch_k.pth, or start from it with load_from')
         if KEY in checkpoint:
             record = AdapterRecord.from_dict(checkpoint[KEY], path)
             base = record.base
@@ -115,17 +128,22 @@ class PEFTInjectHook(Hook):
                             'resumed; start from it with load_from')
         else:
             base = make_base_record(model, path, checkpoint.get('state_dict', {}))
-            if self._check_base(runner, model, base):
+            if check_base(runner, model, base, config):
                 report = inject(model, config, not_loaded=base.not_in_base)
             else:
                 report = inject(model, config)
-        self._adapter = None if KEY in checkpoint else config.adapter
-        self._model = model
-        _rebuild(runner, model)
+        if KEY not in checkpoint and config.adapter is not None:
+            self._adapter = config.adapter
+            check_adapter_fits(model, config.adapter, base.not_in_base)
+        self._model, self._trains = model, True
+        rewire(runner, model)
         # MMEngine would apply it between here and `before_train`, and reentrantly.
         self._checkpointing = runner.cfg.get('activation_checkpointing')
         runner.cfg.activation_checkpointing = None
         write_checkpoints_atomically()
+        for hook in runner.hooks:
+            if isinstance(hook, CheckpointHook) and hook.published_keys is not None:
+                hook.published_keys = [*hook.published_keys, KEY]
         runner.register_hook(RandomStateHook())
         runner.register_hook(PEFTCheckpointHook(model, config, base))
         for line in (report.summary(), *report.warnings, report.line()):
@@ -138,36 +156,15 @@ class PEFTInjectHook(Hook):
         elif config.adapter is not None:
             record, source = read_adapter(config.adapter)[0], config.adapter
             self._adapter = config.adapter
+        elif any(key.endswith('.lora_B') for key in checkpoint.get('state_dict', {})):
+            raise UserError(f'{path} holds an adapter but not what its base is; use the checkpoint '
+                            'that it was made from')
         else:
             print_log(f'{path} holds no adapter and peft.adapter is not set: a plain model is '
                       'evaluated', 'current')
             return
         self._model = model
         print_log(f'{source}: ' + record.inject_into(model, source).line(), 'current')
-
-    def _check_base(self, runner, model, base: BaseRecord) -> bool:
-        """Return whether there are base weights.
-
-        Raises:
-            UserError: There are none, something would be frozen, and that was not asked for.
-        """
-        keys = [key for key in model.state_dict() if not key.endswith('num_batches_tracked')]
-        loaded = len(keys) - len(base.not_in_base)
-        if base.load_from or base.pretrained:
-            print_log(f'pretrained weights for {loaded} of {len(keys)} tensors of the model',
-                      'current')
-        config = self._config
-        if loaded or (config.method is None and config.targets == 'all'):
-            return loaded > 0
-        if not config.allow_random_base:
-            why = f'{base.load_from} has none of its weights' if base.load_from else (
-                '--resume found no checkpoint and has cleared load_from: run without it'
-                if runner._resume else 'set load_from')
-            raise UserError(f'the frozen base of this {type(model).__name__} would be random: '
-                            f'{why}. (peft.allow_random_base=True if that is meant)')
-        print_log('WARNING: the frozen base is random, as peft.allow_random_base says; no file '
-                  'provides it, so every checkpoint holds the whole model', 'current')
-        return False
 
     def _complete(self, checkpoint: dict, source: str) -> None:
         record = AdapterRecord.from_dict(checkpoint[KEY], source)
@@ -209,45 +206,7 @@ def _checkpoint_to_load(runner) -> str | None:
     if not runner._resume or runner._load_from is not None:
         return runner._load_from
     path = find_latest_checkpoint(runner.work_dir)
-    if path is not None and not osp.isfile(path):
+    if path is not None and '://' not in path and not osp.isfile(path):
         raise UserError(f'{osp.join(runner.work_dir, "last_checkpoint")} names {path!r}, which is '
                         'not there; say --resume FILE')
     return path
-
-
-def _rebuild(runner, model: nn.Module) -> None:
-    """Wrap the adapted model and build optimiser and schedulers anew from the config."""
-    cfg = runner.cfg
-    if runner.distributed:
-        # The first wrapping has done what sync_bn asks for; a second time would undo frozen norms.
-        sync_bn = cfg.pop('sync_bn', None)
-        runner.model = runner.wrap_model(copy.deepcopy(cfg.get('model_wrapper_cfg')), model)
-        if sync_bn is not None:
-            cfg.sync_bn = sync_bn
-    if cfg.get('optim_wrapper') is None:
-        raise UserError('PEFTInjectHook builds the optimiser anew and needs its config: '
-                        'Runner.from_cfg(cfg), not a built optim_wrapper')
-    runner.logger.addFilter(_is_not_of_frozen_parameter)
-    runner.optim_wrapper = runner.build_optim_wrapper(copy.deepcopy(cfg.optim_wrapper))
-    runner.logger.removeFilter(_is_not_of_frozen_parameter)
-    for group in runner.optim_wrapper.param_groups:
-        group['params'] = [p for p in group['params'] if p.requires_grad]
-    _drop_empty_groups(runner.optim_wrapper)
-    if runner.param_schedulers is not None:
-        # scale_lr refuses to run once there are schedulers.
-        runner.param_schedulers = copy.deepcopy(cfg.param_scheduler)
-    runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
-    if runner.param_schedulers is not None:
-        runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
-
-
-def _is_not_of_frozen_parameter(log_record) -> bool:
-    # The constructor warns of every frozen parameter, hundreds of them, that it is frozen.
-    return 'skipped since its requires_grad=False' not in log_record.getMessage()
-
-
-def _drop_empty_groups(optim_wrapper) -> None:
-    wrappers = getattr(optim_wrapper, 'optim_wrappers', {'': optim_wrapper})
-    for wrapper in wrappers.values():
-        groups = wrapper.optimizer.param_groups
-        groups[:] = [group for group in groups if group['params']]

@@ -9,12 +9,12 @@ import random
 
 import numpy as np
 import torch
-from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.dist import gather_object, get_rank, get_world_size
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
-from mmengine.runner import EpochBasedTrainLoop
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop
 
 _KEY = 'rank_states'
 
@@ -37,8 +37,11 @@ class RandomStateHook(Hook):
         self._before_val: dict | None = None
 
     def before_val(self, runner) -> None:
-        """Remember the random state."""
+        """Remember the random state; a new best writes the latest checkpoint once more."""
         self._before_val = _get_random_state()
+        if isinstance(runner._train_loop, BaseLoop) and any(
+                h.save_best for h in _checkpoint_hooks(runner)):
+            self._gather(runner)
 
     def after_val(self, runner) -> None:
         """Take back what validation drew."""
@@ -96,12 +99,11 @@ class RandomStateHook(Hook):
 
     def _gather(self, runner) -> None:
         state = _get_random_state()
-        wrapper = runner.optim_wrapper
-        pending = getattr(wrapper, '_inner_count', 0) % getattr(wrapper, '_accumulative_counts', 1)
-        if pending:
-            state['gradients'] = {name: p.grad.cpu() for name, p in _parameters(runner)
-                                  if p.grad is not None}
-        self._states = all_gather_object(state)
+        wrappers = getattr(runner.optim_wrapper, 'optim_wrappers', {'': runner.optim_wrapper})
+        if any(w._inner_count % w._accumulative_counts for w in wrappers.values()):
+            state['gradients'] = {name: p.grad.detach().cpu().clone()
+                                  for name, p in _parameters(runner) if p.grad is not None}
+        self._states = gather_object(state)
 
     def _restore(self, runner, set_state) -> None:
         set_state(self._resumed)

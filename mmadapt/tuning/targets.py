@@ -3,14 +3,13 @@
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Union
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from ..errors import UserError
 
-Selector = Union[str, Mapping]
+Selector = str | Mapping
 
 
 def module_names(model: nn.Module) -> dict[nn.Module, list[str]]:

@@ -139,7 +139,7 @@ def test_torchvision_of_the_same_cpu_index_is_fine(installed):
 @pytest.mark.parametrize(
     ('name', 'version', 'tried'),
     [
-        ('torch', '2.4.1', '2.11.0 to 2.13.0'),
+        ('torch', '2.6.0', '2.11.0 to 2.13.0'),
         ('torch', '2.14.0', '2.11.0 to 2.13.0'),
         ('mmengine', '0.11.0', '0.10.7'),
         ('mmdet', '3.2.0', '3.3.0'),

@@ -58,10 +58,18 @@ def test_an_address_is_recorded_as_it_is():
 
 
 def test_what_a_pretrained_module_loads_for_itself_is_in_the_base(tmp_path):
-    model = Model(str(tmp_path / 'backbone.pth'))
+    model = Model(write(tmp_path / 'backbone.pth', Backbone().state_dict()))
     record = make_base_record(model, None, {})
     assert record.pretrained == ['backbone']
-    assert record.not_in_base == ['bbox_head.weight', 'bbox_head.bias']
+    assert record.not_in_base == ['bbox_head.bias', 'bbox_head.weight']
+
+
+def test_what_a_pretrained_file_does_not_hold_is_not_in_the_base(tmp_path):
+    state = Backbone().state_dict()
+    state['fc.weight'] = torch.zeros(9, 9)
+    record = make_base_record(Model(write(tmp_path / 'backbone.pth', state)), None, {})
+    assert 'backbone.fc.weight' in record.not_in_base
+    assert 'backbone.fc.bias' not in record.not_in_base
 
 
 def test_the_base_comes_back_from_its_file_and_from_another_place(tmp_path):

@@ -5,16 +5,14 @@ import re
 
 import pytest
 import torch
-from stock_runs import LORA, run, write_config
-
-from mmadapt.files import read_checkpoint
+from stock_runs import run, write_config
 
 CASES = [(kind, processes, checkpointing)
          for kind in ('rtmdet', 'faster_rcnn', 'swin')
          for processes, checkpointing in ((1, False), (2, False), (2, True))]
 
 
-@pytest.mark.parametrize('kind, processes, checkpointing', CASES)
+@pytest.mark.parametrize(('kind', 'processes', 'checkpointing'), CASES)
 def test_training_and_testing_with_stock_tools(kind, processes, checkpointing, data, bases,
                                                tmp_path):
     extra = "activation_checkpointing = ['backbone', 'neck']" if checkpointing else ''
@@ -33,7 +31,8 @@ def test_training_and_testing_with_stock_tools(kind, processes, checkpointing, d
         assert before['optimiser'], 'the optimiser does not hold exactly what trains'
         assert before['trainable'] == before['trainable_after_train'], 'model.train() refroze'
         assert before['tensors'] > 50
-        assert before['no_gradient'] == [] and before['no_effect'] == []
+        assert before['no_gradient'] == []
+        assert before['no_effect'] == []
         assert moved['at_rest'] == [], 'called trainable, never moved'
         assert moved['drifted'] == [], 'called frozen, moved'
     logged = re.search(r'trainable params: (\d+)', log)
@@ -48,18 +47,5 @@ def test_training_and_testing_with_stock_tools(kind, processes, checkpointing, d
     checkpoint = work_dir / 'epoch_1.pth'
     run('test.py', config, checkpoint, '--work-dir', tmp_path / 'test', processes=processes)
     tested = json.loads((out / 'test0.json').read_text())
-    assert tested['no_gradient'] == [] and tested['no_effect'] == []
-
-
-@pytest.mark.parametrize('kind', ['rtmdet', 'swin'])
-def test_checkpoint_holds_only_what_is_trained(kind, data, bases, tmp_path):
-    config = write_config(tmp_path, kind, data, bases(kind), {**LORA, 'export': 'state_dict'},
-                          extra='train_dataloader["batch_size"] = 6')
-    run('train.py', config, '--work-dir', tmp_path / 'run')
-    checkpoint = read_checkpoint(str(tmp_path / 'run' / 'epoch_1.pth'))
-    base = read_checkpoint(str(bases(kind)))['state_dict']
-    same = [key for key, value in checkpoint['state_dict'].items()
-            if key in base and torch.equal(value, base[key])]
-    assert same == [], 'frozen base tensors in the checkpoint'
-    averaged = checkpoint.get('ema_state_dict', {})
-    assert {k.removeprefix('module.') for k in averaged} - {'steps'} <= set(checkpoint['state_dict'])
+    assert tested['no_gradient'] == []
+    assert tested['no_effect'] == []

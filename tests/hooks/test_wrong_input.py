@@ -125,7 +125,7 @@ def test_hook_without_a_peft_key_is_refused(start):
 
 def test_average_made_before_the_adapters_is_refused(start):
     with pytest.raises(UserError) as error:
-        start(**{'custom_hooks': [dict(type='EMAHook', priority=5), dict(type='PEFTInjectHook')]})
+        start(custom_hooks=[dict(type='EMAHook', priority=5), dict(type='PEFTInjectHook')])
     _says(error, 'EMAHook runs before PEFTInjectHook')
 
 
@@ -136,8 +136,9 @@ def test_efficient_conv_bn_eval_would_bypass_the_adapters(start):
 
 
 def test_mixed_precision_and_accumulation_train_on_any_device(start):
-    runner = start(**{'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.loss_scale': 'dynamic',
-                      'optim_wrapper.accumulative_counts': 2, 'train_dataloader.batch_size': 3})
+    runner = start(**{
+        'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.loss_scale': 'dynamic',
+        'optim_wrapper.accumulative_counts': 2, 'train_dataloader.batch_size': 3})
     assert runner.optim_wrapper.loss_scaler is not None
     moved = [p for n, p in runner.model.named_parameters() if n.endswith('lora_B')]
     assert moved
@@ -174,3 +175,90 @@ def test_validation_alone_takes_a_checkpoint_of_what_was_trained(start, tmp_path
     state = runner.model.state_dict()
     assert set(state) == set(trained)
     assert all(torch.equal(state[k], v) for k, v in averaged.items())
+
+
+def test_checkpoint_of_another_model_is_refused(start, bases, tmp_path):
+    state = read_checkpoint(str(bases('rtmdet')))['state_dict']
+    torch.save(dict(state_dict={k: v for k, v in state.items()
+                                if 'stage' not in k and not k.startswith('neck')}),
+               tmp_path / 'other.pth')
+    with pytest.raises(UserError) as error:
+        start(base=str(tmp_path / 'other.pth'))
+    _says(error, 'backbone.stage1', 'checkpoint of another model')
+
+
+def test_pretrained_file_that_does_not_fit_is_no_base(start, bases, tmp_path):
+    """A wrong prefix makes MMEngine warn and leave the backbone as random as it was."""
+    wrong = dict(_delete_=True, type='Pretrained', checkpoint=str(bases('rtmdet')), prefix='neck.')
+    with pytest.raises(UserError) as error:
+        start(base=None, **{'model.backbone.init_cfg': wrong})
+    _says(error, 'would be random')
+
+
+def test_adapter_of_another_scale_to_start_from_is_refused(start, tmp_path):
+    start()
+    folder = shutil.move(tmp_path / 'run' / 'adapter', tmp_path / 'first')
+    with pytest.raises(UserError) as error:
+        start(dict(method=dict(type='LoRA', r=4, alpha=16), adapter=str(folder)))
+    _says(error, 'alpha=8', 'peft.method.alpha=16')
+    with pytest.raises(UserError) as error:
+        start({**LORA, 'adapter': str(folder), 'head': 'adapt'})
+    _says(error, 'bbox_head', 'keep frozen')
+
+
+def test_runner_that_has_evaluated_does_not_train(start, tmp_path):
+    start()
+    runner = start(mode='val', base=str(tmp_path / 'run' / 'epoch_1.pth'))
+    with pytest.raises(UserError) as error:
+        runner.train()
+    _says(error, 'Runner.from_cfg')
+
+
+def test_resume_without_an_optimiser_is_refused(start, tmp_path):
+    start(**{'default_hooks.checkpoint.save_optimizer': False})
+    with pytest.raises(UserError) as error:
+        start(resume=True, load_from=None)
+    _says(error, 'holds no optimiser')
+
+
+@pytest.mark.parametrize('change', ['half', 'prefix', 'bare'])
+def test_base_in_any_of_its_usual_forms_is_found_again(start, bases, tmp_path, change):
+    """Half precision, DataParallel's prefix, and a state dict without anything around it."""
+    state = read_checkpoint(str(bases('rtmdet')))['state_dict']
+    if change == 'half':
+        state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    if change == 'prefix':
+        state = {f'module.{k}': v for k, v in state.items()}
+    torch.save(state if change == 'bare' else dict(state_dict=state), tmp_path / 'form.pth')
+    trained = start(base=str(tmp_path / 'form.pth')).model.state_dict()
+    runner = start(mode='test', base=str(tmp_path / 'run' / 'epoch_1.pth'))
+    assert all(torch.equal(v, trained[k]) for k, v in runner.model.state_dict().items()
+               if k.startswith('backbone') and 'lora' not in k and 'depthwise' not in k)
+    start({**LORA, 'adapter': str(tmp_path / 'run' / 'adapter')}, mode='test',
+          base=str(tmp_path / 'form.pth'))
+
+
+def test_published_checkpoint_keeps_its_record(start, tmp_path):
+    start(**{'default_hooks.checkpoint.published_keys': ['meta', 'state_dict']})
+    published, = (tmp_path / 'run').glob('epoch_1-*.pth')
+    runner = start(mode='test', base=str(published))
+    assert any('lora_A' in key for key in runner.model.state_dict())
+    content = read_checkpoint(str(published))
+    del content['mmadapt']
+    torch.save(content, tmp_path / 'without.pth')
+    with pytest.raises(UserError) as error:
+        start(mode='test', base=str(tmp_path / 'without.pth'))
+    _says(error, 'holds an adapter but not what its base is')
+
+
+def test_optimiser_that_makes_its_state_at_once_is_saved(start, tmp_path):
+    start(**{'optim_wrapper.optimizer': dict(_delete_=True, type='Adagrad', lr=1e-3)})
+    assert (tmp_path / 'run' / 'epoch_1.pth').exists()
+
+
+def test_statistic_in_a_buffer_of_a_head_of_its_own_is_kept(start, tmp_path):
+    """Seesaw and GHM losses count in buffers, which no rule on norm layers knows of."""
+    runner = start(custom_hooks=[dict(type='PEFTInjectHook'), dict(type='CountsInBuffer')])
+    runner = start(mode='test', base=str(tmp_path / 'run' / 'epoch_1.pth'),
+                   custom_hooks=[dict(type='PEFTInjectHook'), dict(type='CountsInBuffer')])
+    assert runner.model.backbone.counted.item() == 1
