@@ -29,7 +29,7 @@ env:
 	"$$python" tools/setup_env.py '$(EXTRAS)'
 
 demo: env
-	@.venv/bin/python projects/face_demo/run.py
+	@.venv/bin/python -W ignore:pkg_resources projects/face_demo/run.py
 
 test: env
 	@.venv/bin/python -m pytest tests --durations=15 $(PYTEST_ARGS) || { \
