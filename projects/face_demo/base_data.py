@@ -1,6 +1,5 @@
 """What the demo's own base learns where there is no official checkpoint: five things, no face."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,12 +62,4 @@ def prepare(root: Path, recipe: dict = RECIPE) -> bool:
     Returns:
         bool: whether it was made now.
     """
-    if coco.is_complete(root, recipe):
-        return False
-    if root.exists():
-        shutil.rmtree(root)
-    for split in sources.SPLITS:
-        coco.write_split(root / split, scenes(split, recipe[split], recipe['seed']),
-                         list(sources.base_objects()), _DESCRIPTION)
-    coco.write_record(root, recipe)
-    return True
+    return coco.prepare(root, recipe, scenes, list(sources.base_objects()), _DESCRIPTION)

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
 
 from .scenes import Scene
+from .sources import SPLITS
 
 ANNOTATIONS = 'annotations_coco.json'
 _RECORD = 'record.json'
@@ -86,3 +88,27 @@ def is_complete(root: Path, recipe: dict) -> bool:
 def write_record(root: Path, recipe: dict) -> None:
     """Writes, last of all, the record that `is_complete` reads."""
     (root / _RECORD).write_text(json.dumps(dict(recipe=recipe, sha256=digest(root))))
+
+
+def prepare(root: Path, recipe: dict, scenes, categories: list, description: str) -> bool:
+    """Makes a data set unless it is there already.
+
+    Args:
+        root (Path): where; emptied first when it holds something incomplete or of another recipe.
+        recipe (dict): version, seed and the number of pictures of each split.
+        scenes (callable): split, number of pictures and seed -> pairs of a scene and its picture.
+        categories (list[str]): the names of the categories.
+        description (str): what the annotation files say of themselves.
+
+    Returns:
+        bool: whether it was made now.
+    """
+    if is_complete(root, recipe):
+        return False
+    if root.exists():
+        shutil.rmtree(root)
+    for split in SPLITS:
+        write_split(root / split, scenes(split, recipe[split], recipe['seed']), categories,
+                    description)
+    write_record(root, recipe)
+    return True

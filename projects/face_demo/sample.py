@@ -4,7 +4,6 @@
 """
 
 import argparse
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,15 +76,7 @@ def prepare(root: Path, recipe: dict = RECIPE) -> bool:
     Returns:
         bool: whether it was made now.
     """
-    if coco.is_complete(root, recipe):
-        return False
-    if root.exists():
-        shutil.rmtree(root)
-    for split in sources.SPLITS:
-        coco.write_split(root / split, scenes(split, recipe[split], recipe['seed']), CATEGORIES,
-                         _DESCRIPTION)
-    coco.write_record(root, recipe)
-    return True
+    return coco.prepare(root, recipe, scenes, CATEGORIES, _DESCRIPTION)
 
 
 def main() -> None:

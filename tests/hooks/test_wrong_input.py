@@ -238,8 +238,9 @@ def test_base_in_any_of_its_usual_forms_is_found_again(start, bases, tmp_path, c
           base=str(tmp_path / 'form.pth'))
 
 
-def test_published_checkpoint_keeps_its_record(start, tmp_path):
-    start(**{'default_hooks.checkpoint.published_keys': ['meta', 'state_dict']})
+@pytest.mark.parametrize('keys', [['meta', 'state_dict'], 'state_dict'])
+def test_published_checkpoint_keeps_its_record(start, tmp_path, keys):
+    start(**{'default_hooks.checkpoint.published_keys': keys})
     published, = (tmp_path / 'run').glob('epoch_1-*.pth')
     runner = start(mode='test', base=str(published))
     assert any('lora_A' in key for key in runner.model.state_dict())
