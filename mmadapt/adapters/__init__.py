@@ -1,14 +1,19 @@
-"""The mathematics of the adapters: methods and the layers they turn stock layers into.
+"""The mathematics of the adapters: methods, and the layers that compute with another weight.
 
 Nothing in here knows of runners or detectors. A method is one class registered in
-:data:`ADAPTERS`; it swaps the class of a layer in place and adds its tensors to it.
+:data:`ADAPTERS`; :func:`adapt_layer` swaps the class of a layer in place and adds the method's
+tensors to it.
 """
 
-from .layer import AdapterLayer
-from .lora import LoRA, LoRAConv2d, LoRALinear
+from .dora import DoRA
+from .layer import AdapterLayer, adapt_layer, attach_adapter, write_tensors
+from .layers import adapted_class
+from .lora import LoRA
 from .method import AdapterMethod
 from .registry import ADAPTERS, build_method
+from .ssf import SSF
 
 __all__ = [
-    'ADAPTERS', 'AdapterLayer', 'AdapterMethod', 'LoRA', 'LoRAConv2d', 'LoRALinear', 'build_method'
+    'ADAPTERS', 'AdapterLayer', 'AdapterMethod', 'DoRA', 'LoRA', 'SSF', 'adapt_layer',
+    'adapted_class', 'attach_adapter', 'build_method', 'write_tensors'
 ]

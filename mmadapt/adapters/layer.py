@@ -6,12 +6,14 @@ adapter's tensors are raw parameters of the layer itself, where no ``init_weight
 looks for submodules, finds them.
 """
 
-from typing import ClassVar
+from operator import attrgetter
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
+from .method import AdapterMethod
 
 
 class AdapterLayer:
@@ -22,54 +24,74 @@ class AdapterLayer:
 
     Attributes:
         stock_class (type): The class the layer had, to which :meth:`detach_adapter` returns.
-        adapter_names (tuple[str]): The names of the tensors that the method adds.
-        adapter_settings (tuple[str]): The names of the plain attributes that it adds.
+        adapter (AdapterMethod): What makes the layer's weight another one.
+        adapter_names (tuple[str]): The names of the tensors that it added to the layer.
     """
 
     stock_class: ClassVar[type]
-    adapter_names: ClassVar[tuple[str, ...]] = ()
-    adapter_settings: ClassVar[tuple[str, ...]] = ()
+    adapter: AdapterMethod
+    adapter_names: tuple[str, ...]
 
-    def merged_weight(self) -> Tensor:
-        """Return the weight of the stock layer that computes the same, shaped like ``weight``."""
+    def weight_parts(self) -> dict[str, tuple[Tensor, Tensor | None]]:
+        """Return the weights that are adapted, each with its bias, as the method sees them.
+
+        Returns:
+            dict: By a suffix of the adapter's tensors; ``''`` for a layer of one weight.
+        """
         raise NotImplementedError
 
-    def merged_bias(self) -> Tensor | None:
-        """Return the bias of the stock layer that computes the same."""
-        return self.bias
+    def merged_tensors(self) -> dict[str, Tensor]:
+        """Return the stock parameters of the stock layer that computes the same, by name."""
+        raise NotImplementedError
 
-    def detach_adapter(self) -> dict:
+    def adapter_tensors(self, part: str = '') -> dict[str, Tensor]:
+        """Return the tensors of one of :meth:`weight_parts`, by the names the method knows."""
+        suffix = f'_{part}' if part else ''
+        return {name: getattr(self, name + suffix) for name in self.adapter.tensor_names
+                if name + suffix in self.adapter_names}
+
+    def adapted(self, part: str, weight: Tensor,
+                bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return what the adapter makes of one of :meth:`weight_parts`."""
+        return self.adapter.adapt(weight, bias, self.adapter_tensors(part))
+
+    def stock_twin(self, parameters: dict[str, Tensor]) -> nn.Module:
+        """Return a stock layer that has other parameters and shares everything else."""
+        twin = nn.Module.__new__(self.stock_class)
+        twin.__dict__.update(self.__dict__, _parameters={**self._parameters, **parameters})
+        return twin
+
+    def reset_adapter(self) -> None:
+        """Begin anew from the weights that the layer holds now."""
+        with torch.no_grad():
+            for part, (weight, bias) in self.weight_parts().items():
+                for name, value in self.adapter.create(weight, bias).items():
+                    getattr(self, f'{name}_{part}' if part else name).copy_(value)
+
+    def merge_adapter(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Write what the adapter makes of the layer into it; it is a stock layer again.
+
+        Returns:
+            tuple: What :func:`write_tensors` and :func:`attach_adapter` take to undo it.
+        """
+        with torch.no_grad():
+            merged = self.merged_tensors()
+            kept = {name: attrgetter(name)(self).detach().clone() for name in merged}
+            write_tensors(self, merged)
+        return kept, self.detach_adapter()
+
+    def detach_adapter(self) -> dict[str, Any]:
         """Turn the layer into its stock class again.
 
         Returns:
-            dict: What :meth:`attach_adapter` takes to undo it.
+            dict: What :func:`attach_adapter` takes to undo it.
         """
-        names = self.adapter_names + self.adapter_settings
-        adapter = dict(layer_class=type(self), attributes={n: getattr(self, n) for n in names})
-        for name in names:
+        kept = dict(layer_class=type(self), adapter=self.adapter,
+                    tensors={name: getattr(self, name) for name in self.adapter_names})
+        for name in (*self.adapter_names, 'adapter', 'adapter_names'):
             delattr(self, name)
         self.__class__ = self.stock_class
-        return adapter
-
-    @staticmethod
-    def attach_adapter(layer: nn.Module, adapter: dict) -> None:
-        """Give a layer an adapter back that :meth:`detach_adapter` took from it."""
-        layer.__class__ = adapter['layer_class']
-        for name, value in adapter['attributes'].items():
-            setattr(layer, name, value)
-
-    def merge_adapter(self) -> dict:
-        """Write the adapted weight and bias into the layer and make it a stock layer again.
-
-        Returns:
-            dict: What :meth:`attach_adapter` takes.
-        """
-        with torch.no_grad():
-            weight, bias = self.merged_weight(), self.merged_bias()
-            self.weight.data = weight.detach().to(self.weight.dtype)
-            if bias is not None and bias is not self.bias:
-                self.bias.data = bias.detach().to(self.bias.dtype)
-        return self.detach_adapter()
+        return kept
 
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
         """Refuse a new weight, such as ``fuse_conv_bn`` puts into a convolution.
@@ -85,6 +107,14 @@ class AdapterLayer:
                             'mmadapt.merge(model) before such an operation')
         super().register_parameter(name, param)
 
+    def __setattr__(self, name: str, value) -> None:
+        # As `efficient_conv_bn_eval` does; the adapter would be dropped without a word.
+        if name == 'forward':
+            raise UserError(f'the forward of an adapted {self.stock_class.__name__} is being '
+                            'replaced by one that does not know its adapter; call '
+                            'mmadapt.merge(model) before such an operation')
+        super().__setattr__(name, value)
+
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing_keys,
                               unexpected_keys, error_msgs):
         # A stock checkpoint has no adapter; that is no fault of it. One that holds some of this
@@ -95,3 +125,48 @@ class AdapterLayer:
         if all(key in missing_keys for key in own):
             for key in own:
                 missing_keys.remove(key)
+
+    def extra_repr(self) -> str:
+        """Return the stock layer's description and the method."""
+        return ', '.join(filter(None, [super().extra_repr(), f'adapter={self.adapter}']))
+
+
+def write_tensors(layer: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Give parameters of a layer, by dotted name, other values; the parameters stay."""
+    for name, tensor in tensors.items():
+        parameter = attrgetter(name)(layer)
+        if tensor is not parameter:
+            parameter.data = tensor.detach().to(parameter.dtype).contiguous()
+
+
+def attach_adapter(layer: nn.Module, layer_class: type[AdapterLayer], adapter: AdapterMethod,
+                   tensors: dict[str, Tensor]) -> None:
+    """Make an adapted layer of a stock layer, in place.
+
+    Args:
+        layer (nn.Module): The layer; a convolution under several names is one layer.
+        layer_class (type[AdapterLayer]): The class it gets.
+        adapter (AdapterMethod): The method.
+        tensors (dict[str, Tensor]): Its tensors for this layer, by attribute name.
+    """
+    layer.__class__ = layer_class
+    layer.adapter = adapter
+    layer.adapter_names = tuple(tensors)
+    for name, tensor in tensors.items():
+        if isinstance(tensor, nn.Parameter):
+            layer.register_parameter(name, tensor)
+        else:
+            layer.register_buffer(name, tensor)
+
+
+def adapt_layer(layer: nn.Module, layer_class: type[AdapterLayer], method: AdapterMethod) -> None:
+    """Make an adapted layer of a stock layer, in place; it computes what it computed before."""
+    attach_adapter(layer, layer_class, method, {})
+    try:
+        tensors = {f'{name}_{part}' if part else name: tensor
+                   for part, (weight, bias) in layer.weight_parts().items()
+                   for name, tensor in method.create(weight, bias).items()}
+    except Exception:
+        layer.detach_adapter()
+        raise
+    attach_adapter(layer, layer_class, method, tensors)

@@ -1,147 +1,125 @@
 r"""LoRA: a frozen weight plus a low-rank product (Hu et al., https://arxiv.org/abs/2106.09685).
 
-.. math:: W' = W + \frac{\alpha}{r} B A, \qquad A \in R^{r \times n},\; B \in R^{m \times r}
+.. math:: W' = W + s B A, \qquad A \in R^{r \times n},\; B \in R^{m \times r}
 
-A convolution's weight is the matrix of ``out`` rows and ``in / groups * kh * kw`` columns, so its
-``A`` is itself a convolution to ``r`` channels and its ``B`` a 1x1 convolution behind it. ``B``
-starts at zero: the adapted layer is bit-identical to the stock one until it is trained.
+with :math:`s = \alpha / r`, or :math:`\alpha / \sqrt{r}` (rsLoRA, Kalajdzievski,
+https://arxiv.org/abs/2312.03732). A convolution's weight is the matrix of ``out`` rows and
+``in / groups * kh * kw`` columns, so its ``A`` is itself a convolution to ``r`` channels and its
+``B`` a 1x1 convolution behind it. ``B`` starts at zero: the adapted layer is bit-identical to the
+stock one until it is trained.
 
-Two ways to compute the same:
-
-* *merged*: one call of the layer with ``W + s B A``. No activation is kept beside the layer's own.
-* *factored*: ``layer(x, W) + s B(A(dropout(x)))``. Dropout on the input of the branch can only be
-  computed this way.
+Initialisations that start from parts of the weight (PiSSA, OLoRA) train
+:math:`W' = W + s (B A - B_0 A_0)`, where :math:`B_0 A_0` are the first values: what those papers
+compute, on a base that stays untouched.
 """
 
 import math
-import sys
+from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UserError
-from .layer import AdapterLayer
-from .method import AdapterMethod
+from .lora_init import INITS, WEIGHT_INITS, init_lora
+from .method import ATTENTION_PARTS, AdapterMethod
 from .registry import ADAPTERS
 
-
-class LoRALayer(AdapterLayer):
-    """What LoRA layers of all kinds share.
-
-    Attributes:
-        lora_A (nn.Parameter): ``(r, in)`` of a Linear, ``(r, in / groups, kh, kw)`` of a conv.
-        lora_B (nn.Parameter): ``(out, r)`` of a Linear, ``(out, r, 1, 1)`` of a conv.
-        lora_scale (float): ``alpha / r``.
-        lora_dropout (float): Probability with which an input of the branch is dropped.
-    """
-
-    adapter_names = ('lora_A', 'lora_B')
-    adapter_settings = ('lora_scale', 'lora_dropout')
-
-    def merged_weight(self) -> Tensor:
-        """Return ``W + s B A``, shaped like ``weight``."""
-        delta = self.lora_B.flatten(1) @ self.lora_A.flatten(1)
-        delta = delta.view_as(self.weight).to(self.weight.dtype)
-        return torch.add(self.weight, delta, alpha=self.lora_scale)
-
-    @property
-    def _factored(self) -> bool:
-        return self.training and self.lora_dropout > 0
-
-    def _factors(self) -> tuple[Tensor, Tensor]:
-        """Return ``A`` and ``s B`` in the type of the weight, which may be of half precision."""
-        dtype = self.weight.dtype
-        return self.lora_A.to(dtype), (self.lora_B * self.lora_scale).to(dtype)
-
-
-class LoRALinear(LoRALayer, nn.Linear):
-    """A Linear with a LoRA branch."""
-
-    stock_class = nn.Linear
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(..., in)`` to ``(..., out)``."""
-        if not self._factored:
-            return F.linear(x, self.merged_weight(), self.bias)
-        down, up = self._factors()
-        branch = F.linear(F.dropout(x, self.lora_dropout), down)
-        return F.linear(x, self.weight, self.bias) + F.linear(branch, up)
-
-
-class LoRAConv2d(LoRALayer, nn.Conv2d):
-    """A 2D convolution of any stride, padding, dilation and number of groups with a LoRA branch."""
-
-    stock_class = nn.Conv2d
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(batch, in, height, width)`` to ``(batch, out, height', width')``."""
-        if not self._factored:
-            return self._conv_forward(x, self.merged_weight(), self.bias)
-        # Every group of the weight has the same A, applied to its own channels of the input.
-        down, up = self._factors()
-        down = down.repeat(self.groups, 1, 1, 1) if self.groups > 1 else down
-        branch = self._conv_forward(F.dropout(x, self.lora_dropout), down, None)
-        branch = F.conv2d(branch, up, groups=self.groups)
-        return self._conv_forward(x, self.weight, self.bias) + branch
+COMPUTE = ('auto', 'merged', 'factored')
 
 
 @ADAPTERS.register_module()
 class LoRA(AdapterMethod):
-    """Low-rank adaptation of Linear and Conv2d layers.
+    """Low-rank adaptation.
 
     Args:
         r (int): Rank. Used as asked for, also where it is beyond the rank of a small weight.
             Defaults to 8.
-        alpha (float): The branch is scaled by ``alpha / r``. Defaults to 16.
-        dropout (float): Dropout on the branch's input during training. Defaults to 0.
+        alpha (float): What is added is scaled by ``alpha / r``. Defaults to 16.
+        dropout (float): Dropout on the input of what is added, during training. Defaults to 0.
+        rslora (bool): Scale by ``alpha / sqrt(r)`` instead. Defaults to False.
+        init (str): ``'kaiming'`` (the authors' code) or ``'gaussian'`` (of standard deviation
+            ``1 / r``) for A, B being 0; ``'orthogonal'``; ``'pissa'``; ``'olora'``. Defaults to
+            ``'kaiming'``.
+        rank_pattern (dict, optional): Other ranks for some layers, by name, suffix or regular
+            expression of the full name.
+        alpha_pattern (dict, optional): The same for ``alpha``.
+        attention (Sequence[str]): Which projections of a ``MultiheadAttention`` are adapted.
+        compute (str): ``'merged'``: one call of the layer with ``W'``; ``'factored'``: the layer's
+            own output plus ``s B (A x)``, where a layer can be computed so; ``'auto'``: what is
+            cheaper for its shapes. Defaults to ``'auto'``.
     """
 
-    def __init__(self, r: int = 8, alpha: float = 16, dropout: float = 0.0) -> None:
-        if isinstance(r, bool) or not isinstance(r, int) or r < 1:
-            raise UserError(f'peft.method.r must be an integer of at least 1, got {r!r}')
-        if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) \
-                or not 0 < alpha < math.inf:
-            raise UserError(f'peft.method.alpha must be a positive number, got {alpha!r}')
-        if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) \
-                or not 0 <= dropout < 1:
+    tensor_names = ('lora_A', 'lora_B', 'lora_A0', 'lora_B0')
+
+    def __init__(self, r: int = 8, alpha: float = 16, dropout: float = 0.0, rslora: bool = False,
+                 init: str = 'kaiming', rank_pattern: Mapping | None = None,
+                 alpha_pattern: Mapping | None = None,
+                 attention: Sequence[str] = ATTENTION_PARTS, compute: str = 'auto') -> None:
+        super().__init__(attention)
+        for rank in (r, *(rank_pattern or {}).values()):
+            if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+                raise UserError(f'peft.method.r must be an integer of at least 1, got {rank!r}')
+        for value in (alpha, *(alpha_pattern or {}).values()):
+            if not _is_number(value) or not 0 < value < math.inf:
+                raise UserError(f'peft.method.alpha must be a positive number, got {value!r}')
+        if not _is_number(dropout) or not 0 <= dropout < 1:
             raise UserError(f'peft.method.dropout must be in [0, 1), got {dropout!r}')
+        if not isinstance(rslora, bool):
+            raise UserError(f'peft.method.rslora must be True or False, got {rslora!r}')
+        if init not in INITS:
+            raise UserError(f'peft.method.init must be one of {list(INITS)}, got {init!r}')
+        if init == 'orthogonal' and any(
+                rank % 2 for rank in (r, *(rank_pattern or {}).values())):
+            raise UserError("peft.method.init='orthogonal' needs an even rank")
+        if compute not in COMPUTE:
+            raise UserError(f'peft.method.compute must be one of {list(COMPUTE)}, got {compute!r}')
         self.r = r
         self.alpha = alpha
-        self.dropout = dropout
+        self.dropout = float(dropout)
+        self.rslora = rslora
+        self.init = init
+        self.rank_pattern = dict(rank_pattern or {})
+        self.alpha_pattern = dict(alpha_pattern or {})
+        self.compute = compute
 
-    def to_dict(self) -> dict:
-        """Return the config that builds this method again."""
-        return dict(type='LoRA', r=self.r, alpha=self.alpha, dropout=self.dropout)
+    @property
+    def scale(self) -> float:
+        """float: The factor on ``B A``."""
+        return self.alpha / (math.sqrt(self.r) if self.rslora else self.r)
 
-    def layer_class(self, layer: nn.Module) -> type[AdapterLayer] | None:
-        """Return the LoRA class for ``layer``; only exact classes, as a subclass may compute
-        something else from its weight."""
-        return _layer_classes().get(type(layer))
+    def create(self, weight: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
+        """Return ``lora_A`` and ``lora_B`` in float32, and their first values if those count."""
+        down, up = init_lora(self.init, weight, self.r, self.scale)
+        up = up.reshape(*up.shape, *(1,) * (weight.dim() - 2))
+        tensors = dict(lora_A=nn.Parameter(down), lora_B=nn.Parameter(up))
+        if self.init in WEIGHT_INITS:
+            tensors.update(lora_A0=down.clone(), lora_B0=up.clone())
+        return tensors
 
-    def extra_parameters(self, layer: nn.Module) -> int:
-        """Return ``r (in / groups * kh * kw + out)``."""
-        return self.r * (layer.weight[0].numel() + layer.weight.shape[0])
+    def adapt(self, weight: Tensor, bias: Tensor | None,
+              tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Return ``W + s B A`` and the bias."""
+        delta = tensors['lora_B'].flatten(1) @ tensors['lora_A'].flatten(1)
+        if 'lora_A0' in tensors:
+            delta = delta - tensors['lora_B0'].flatten(1) @ tensors['lora_A0'].flatten(1)
+        delta = delta.view(weight.shape).to(weight.dtype)
+        return torch.add(weight, delta, alpha=self.scale), bias
 
-    def attach(self, layer: nn.Module) -> None:
-        """Swap the class of ``layer`` and add ``lora_A`` (Kaiming uniform) and ``lora_B`` (0)."""
-        weight = layer.weight
-        kernel = (1,) * (weight.dim() - 2)
-        down = weight.new_empty((self.r, *weight.shape[1:]), dtype=torch.float32)
-        # As nn.Linear initialises its weight, which is what the authors' code calls.
-        nn.init.kaiming_uniform_(down, a=math.sqrt(5))
-        layer.__class__ = self.layer_class(layer)
-        layer.lora_A = nn.Parameter(down)
-        layer.lora_B = nn.Parameter(
-            weight.new_zeros((weight.shape[0], self.r, *kernel), dtype=torch.float32))
-        layer.lora_scale = self.alpha / self.r
-        layer.lora_dropout = float(self.dropout)
+    def low_rank(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return ``A`` and ``s B``."""
+        down, up = tensors['lora_A'], tensors['lora_B'].flatten(1) * self.scale
+        if 'lora_A0' in tensors:
+            down = torch.cat([down, tensors['lora_A0']])
+            up = torch.cat([up, tensors['lora_B0'].flatten(1) * -self.scale], dim=1)
+        return down, up
+
+    def arguments(self) -> dict:
+        """Return the constructor's arguments."""
+        return dict(r=self.r, alpha=self.alpha, dropout=self.dropout, rslora=self.rslora,
+                    init=self.init, rank_pattern=self.rank_pattern,
+                    alpha_pattern=self.alpha_pattern, attention=list(self.attention),
+                    compute=self.compute)
 
 
-def _layer_classes() -> dict[type, type[AdapterLayer]]:
-    classes = {nn.Linear: LoRALinear, nn.Conv2d: LoRAConv2d}
-    # mmcv's own Linear and Conv2d can only be met where mmcv has been imported.
-    if 'mmcv.cnn' in sys.modules:
-        from .mmcv_layers import LORA_CLASSES
-        classes.update(LORA_CLASSES)
-    return classes
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

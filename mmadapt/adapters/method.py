@@ -1,35 +1,104 @@
 """What an adapter method is to the rest of the package."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
-from .layer import AdapterLayer
+from ..errors import UserError
+from ..norms import NORM_LAYERS
+
+ATTENTION_PARTS = ('q', 'k', 'v', 'out')
 
 
 class AdapterMethod(ABC):
-    """An adapter method: which layers it can adapt, and how it attaches to one.
+    """A way to adapt weights: its tensors, and what they make of a weight.
 
     A third party adds a method by registering one subclass in
     :data:`~mmadapt.adapters.registry.ADAPTERS`. Its constructor's arguments are the keys of
-    ``peft.method`` and are kept as attributes of the same names.
+    ``peft.method`` and are kept as attributes of the same names. Every kind of layer in
+    :mod:`mmadapt.adapters.layers` then works with it: the layers know how to compute with another
+    weight, the method knows which one.
+
+    A weight is always seen as ``(out, in / groups, *kernel)``: a transposed convolution's and an
+    embedding's are turned before they come here. That of a norm is ``(channels, )``.
+
+    Args:
+        attention (Sequence[str]): Which projections of a ``MultiheadAttention`` are adapted, of
+            ``'q'``, ``'k'``, ``'v'`` and ``'out'``. Defaults to all.
+
+    Attributes:
+        tensor_names (tuple[str]): The names of all tensors that :meth:`create` may return.
+        dropout (float): Probability with which an element of a layer's input is dropped on its way
+            to what the adapter adds.
+        adapts_norms (bool): Whether the method adapts norm layers too. What it adapts by its
+            outputs' scale then belongs behind the norm that follows a convolution.
     """
 
-    @abstractmethod
-    def layer_class(self, layer: nn.Module) -> type[AdapterLayer] | None:
-        """Return the class that ``layer`` would be swapped to, None if it is not supported."""
+    tensor_names: ClassVar[tuple[str, ...]]
+    dropout: float = 0.0
+    adapts_norms: ClassVar[bool] = False
+
+    def __init__(self, attention: Sequence[str] = ATTENTION_PARTS) -> None:
+        unknown = [part for part in attention if part not in ATTENTION_PARTS]
+        if isinstance(attention, str) or unknown or not attention:
+            raise UserError(f'peft.method.attention is a list of {list(ATTENTION_PARTS)}, '
+                            f'got {attention!r}')
+        self.attention = tuple(attention)
 
     @abstractmethod
-    def attach(self, layer: nn.Module) -> None:
-        """Swap the class of ``layer`` in place and give it the adapter's tensors.
+    def create(self, weight: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
+        """Return the adapter's tensors for a weight: parameters, and buffers for constants.
 
-        The adapted layer computes what ``layer`` computed until a tensor of it is changed.
+        With them :meth:`adapt` returns ``weight`` and ``bias`` as they are.
         """
 
     @abstractmethod
-    def extra_parameters(self, layer: nn.Module) -> int:
-        """Return how many parameters the method adds to ``layer``."""
+    def adapt(self, weight: Tensor, bias: Tensor | None,
+              tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Return the weight and bias that the adapted layer computes with."""
+
+    def low_rank(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+        """Return what is added to a weight as two factors, where it has that form.
+
+        Returns:
+            tuple: ``down`` of shape ``(r, in / groups, *kernel)`` and ``up`` of shape ``(out, r)``;
+            None if the method adds no low-rank product.
+        """
+        return None
+
+    def gain(self, weight: Tensor, tensors: Mapping[str, Tensor]) -> Tensor | None:
+        """Return the factors ``(out, )`` on the rows of a weight and its low-rank addition.
+
+        They and :meth:`low_rank` say everything about a method that has factors:
+        ``adapt(W, b) = gain (W + up down), b``.
+        """
+        return None
+
+    def adapt_bias(self, bias: Tensor | None, tensors: Mapping[str, Tensor]) -> Tensor | None:
+        """Return the bias that the adapted layer computes with."""
+        return bias
+
+    def for_layer(self, overrides: Mapping) -> 'AdapterMethod':
+        """Return this method with other values of some of its arguments."""
+        return type(self)(**{**self.arguments(), **overrides}) if overrides else self
+
+    def supports(self, layer: nn.Module) -> bool:
+        """Return whether the method has a form for a layer that the package can adapt."""
+        weight = getattr(layer, 'weight', None)
+        if isinstance(layer, NORM_LAYERS):
+            return self.adapts_norms and weight is not None and weight.dim() == 1
+        return weight is not None or isinstance(layer, nn.MultiheadAttention)
 
     @abstractmethod
+    def arguments(self) -> dict:
+        """Return the constructor's arguments."""
+
     def to_dict(self) -> dict:
         """Return the config that builds this method again."""
+        return dict(type=type(self).__name__, **self.arguments())
+
+    def __repr__(self) -> str:
+        arguments = ', '.join(f'{key}={value!r}' for key, value in self.arguments().items())
+        return f'{type(self).__name__}({arguments})'

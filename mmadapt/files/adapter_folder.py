@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ..adapters import AdapterLayer
+from ..adapters import AdapterLayer, LoRA
 from ..errors import UserError
 from ..tuning import get_state, remove, require_state
 from .atomic import replace_folder
@@ -215,8 +215,9 @@ def _check_hf_config(config: dict, folder: str) -> None:
 
 def _record_of_hf_config(config: dict, keys: list[str]) -> AdapterRecord:
     layers = sorted({key.rsplit('.', 1)[0] for key in keys})
-    plan = dict(method=dict(type='LoRA', r=config['r'], alpha=config['lora_alpha'],
-                            dropout=config.get('lora_dropout', 0.0)),
+    method = LoRA(r=config['r'], alpha=config['lora_alpha'],
+                  dropout=config.get('lora_dropout', 0.0))
+    plan = dict(method=method.to_dict(),
                 targets=[f'(?:{re.escape(layer)})' for layer in layers], exclude=[], head='freeze',
                 norm='freeze')
     return AdapterRecord(plan, layers, [], BaseRecord(), [])

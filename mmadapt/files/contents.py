@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..tuning.norms import statistics_move
+from ..norms import statistics_move
 
 
 def canonical_keys(model: nn.Module) -> dict[str, str]:

@@ -5,6 +5,7 @@ from difflib import get_close_matches
 
 from torch import nn
 
+from ..adapters import build_method
 from ..errors import UserError
 from ..tuning import PEFTConfig, TuningState, inject, remove, require_state
 from .base import BaseRecord
@@ -63,7 +64,10 @@ class AdapterRecord:
         try:
             if record['format'] > FORMAT:
                 raise UserError(f'{source} was written by a newer version of mmadapt; update it')
-            return cls(dict(record['plan']), list(record['adapted']), list(record['trained']),
+            plan = dict(record['plan'])
+            if plan['method'] is not None:
+                plan['method'] = build_method(plan['method']).to_dict()
+            return cls(plan, list(record['adapted']), list(record['trained']),
                        BaseRecord(**record['base']), list(record['not_loaded']),
                        record['class_names'])
         except (KeyError, TypeError, ValueError) as error:
@@ -103,8 +107,10 @@ class AdapterRecord:
             UserError: Another method, rank, set of layers or of trained parameters.
         """
         plan = state.config.plan()
-        differences = [f'{name}: {self.plan.get(name)!r} there, {value!r} in this config'
-                       for name, value in plan.items() if self.plan.get(name) != value]
+        there = _what_decides_tensors(self.plan)
+        differences = [f'{name}: {there.get(name)!r} there, {value!r} in this config'
+                       for name, value in _what_decides_tensors(plan).items()
+                       if there.get(name) != value]
         if differences:
             raise UserError(f'{source} was trained with another `peft`; ' + '; '.join(differences)
                             + '. Write the same, or start anew from its base, '
@@ -113,3 +119,9 @@ class AdapterRecord:
         if layers:
             raise UserError(f'{source} and this model differ in what is adapted or trained, first '
                             f'in {sorted(layers)[0]}: the model config is another one')
+
+
+def _what_decides_tensors(plan: dict) -> dict:
+    method = plan['method'] or {}
+    return {**plan, 'method': {key: value for key, value in method.items()
+                               if key not in ('dropout', 'compute')}}

@@ -37,9 +37,11 @@ def checkpoint_activations(model: nn.Module, names) -> None:
                             f'{", ".join(map(repr, near))}')
         chosen[modules[name]] = None
     for module in chosen:
-        module.forward = functools.partial(
+        recomputed = functools.partial(
             checkpoint, module.forward, use_reentrant=False,
             context_fn=functools.partial(_contexts, module))
+        # Not by plain assignment, which an adapted layer refuses: this forward knows its adapter.
+        object.__setattr__(module, 'forward', recomputed)
 
 
 def _contexts(module: nn.Module):

@@ -2,19 +2,22 @@
 
 import math
 from collections.abc import Collection
+from dataclasses import replace
 
 from torch import nn
 
-from ..adapters import AdapterMethod
+from ..adapters import adapt_layer, adapted_class
 from ..errors import UserError
+from ..folding import find_sites, fold_norms
+from ..norms import FrozenStatistics, freeze_statistics, frozen_class, has_statistics, is_norm
 from .config import PEFTConfig
 from .merging import remove
-from .norms import FrozenStatistics, freeze_statistics, frozen_class, has_statistics, is_norm
 from .report import LayerReport, Report
 from .rules import Decision, Rules
 from .state import TuningState, get_state, set_state
 from .targets import has_own_parameters, module_names
 
+_BEHIND = 'its norm is adapted'
 _Plan = list[tuple[nn.Module, list[str], Decision]]
 
 
@@ -51,10 +54,12 @@ def inject(model: nn.Module, cfg, not_loaded: Collection[str] = ()) -> Report:
         plan = [(module, names, rules(module, names))
                 for module, names in module_names(model).items()
                 if has_own_parameters(module) or has_statistics(module)]
+        if method is not None and method.adapts_norms:
+            plan = _behind_norms(model, plan)
         _check(model, plan, config, method)
         report = Report(warnings=rules.warnings)
         set_state(model, state)
-        _apply(model, plan, method, state, report)
+        _apply(model, plan, rules, state, report)
     except Exception:
         if get_state(model) is not None:
             remove(model)
@@ -89,6 +94,21 @@ def _check(model: nn.Module, plan: _Plan, config: PEFTConfig, method) -> None:
                             f'without calling them: their adapters would do nothing; {remedy}')
 
 
+def _behind_norms(model: nn.Module, plan: _Plan) -> _Plan:
+    """Move adapters from convolutions to the norms that their outputs go into."""
+    decisions = {module: decision for module, _, decision in plan}
+    for site in find_sites(model):
+        conv, norm = decisions.get(site.conv), decisions.get(site.norm)
+        if conv is None or norm is None or norm.why == 'peft.exclude':
+            continue
+        if conv.action == 'adapt' or conv.why == _BEHIND:
+            decisions[site.conv] = replace(conv, action='freeze', why=_BEHIND)
+            if norm.action == 'freeze':
+                decisions[site.norm] = replace(norm, action='adapt',
+                                               why=f'behind a convolution; {conv.why}')
+    return [(module, names, decisions[module]) for module, names, _ in plan]
+
+
 def _remedy_if_bypassing(module: nn.Module) -> str | None:
     if getattr(module, 'efficient_conv_bn_eval_forward', None) is not None:
         return 'build it with efficient_conv_bn_eval=False'
@@ -96,19 +116,27 @@ def _remedy_if_bypassing(module: nn.Module) -> str | None:
     return 'put it into peft.exclude' if isinstance(module, nn.TransformerEncoderLayer) else None
 
 
-def _apply(model: nn.Module, plan: _Plan, method, state: TuningState, report: Report) -> None:
+def _apply(model: nn.Module, plan: _Plan, rules: Rules, state: TuningState,
+           report: Report) -> None:
     # A parameter that stands in two modules trains if one of them does.
     trained = {p for module, _, decision in plan if decision.action == 'train'
                for p in module.parameters(recurse=False) if p.requires_grad}
     for module, names, decision in plan:
-        report.layers.append(_report(module, names, decision, method))
+        layer = _report(module, names, decision)
+        report.layers.append(layer)
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad_(parameter in trained)
         if is_norm(module) and not decision.statistics:
             freeze_statistics(module, names[0])
         if decision.action == 'adapt':
-            method.attach(module)
+            method = rules.method_for(module)
+            adapt_layer(module, adapted_class(module), method)
             state.adapted.append(names[0])
+            layer.rank = getattr(method, 'r', 0)
+            layer.extra = sum(module._parameters[name].numel() for name in module.adapter_names
+                              if name in module._parameters)
+    if rules.config.fold_norm:
+        fold_norms(model)
     report.warnings += _beyond_rank(report.layers)
     trainable = {name for name, p in model.named_parameters() if p.requires_grad}
     adapters = {f'{layer}.{name}'.lstrip('.') for layer in state.adapted
@@ -122,19 +150,14 @@ def _apply(model: nn.Module, plan: _Plan, method, state: TuningState, report: Re
                         'in peft.exclude')
 
 
-def _report(module: nn.Module, names, decision: Decision,
-            method: AdapterMethod | None) -> LayerReport:
+def _report(module: nn.Module, names, decision: Decision) -> LayerReport:
     parameters = list(module.parameters(recurse=False))
     weight = getattr(module, 'weight', None)
     weight = parameters[0] if weight is None and parameters else weight
-    report = LayerReport(names[0], type(module).__name__,
-                         () if weight is None else tuple(weight.shape), decision.action,
-                         decision.why, parameters=sum(p.numel() for p in parameters),
-                         names=len(names))
-    if decision.action == 'adapt':
-        report.extra = method.extra_parameters(module)
-        report.rank = getattr(method, 'r', 0)
-    return report
+    return LayerReport(names[0], type(module).__name__,
+                       () if weight is None else tuple(weight.shape), decision.action,
+                       decision.why, parameters=sum(p.numel() for p in parameters),
+                       names=len(names))
 
 
 def _beyond_rank(layers: list[LayerReport]) -> list[str]:

@@ -5,9 +5,10 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from ..adapters import AdapterLayer
+from ..adapters import AdapterLayer, attach_adapter, write_tensors
 from ..errors import UserError
-from .norms import unfreeze_statistics
+from ..folding import fold_norms, unfold_norms
+from ..norms import FrozenStatistics, freeze_statistics, unfreeze_statistics
 from .state import require_state, set_state
 
 
@@ -25,12 +26,14 @@ def merge(model: nn.Module) -> None:
     state = require_state(model)
     if state.merged is not None:
         raise UserError('the adapter is merged already')
+    unfold_norms(model)
     state.merged = {}
     for name in state.adapted:
-        layer = model.get_submodule(name)
-        bias = None if layer.bias is None else layer.bias.detach().clone()
-        weight = layer.weight.detach().clone()
-        state.merged[name] = dict(weight=weight, bias=bias, adapter=layer.merge_adapter())
+        state.merged[name] = model.get_submodule(name).merge_adapter()
+    state.frozen_norms = [module for module in model.modules()
+                          if isinstance(module, FrozenStatistics)]
+    for norm in state.frozen_norms:
+        unfreeze_statistics(norm, model.training)
 
 
 def unmerge(model: nn.Module) -> None:
@@ -42,13 +45,15 @@ def unmerge(model: nn.Module) -> None:
     state = require_state(model)
     if state.merged is None:
         raise UserError('there is no merged adapter to take out')
-    for name, kept in state.merged.items():
+    for norm in state.frozen_norms:
+        freeze_statistics(norm, type(norm).__name__)
+    for name, (kept, adapter) in state.merged.items():
         layer = model.get_submodule(name)
-        layer.weight.data = kept['weight']
-        if kept['bias'] is not None:
-            layer.bias.data = kept['bias']
-        AdapterLayer.attach_adapter(layer, kept['adapter'])
-    state.merged = None
+        write_tensors(layer, kept)
+        attach_adapter(layer, **adapter)
+    state.merged, state.frozen_norms = None, []
+    if state.config.fold_norm:
+        fold_norms(model)
 
 
 def remove(model: nn.Module) -> None:
@@ -62,6 +67,7 @@ def remove(model: nn.Module) -> None:
     state = require_state(model)
     if state.merged is not None:
         unmerge(model)
+    unfold_norms(model)
     for name in state.adapted:
         model.get_submodule(name).detach_adapter()
     for module in model.modules():
@@ -89,7 +95,6 @@ def merged_state_dict(model: nn.Module) -> 'OrderedDict[str, Tensor]':
                 continue
             for name in layer.adapter_names:
                 del result[f'{prefix}.{name}'.lstrip('.')]
-            result[f'{prefix}.weight'.lstrip('.')] = layer.merged_weight().detach()
-            if layer.bias is not None:
-                result[f'{prefix}.bias'.lstrip('.')] = layer.merged_bias().detach()
+            for name, tensor in layer.merged_tensors().items():
+                result[f'{prefix}.{name}'.lstrip('.')] = tensor.detach().contiguous()
     return result

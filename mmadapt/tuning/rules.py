@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from ..adapters import AdapterMethod
+from ..adapters import AdapterMethod, adapted_class
 from ..errors import UserError
+from ..norms import is_norm
 from .config import PEFTConfig
 from .heads import find_heads, resolve_head_policy
-from .norms import is_norm
 from .targets import has_own_parameters, select
 
 
@@ -51,6 +51,8 @@ class Rules:
         self.not_loaded = {key for key in not_loaded if not key.endswith('num_batches_tracked')}
         self.warnings: list[str] = []
         self.tied = _layers_with_a_common_parameter(model)
+        self.read_not_called = {m.out_proj for m in model.modules()
+                                if isinstance(m, nn.MultiheadAttention)}
         heads = find_heads(model)
         self.head_policy, self.head_why = resolve_head_policy(
             config.head, heads, method is not None)
@@ -61,6 +63,7 @@ class Rules:
             self.head_policy = 'adapt' if method is not None else 'freeze'
         self.excluded = select(model, config.exclude, 'peft.exclude')
         self.targets = self._select_targets(model)
+        self.overrides = self._select_overrides(model)
         if not heads and config.head == 'auto':
             self.warnings.append(
                 f'WARNING: {type(model).__name__} has no part called head; every layer of it '
@@ -87,16 +90,35 @@ class Rules:
         if self.method is None:
             # Norms outside the head are governed by peft.norm alone.
             return module in self.head or not is_norm(module)
-        return self.method.layer_class(module) is not None and module not in self.tied
+        return self._has_form(module) and module not in self.tied
+
+    def _has_form(self, module: nn.Module) -> bool:
+        return adapted_class(module) is not None and self.method.supports(module)
 
     def _why_not_usable(self, hits) -> str:
         if self.method is None:
             return 'only norm layers, which peft.norm governs'
-        if any(self.method.layer_class(m) for m in hits):
+        if any(self._has_form(m) for m in hits):
             return ('only layers that share their weight with other layers, which cannot be '
                     'adapted one by one')
+        if all(m in self.read_not_called for m in hits):
+            return ('only the output projection of a MultiheadAttention, which that reads without '
+                    "calling it: name the attention, and choose with peft.method.attention=['out']")
         kinds = sorted({type(m).__name__ for m in hits})
         return f'layers of the types {kinds}, which {type(self.method).__name__} cannot adapt'
+
+    def method_for(self, module: nn.Module) -> AdapterMethod:
+        """Return the method with the rank and alpha that it has for a layer."""
+        return self.method.for_layer(self.overrides.get(module, {}))
+
+    def _select_overrides(self, model) -> dict[nn.Module, dict]:
+        """Return what rank_pattern and alpha_pattern say of single layers."""
+        overrides: dict[nn.Module, dict] = {}
+        for key, argument in (('rank_pattern', 'r'), ('alpha_pattern', 'alpha')):
+            for pattern, value in getattr(self.method, key, {}).items():
+                for module in select(model, [pattern], f'peft.method.{key}'):
+                    overrides.setdefault(module, {})[argument] = value
+        return overrides
 
     def __call__(self, module: nn.Module, names: list[str]) -> Decision:
         """Decide what becomes of ``module``, which stands in the model under ``names``.
@@ -121,7 +143,9 @@ class Rules:
         if module in self.excluded:
             return Decision('freeze', 'peft.exclude', statistics=False)
         if self.targets is not None and module in self.targets:
-            return Decision('adapt' if self.method else 'train', 'peft.targets')
+            if self.method is None:
+                return Decision('train', 'peft.targets')
+            return Decision('adapt', 'peft.targets', statistics=moves)
         if module in self.trained_head:
             return Decision('train', 'peft.head')
         if in_head:
@@ -136,26 +160,29 @@ class Rules:
         if self.method is None:
             if word == 'all':
                 return Decision('train', "targets='all'")
-            wanted = isinstance(word, str) and _is_kind(module, word)
+            wanted = word in ('all-linear', 'all-conv') and _is_kind(module, word)
             return Decision('train' if wanted else 'freeze',
                             f'targets={word!r}' if wanted else 'no method')
         if not isinstance(word, str):
             return Decision('freeze', 'not in peft.targets')
         if word == 'auto' and getattr(module, 'groups', 1) > 1 and isinstance(module, _ConvNd):
             return Decision('train', 'grouped convolution')
-        if self.method.layer_class(module) is None:
+        if not self._has_form(module):
             return Decision('freeze', f'{type(self.method).__name__} has no form for a '
                                       f'{type(module).__name__}')
         if module in self.tied:
             return Decision('freeze', 'shares its weight with another layer')
-        if word in ('auto', 'all') or _is_kind(module, word):
+        if _is_kind(module, word):
             return Decision('adapt', f'targets={word!r}')
         return Decision('freeze', f'not in targets={word!r}')
 
 
 def _is_kind(module: nn.Module, word: str) -> bool:
-    kinds = {'all-linear': nn.Linear, 'all-conv': _ConvNd}
-    return word in kinds and isinstance(module, kinds[word])
+    # An embedding is not among them: models read its weight as often as they call it, and what is
+    # only read cannot be adapted.
+    linear = isinstance(module, (nn.Linear, nn.MultiheadAttention))
+    conv = isinstance(module, _ConvNd) or hasattr(module, 'deform_groups')
+    return {'all-linear': linear, 'all-conv': conv}.get(word, linear or conv)
 
 
 def _frozen_by_model(module: nn.Module) -> bool:

@@ -20,8 +20,9 @@ class TuningState:
         trained (list[str]): First names of the parameters that train fully.
         not_loaded (list[str]): State-dict keys for which there was no pretrained weight.
         required_grad (dict[str, bool]): What ``requires_grad`` was before, for every parameter.
-        merged (dict, optional): While merged: the frozen weight and bias and the adapter of every
-            adapted layer.
+        merged (dict, optional): While merged: the frozen tensors and the adapter of every adapted
+            layer.
+        frozen_norms (list[nn.Module]): While merged: the norms whose statistics are frozen else.
     """
 
     config: PEFTConfig
@@ -30,6 +31,7 @@ class TuningState:
     not_loaded: list = field(default_factory=list)
     required_grad: dict = field(default_factory=dict)
     merged: dict | None = None
+    frozen_norms: list = field(default_factory=list)
 
 
 def get_state(model: nn.Module) -> TuningState | None:

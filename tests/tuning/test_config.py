@@ -4,6 +4,7 @@ import pytest
 from mmengine.config import Config
 
 from mmadapt import UserError
+from mmadapt.adapters import build_method
 from mmadapt.tuning import PEFTConfig
 
 LORA = dict(type='LoRA', r=4)
@@ -15,7 +16,7 @@ LORA = dict(type='LoRA', r=4)
     (dict(method=LORA, quant=None), "peft has no key 'quant'"),
     ('LoRA', "peft must be a dict, got 'LoRA'"),
     (dict(method='LoRA'), r"peft.method must be a dict such as dict\(type='LoRA', r=8\) or None"),
-    (dict(method=dict(r=4)), r"peft.method needs a `type`, one of \['LoRA'.*got None"),
+    (dict(method=dict(r=4)), r"peft.method needs a `type`, one of \['DoRA', 'LoRA'.*got None"),
     (dict(method=dict(type='LoRa')), "peft.method.type='LoRa' is unknown; nearest: 'LoRA'"),
     (dict(method=dict(type='LoRA', rank=4)), "no key 'rank' for LoRA.*nearest: .*alpha"),
     (dict(method=dict(type='LoRA', r=0)), 'peft.method.r must be .* at least 1, got 0'),
@@ -85,8 +86,11 @@ def test_one_name_as_targets_is_a_list_of_one():
 
 def test_the_plan_spells_out_the_methods_defaults_and_leaves_out_what_decides_no_tensor():
     plan = PEFTConfig.parse(dict(method=dict(type='LoRA'), adapter='a', export='state_dict')).plan()
-    assert plan == dict(method=dict(type='LoRA', r=8, alpha=16, dropout=0.0), targets='auto',
-                        exclude=[], head='auto', norm='freeze')
+    method = plan.pop('method')
+    assert plan == dict(targets='auto', exclude=[], head='auto', norm='freeze')
+    assert {key: method[key] for key in ('type', 'r', 'alpha', 'dropout')} == dict(
+        type='LoRA', r=8, alpha=16, dropout=0.0)
+    assert method == build_method(method).to_dict()
 
 
 def test_reading_a_config_leaves_it_as_it_was():

@@ -280,7 +280,7 @@ class Instance(Detector):
     (Detector, dict(method=None, head='freeze'), (), 'peft leaves nothing to train'),
     (Detector, dict(method=lora(), exclude=['backbone', 'neck']), (), 'LoRA has no layer to adapt'),
     (Detector, dict(method=lora(), targets=[]), (), r'no layer to adapt .*peft.targets=\[\]'),
-    (nn.Conv3d, dict(method=lora(), head='freeze'), (), 'has no layer to adapt in this Conv3d'),
+    (nn.Bilinear, dict(method=lora(), head='freeze'), (), 'has no layer to adapt in this Bilinear'),
     (Instance, dict(method=lora()), (), 'norm: the statistics of a InstanceNorm1d cannot be'),
     (Refreezing, dict(method=lora()), (), r'Refreezing.train\(\) freezes neck.lora_A and 0 more'),
     (Tied, dict(method=lora(), targets=['second']), (), "'second' means only layers that share "),
@@ -289,7 +289,7 @@ class Instance(Detector):
 ])
 @pytest.mark.parametrize('training', [True, False])
 def test_after_an_error_the_model_is_what_it_was(model, peft, not_loaded, message, training):
-    model = model(1, 1, 1) if model is nn.Conv3d else model()
+    model = model(1, 1, 1) if model is nn.Bilinear else model()
     if isinstance(model, Detector):
         model.neck.weight.requires_grad_(False)
     model.train(training)
@@ -303,10 +303,10 @@ def test_after_an_error_the_model_is_what_it_was(model, peft, not_loaded, messag
 
 def test_after_an_error_of_a_method_the_model_is_what_it_was(monkeypatch):
     class Failing(LoRA):
-        def attach(self, layer):
-            if isinstance(layer, nn.Linear):
+        def create(self, weight, bias):
+            if weight.dim() == 2:
                 raise RuntimeError('out of memory')
-            super().attach(layer)
+            return super().create(weight, bias)
 
     monkeypatch.setitem(ADAPTERS.module_dict, 'Failing', Failing)
     model = Detector()

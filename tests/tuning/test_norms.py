@@ -10,7 +10,7 @@ from mmengine.utils.dl_utils.parrots_wrapper import SyncBatchNorm
 from torch import nn
 
 from mmadapt import UserError, inject, remove
-from mmadapt.tuning.norms import freeze_statistics, has_statistics, is_norm, statistics_move
+from mmadapt.norms import freeze_statistics, has_statistics, is_norm, statistics_move
 
 LORA = dict(type='LoRA', r=2)
 INPUTS = {nn.BatchNorm1d: (4, 3), nn.BatchNorm2d: (4, 3, 5, 5), nn.BatchNorm3d: (4, 3, 2, 2, 2),

@@ -9,10 +9,10 @@ from typing import ClassVar
 
 from mmengine.model.utils import _BatchNormXd
 from mmengine.utils.dl_utils.parrots_wrapper import SyncBatchNorm
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from ..errors import UserError
+from .errors import UserError
 
 NORM_LAYERS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 
@@ -22,9 +22,20 @@ class FrozenStatistics:
 
     Attributes:
         stock_class (type): The class the layer had.
+        folded_into (tuple, optional): The convolution that computes the norm too while it trains.
     """
 
     stock_class: ClassVar[type]
+    folded_into: tuple[nn.Module] | None = None
+
+    @property
+    def is_folded(self) -> bool:
+        """bool: Whether the convolution before has computed this norm already."""
+        return self.folded_into is not None and self.folded_into[0].training
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise, unless that has been done."""
+        return x if self.is_folded else super().forward(x)
 
     def train(self, mode: bool = True):
         """Stay in eval mode, whatever ``mode`` is."""

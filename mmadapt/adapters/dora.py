@@ -1,0 +1,52 @@
+r"""DoRA: the direction and the length of each row apart (Liu et al., arXiv 2402.09353).
+
+.. math:: W' = m \frac{V}{\|V\|}, \qquad V = W + s B A
+
+with one magnitude :math:`m` for each output channel, which starts at :math:`\|W\|`. The norm is a
+constant for the gradient (section 4.3).
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from .lora import LoRA
+from .registry import ADAPTERS
+
+
+@ADAPTERS.register_module()
+class DoRA(LoRA):
+    """Weight-decomposed low-rank adaptation; the arguments are those of :class:`LoRA`."""
+
+    tensor_names = (*LoRA.tensor_names, 'magnitude')
+
+    def create(self, weight: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
+        """Return LoRA's tensors and ``magnitude``, the norms ``(out, )`` of the weight's rows."""
+        norm = torch.linalg.vector_norm(weight.detach().flatten(1), dim=1, dtype=torch.float32)
+        return dict(super().create(weight, bias), magnitude=nn.Parameter(norm))
+
+    def adapt(self, weight: Tensor, bias: Tensor | None,
+              tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Return ``m V / |V|`` and the bias."""
+        direction, bias = super().adapt(weight, bias, tensors)
+        norm = torch.linalg.vector_norm(direction.detach().flatten(1), dim=1, dtype=torch.float32)
+        gain = _gain(tensors['magnitude'], norm).to(weight.dtype)
+        return direction * gain.view(-1, *(1,) * (weight.dim() - 1)), bias
+
+    def gain(self, weight: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Return ``m / |V|`` without forming ``V``.
+
+        The square of the norm is ``|W|^2 + 2 <W A', s B> + <s B (A A'), s B>``, row by row.
+        """
+        down, up = (t.detach().float() for t in self.low_rank(tensors))
+        down, matrix = down.flatten(1), weight.detach().flatten(1).float()
+        with torch.autocast(weight.device.type, enabled=False):
+            square = matrix.square().sum(1)
+            square = square + ((2 * (matrix @ down.T) + up @ (down @ down.T)) * up).sum(1)
+        return _gain(tensors['magnitude'], square.clamp_min(0).sqrt())
+
+
+def _gain(magnitude: Tensor, norm: Tensor) -> Tensor:
+    # A row of zeros has magnitude 0 and no direction: it stays zero instead of becoming NaN.
+    return magnitude / norm.clamp_min(torch.finfo(norm.dtype).tiny)

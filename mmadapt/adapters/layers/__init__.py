@@ -1,0 +1,30 @@
+"""How each kind of layer computes with an adapted weight; a file for each kind or library.
+
+A class of another library is only met where that library has been imported, and its file here is
+imported no earlier.
+"""
+
+import sys
+from importlib import import_module
+
+from torch import nn
+
+from ..layer import AdapterLayer
+from . import attention, conv, embedding, linear, norm, transposed
+
+_MODULES = (attention, conv, embedding, linear, norm, transposed)
+_CLASSES = {cls.stock_class: cls for module in _MODULES for cls in module.CLASSES}
+_LIBRARIES = {'mmcv.cnn': 'mmcv_cnn', 'mmcv.ops': 'mmcv_ops', 'timm.layers': 'timm_convs'}
+
+
+def adapted_class(layer: nn.Module) -> type[AdapterLayer] | None:
+    """Return the class that a layer gets when it is adapted; None if there is none.
+
+    Only exact classes count: a subclass may compute something else from its weight.
+    """
+    for library in [name for name in _LIBRARIES if name in sys.modules]:
+        module = import_module(f'.{_LIBRARIES.pop(library)}', __name__)
+        _CLASSES.update({cls.stock_class: cls for cls in module.CLASSES})
+    if isinstance(layer, nn.Embedding) and layer.max_norm is not None:
+        return None  # it writes into its table as it is read
+    return _CLASSES.get(type(layer))

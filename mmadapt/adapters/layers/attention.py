@@ -1,0 +1,94 @@
+"""Adapted ``MultiheadAttention``: its projections are read by it, never called.
+
+So an adapted ``out_proj`` alone would do nothing; the attention is adapted as a whole, with tensors
+for each chosen projection.
+"""
+
+from types import SimpleNamespace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..layer import AdapterLayer
+
+_INPUTS = ('q', 'k', 'v')
+
+
+class AdaptedMultiheadAttention(AdapterLayer, nn.MultiheadAttention):
+    """An adapted MultiheadAttention, with packed or separate projections of its inputs."""
+
+    stock_class = nn.MultiheadAttention
+
+    def weight_parts(self) -> dict[str, tuple[Tensor, Tensor | None]]:
+        """Return the chosen projections, ``q``, ``k``, ``v`` and ``out``."""
+        return {part: pair for part, pair in self._projections().items()
+                if part in self.adapter.attention}
+
+    def merged_tensors(self) -> dict[str, Tensor]:
+        """Return the stock parameters of the attention that computes the same."""
+        weights, biases = self._effective()
+        merged = {}
+        if self._qkv_same_embed_dim:
+            merged['in_proj_weight'] = torch.cat([weights[part] for part in _INPUTS])
+        else:
+            merged.update({f'{part}_proj_weight': weights[part] for part in _INPUTS})
+        if self.in_proj_bias is not None:
+            merged['in_proj_bias'] = torch.cat([biases[part] for part in _INPUTS])
+        merged['out_proj.weight'] = weights['out']
+        if biases['out'] is not None:
+            merged['out_proj.bias'] = biases['out']
+        return merged
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor,
+                *args, **kwargs) -> tuple[Tensor, Tensor | None]:
+        """Compute what the stock attention computes, with the adapted projections."""
+        if self.training and self.adapter.dropout:
+            return self._forward_with_dropout(query, key, value, *args, **kwargs)
+        return self._stock(self.merged_tensors()).forward(query, key, value, *args, **kwargs)
+
+    def _projections(self) -> dict[str, tuple[Tensor, Tensor | None]]:
+        if self._qkv_same_embed_dim:
+            weights = self.in_proj_weight.chunk(3)
+        else:
+            weights = [getattr(self, f'{part}_proj_weight') for part in _INPUTS]
+        biases = [None] * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
+        pairs = dict(zip(_INPUTS, zip(weights, biases, strict=True), strict=True))
+        return {**pairs, 'out': (self.out_proj.weight, self.out_proj.bias)}
+
+    def _effective(self) -> tuple[dict, dict]:
+        pairs = {part: self.adapted(part, *pair) if part in self.adapter.attention else pair
+                 for part, pair in self._projections().items()}
+        return ({part: weight for part, (weight, _) in pairs.items()},
+                {part: bias for part, (_, bias) in pairs.items()})
+
+    def _stock(self, tensors: dict, **attributes) -> nn.MultiheadAttention:
+        output = SimpleNamespace(weight=tensors['out_proj.weight'],
+                                 bias=tensors.get('out_proj.bias'))
+        stock = self.stock_twin({k: v for k, v in tensors.items() if '.' not in k})
+        stock.__dict__.update(attributes, _modules=dict(out_proj=output))
+        return stock
+
+    def _forward_with_dropout(self, query: Tensor, key: Tensor, value: Tensor,
+                              *args, **kwargs) -> tuple[Tensor, Tensor | None]:
+        """Project before and after the stock attention, whose own projections are identities."""
+        identity = torch.eye(self.embed_dim, dtype=query.dtype, device=query.device)
+        inputs = [self._project(part, x)
+                  for part, x in zip(_INPUTS, (query, key, value), strict=True)]
+        stock = self._stock(
+            dict(in_proj_weight=None, in_proj_bias=None, q_proj_weight=identity,
+                 k_proj_weight=identity, v_proj_weight=identity, **{'out_proj.weight': identity}),
+            _qkv_same_embed_dim=False, kdim=self.embed_dim, vdim=self.embed_dim)
+        output, weights = stock.forward(*inputs, *args, **kwargs)
+        return self._project('out', output), weights
+
+    def _project(self, part: str, x: Tensor) -> Tensor:
+        weight, bias = self._projections()[part]
+        output = F.linear(x, weight, bias)
+        if part not in self.adapter.attention:
+            return output
+        change = self.adapted(part, weight, bias)[0] - weight
+        return output + F.linear(F.dropout(x, self.adapter.dropout), change)
+
+
+CLASSES = (AdaptedMultiheadAttention, )

@@ -1,0 +1,54 @@
+"""Adapted convolutions: any dimension, stride, padding mode, dilation and number of groups."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .weight import WeightLayer
+
+_CONVS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+
+
+class ConvLayer(WeightLayer):
+    """How an adapted convolution computes."""
+
+    foldable = True
+
+    def run(self, x: Tensor, *, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Map ``(batch, in, *size)`` to ``(batch, out, *size')``."""
+        return self._conv_forward(x, weight, bias)
+
+    def branch(self, x: Tensor, *, down: Tensor, up: Tensor) -> Tensor:
+        """Convolve to ``r`` channels, for each group of input channels, and from those to all."""
+        # Every group of the weight has the same A, applied to its own channels of the input.
+        down = down.repeat(self.groups, *(1,) * (down.dim() - 1)) if self.groups > 1 else down
+        return mix_channels(self.run(x, weight=down, bias=None), up, down.dim() - 2, self.groups)
+
+    def is_factored(self, x: Tensor) -> bool:
+        """Only if asked for: a second convolution costs more than the sum of two weights."""
+        return getattr(self.adapter, 'compute', 'merged') == 'factored'
+
+
+def mix_channels(x: Tensor, up: Tensor, dimensions: int, groups: int) -> Tensor:
+    """Map ``groups * r`` channels to ``out``, each group to its own share, by ``(out, r)``."""
+    return _CONVS[dimensions](x, up.view(*up.shape, *(1,) * dimensions), groups=groups)
+
+
+class AdaptedConv1d(ConvLayer, nn.Conv1d):
+    """An adapted Conv1d."""
+
+    stock_class = nn.Conv1d
+
+
+class AdaptedConv2d(ConvLayer, nn.Conv2d):
+    """An adapted Conv2d."""
+
+    stock_class = nn.Conv2d
+
+
+class AdaptedConv3d(ConvLayer, nn.Conv3d):
+    """An adapted Conv3d."""
+
+    stock_class = nn.Conv3d
+
+
+CLASSES = (AdaptedConv1d, AdaptedConv2d, AdaptedConv3d)

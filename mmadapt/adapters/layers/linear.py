@@ -1,0 +1,38 @@
+"""Adapted Linear layers."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .weight import WeightLayer
+
+
+class LinearLayer(WeightLayer):
+    """How an adapted Linear computes."""
+
+    def run(self, x: Tensor, *, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Map ``(..., in)`` to ``(..., out)``."""
+        return F.linear(x, weight, bias)
+
+    def branch(self, x: Tensor, *, down: Tensor, up: Tensor) -> Tensor:
+        """Map ``(..., in)`` to ``(..., out)`` through ``r`` features."""
+        return F.linear(F.linear(x, down), up)
+
+    def is_factored(self, x: Tensor) -> bool:
+        """Compare the multiplications of both ways."""
+        compute = getattr(self.adapter, 'compute', 'merged')
+        if compute != 'auto':
+            return compute == 'factored'
+        n, m, r = self.in_features, self.out_features, self.adapter.r
+        tokens = x.numel() // n
+        # Forward and backward. Merged: the product B A and its two gradients, and the gradient of
+        # the whole weight. Factored: both factors for each token, and their gradients.
+        return 3 * tokens * r * (n + m) < 3 * r * n * m + tokens * n * m
+
+
+class AdaptedLinear(LinearLayer, nn.Linear):
+    """An adapted Linear."""
+
+    stock_class = nn.Linear
+
+
+CLASSES = (AdaptedLinear, )

@@ -1,0 +1,133 @@
+"""Layers of one weight and at most one bias, whose output is computed from one input.
+
+Two ways to compute the same:
+
+* *merged*: one call of the layer with the adapted weight. No activation is kept beside the layer's
+  own, and it serves layers of every kind.
+* *factored*: the layer's own output and what the low-rank factors add to it. Dropout on the input
+  of what is added can only be computed apart, and a wide Linear with many tokens is cheaper so: its
+  full weight gradient is never formed.
+"""
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..layer import AdapterLayer
+
+Affine = tuple[Tensor, Tensor]
+
+
+class WeightLayer(AdapterLayer):
+    """What adapted layers of one weight share.
+
+    Attributes:
+        foldable (bool): Whether an affine map of the output's channels can be moved into weight and
+            bias.
+        behind (Callable, optional): Returns the affine map that follows the layer, where this layer
+            is to apply it in training.
+    """
+
+    foldable = False
+    behind: Callable[[], Affine] | None = None
+
+    def run(self, x: Tensor, *inputs, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Compute what the stock layer computes, with another weight and bias."""
+        raise NotImplementedError
+
+    def branch(self, x: Tensor, *inputs, down: Tensor, up: Tensor) -> Tensor | None:
+        """Compute what the low-rank factors add to the output; None if it has no such form."""
+        return None
+
+    def canonical(self, weight: Tensor) -> Tensor:
+        """Turn a weight of the layer to ``(out, in / groups, *kernel)``."""
+        return weight
+
+    def stock_layout(self, weight: Tensor) -> Tensor:
+        """Undo :meth:`canonical`."""
+        return weight
+
+    def transform(self, weight: Tensor) -> Tensor:
+        """Turn a canonical weight into the one that the output is linear in."""
+        return weight
+
+    def is_factored(self, x: Tensor) -> bool:
+        """Return whether the factored way is the better one for this input."""
+        return False
+
+    def weight_parts(self) -> dict[str, tuple[Tensor, Tensor | None]]:
+        """Return the one weight and its bias."""
+        return {'': (self.canonical(self.weight), getattr(self, 'bias', None))}
+
+    def merged_tensors(self) -> dict[str, Tensor]:
+        """Return the weight and bias of the stock layer that computes the same."""
+        weight, bias = self.adapted('', *self.weight_parts()[''])
+        weight = self.stock_layout(weight)
+        return dict(weight=weight) if bias is None else dict(weight=weight, bias=bias)
+
+    def forward(self, x: Tensor, *inputs) -> Tensor:
+        """Compute what the stock layer computes, with the adapted weight."""
+        if self.behind is None or not self.training:
+            return self.compute(x, *inputs)
+        return self.compute(x, *inputs, affine=self.behind())
+
+    def compute(self, x: Tensor, *inputs, affine: Affine | None = None) -> Tensor:
+        """Compute the output.
+
+        Args:
+            x (Tensor): The input.
+            inputs: What else the stock layer's forward takes.
+            affine (tuple[Tensor, Tensor], optional): Factor and shift ``(out, )`` of a map of the
+                output's channels, which is moved into weight and bias.
+        """
+        if self.training and self.adapter.dropout:
+            return self._compute_with_dropout(x, *inputs, affine=affine)
+        if affine is None and self.is_factored(x):
+            return self._compute_factored(x, *inputs)
+        return self._run(x, *inputs, pair=self.adapted('', *self.weight_parts()['']), affine=affine)
+
+    def _run(self, x: Tensor, *inputs, pair: tuple[Tensor, Tensor | None],
+             affine: Affine | None) -> Tensor:
+        weight, bias = self.transform(pair[0]), pair[1]
+        if affine is not None:
+            weight, bias = move_affine(weight, bias, affine)
+        return self.run(x, *inputs, weight=self.stock_layout(weight), bias=bias)
+
+    def _compute_with_dropout(self, x: Tensor, *inputs, affine: Affine | None) -> Tensor:
+        tensors, pair = self.adapter_tensors(), self.weight_parts()['']
+        weight, dropped, added = pair[0], F.dropout(x, self.adapter.dropout), None
+        if self.adapter.gain(weight, tensors) is None:
+            down, up = self.adapter.low_rank(tensors)
+            up = up if affine is None else scale_rows(up, affine[0])
+            added = self.branch(dropped, *inputs, down=down.to(weight.dtype),
+                                up=up.to(weight.dtype))
+        if added is None:
+            change = self.transform(self.adapted('', *pair)[0]) - self.transform(weight)
+            change = change if affine is None else scale_rows(change, affine[0])
+            added = self.run(dropped, *inputs, weight=self.stock_layout(change), bias=None)
+        return self._run(x, *inputs, pair=pair, affine=affine) + added
+
+    def _compute_factored(self, x: Tensor, *inputs) -> Tensor:
+        tensors, (weight, bias) = self.adapter_tensors(), self.weight_parts()['']
+        gain = self.adapter.gain(weight, tensors)
+        down, up = (t.to(weight.dtype) for t in self.adapter.low_rank(tensors))
+        added = self.branch(x, *inputs, down=down, up=up)
+        if gain is None:
+            return self.run(x, *inputs, weight=self.weight, bias=bias) + added
+        # Channels are the last dimension of every layer that gets here with a gain.
+        output = self.run(x, *inputs, weight=self.weight, bias=None) + added
+        output = output * gain.to(output.dtype)
+        return output if bias is None else output + bias
+
+
+def scale_rows(weight: Tensor, factor: Tensor) -> Tensor:
+    """Multiply the rows of a weight ``(out, in / groups, *kernel)`` by ``(out, )`` factors."""
+    return weight * factor.to(weight.dtype).view(-1, *(1,) * (weight.dim() - 1))
+
+
+def move_affine(weight: Tensor, bias: Tensor | None, affine: Affine) -> tuple[Tensor, Tensor]:
+    """Return the weight and bias whose output is the affine map of the given ones' output."""
+    factor, shift = affine
+    bias = shift if bias is None else shift + bias * factor
+    return scale_rows(weight, factor), bias.to(weight.dtype)

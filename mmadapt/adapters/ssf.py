@@ -1,0 +1,61 @@
+r"""SSF: scale and shift the output of a layer (Lian et al., https://arxiv.org/abs/2210.08823).
+
+.. math:: y' = \gamma \odot y + \beta, \quad\text{so}\quad W' = \gamma W,\; b' = \gamma b + \beta
+
+A norm's affine parameters are its weight and bias. Both start at the exact identity (1, 0). Where a
+norm follows a convolution the two belong behind it: before a norm in training they would have
+almost no gradient. A layer without a bias has no place for a shift and gets a scale alone.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .method import ATTENTION_PARTS, AdapterMethod
+from .registry import ADAPTERS
+
+
+@ADAPTERS.register_module()
+class SSF(AdapterMethod):
+    """Scaling and shifting of features.
+
+    Args:
+        attention (Sequence[str]): Which projections of a ``MultiheadAttention`` are adapted.
+    """
+
+    tensor_names = ('ssf_scale', 'ssf_shift')
+    adapts_norms = True
+
+    def __init__(self, attention: Sequence[str] = ATTENTION_PARTS) -> None:
+        super().__init__(attention)
+
+    def create(self, weight: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
+        """Return ``ssf_scale`` (1) and, where there is a bias, ``ssf_shift`` (0), ``(out, )``."""
+        channels = weight.shape[:1]
+        tensors = dict(ssf_scale=nn.Parameter(weight.new_ones(channels, dtype=torch.float32)))
+        if bias is not None:
+            tensors['ssf_shift'] = nn.Parameter(bias.new_zeros(channels, dtype=torch.float32))
+        return tensors
+
+    def adapt(self, weight: Tensor, bias: Tensor | None,
+              tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Return the scaled weight and the scaled and shifted bias."""
+        scale = tensors['ssf_scale'].to(weight.dtype)
+        return (weight * scale.view(-1, *(1,) * (weight.dim() - 1)),
+                self.adapt_bias(bias, tensors))
+
+    def gain(self, weight: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Return the scale."""
+        return tensors['ssf_scale']
+
+    def adapt_bias(self, bias: Tensor | None, tensors: Mapping[str, Tensor]) -> Tensor | None:
+        """Return the scaled and shifted bias."""
+        if bias is None:
+            return None
+        scale, shift = (tensors[name].to(bias.dtype) for name in self.tensor_names)
+        return torch.addcmul(shift, bias, scale)
+
+    def arguments(self) -> dict:
+        """Return the constructor's arguments."""
+        return dict(attention=list(self.attention))

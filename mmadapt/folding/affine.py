@@ -1,0 +1,34 @@
+r"""A BatchNorm of frozen statistics as the affine map that it is.
+
+.. math:: y = \gamma \frac{x - \mu}{\sqrt{v + \epsilon}} + \beta = f x + g
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..adapters.layers.norm import NormLayer
+from ..norms import FrozenStatistics
+
+
+def is_affine(norm: nn.Module) -> bool:
+    """Return whether a norm is an affine map of its channels, whatever its input."""
+    return isinstance(norm, FrozenStatistics) and isinstance(norm, _BatchNorm)
+
+
+def affine_of(norm: nn.Module, stock: bool = False) -> tuple[Tensor, Tensor]:
+    """Return factor and shift of a BatchNorm of frozen statistics.
+
+    Args:
+        norm (nn.Module): The norm, for which :func:`is_affine` holds.
+        stock (bool): Whether to leave its adapter out, if it has one. Defaults to False.
+
+    Returns:
+        tuple[Tensor, Tensor]: Each ``(channels, )``.
+    """
+    adapted = isinstance(norm, NormLayer) and not stock
+    weight, bias = norm.effective() if adapted else (norm.weight, norm.bias)
+    factor = torch.rsqrt(norm.running_var + norm.eps)
+    factor = factor if weight is None else weight * factor
+    shift = -norm.running_mean * factor
+    return factor, shift if bias is None else bias + shift

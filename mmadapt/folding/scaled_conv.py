@@ -1,0 +1,75 @@
+r"""A frozen convolution and norm whose output is scaled and shifted (SSF), cheaply.
+
+With :math:`y = s n + t`, where n is the output of the frozen layers, the gradients are
+
+.. math:: ds = \sum dy\, n, \qquad dt = \sum dy, \qquad dn = s\, dy
+
+and :math:`n = (y - t) / s` needs no map beside the output, which the activation behind keeps
+anyway. Neither the convolution's input nor its weight gradient is needed, which is what makes SSF
+cheaper than anything that changes a weight.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ..adapters import SSF
+from ..adapters.layers.weight import move_affine
+from .affine import affine_of
+
+# Below it n is not recovered well from y, and the ordinary way is taken.
+SMALLEST_SCALE = 1e-2
+
+
+class _RescaledConv(torch.autograd.Function):
+    """``s conv(x) + t`` of a frozen convolution, keeping its output only."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, scale, shift, geometry):
+        factor = scale.view(-1, 1, 1, 1)
+        scaled = (weight * factor).to(weight.dtype)
+        y = torch.conv2d(x, scaled, torch.addcmul(shift, bias, scale), *geometry)
+        ctx.save_for_backward(y, scaled, scale, shift)
+        ctx.geometry, ctx.size = geometry, x.shape
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        y, weight, scale, shift = ctx.saved_tensors
+        stride, padding, dilation, groups = ctx.geometry
+        grad_scale = grad_shift = grad_x = None
+        total = grad.sum((0, 2, 3), dtype=torch.float32)
+        if ctx.needs_input_grad[3]:
+            product = torch.einsum('nchw,nchw->c', grad, y).float()
+            grad_scale = (product - shift * total) / scale
+        if ctx.needs_input_grad[4]:
+            grad_shift = total
+        if ctx.needs_input_grad[0]:
+            # The gradient for the input needs the input's size only.
+            grad_x = torch.ops.aten.convolution_backward(
+                grad, grad.new_empty(1).expand(ctx.size), weight.to(grad.dtype), None, stride,
+                padding, dilation, False, [0, 0], groups, (True, False, False))[0]
+        return grad_x, None, None, grad_scale, grad_shift, None
+
+
+def can_rescale(conv: nn.Module, norm: nn.Module) -> bool:
+    """Return whether a frozen convolution before an SSF norm can be computed this way, now."""
+    return (type(conv) is nn.Conv2d and not conv.weight.requires_grad
+            and conv.padding_mode == 'zeros' and not isinstance(conv.padding, str)
+            and isinstance(norm.adapter, SSF) and not torch.compiler.is_compiling()
+            and bool((norm.ssf_scale.detach().abs() > SMALLEST_SCALE).all()))
+
+
+def rescaled_conv(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
+    """Compute a frozen convolution, its frozen norm, and the norm's scale and shift.
+
+    Args:
+        x (Tensor): The input, ``(batch, in, height, width)``.
+        conv (nn.Conv2d): The convolution.
+        norm (nn.Module): A norm for which :func:`can_rescale` holds.
+
+    Returns:
+        Tensor: ``(batch, out, height', width')``; no later operation may write into it.
+    """
+    weight, bias = move_affine(conv.weight, conv.bias, affine_of(norm, stock=True))
+    geometry = (conv.stride, conv.padding, conv.dilation, conv.groups)
+    return _RescaledConv.apply(x, weight, bias, norm.ssf_scale, norm.ssf_shift, geometry)
