@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from .affine import Affine, move_into_bias, scale_rows
 from .lora import LoRA
 from .registry import ADAPTERS
 
@@ -30,9 +31,14 @@ class DoRA(LoRA):
               tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """Return ``m V / |V|`` and the bias."""
         direction, bias = super().adapt(weight, bias, tensors)
-        norm = torch.linalg.vector_norm(direction.detach().flatten(1), dim=1, dtype=torch.float32)
-        gain = _gain(tensors['magnitude'], norm).to(weight.dtype)
-        return direction * gain.view(-1, *(1,) * (weight.dim() - 1)), bias
+        return scale_rows(direction, _dense_gain(direction, tensors)), bias
+
+    def adapt_scaled(self, weight: Tensor, bias: Tensor | None, tensors: Mapping[str, Tensor],
+                     affine: Affine) -> tuple[Tensor, Tensor]:
+        """Scale the weight once, by the product of both factors."""
+        direction, bias = super().adapt(weight, bias, tensors)
+        weight = scale_rows(direction, _dense_gain(direction, tensors) * affine[0])
+        return weight, move_into_bias(bias, affine).to(weight.dtype)
 
     def gain(self, weight: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
         """Return ``m / |V|`` without forming ``V``.
@@ -45,6 +51,12 @@ class DoRA(LoRA):
             square = matrix.square().sum(1)
             square = square + ((2 * (matrix @ down.T) + up @ (down @ down.T)) * up).sum(1)
         return _gain(tensors['magnitude'], square.clamp_min(0).sqrt())
+
+
+def _dense_gain(direction: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+    # V has been formed anyway: its norm costs one pass over it, less than the factors would.
+    rows = direction.detach().flatten(1)
+    return _gain(tensors['magnitude'], torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32))
 
 
 def _gain(magnitude: Tensor, norm: Tensor) -> Tensor:

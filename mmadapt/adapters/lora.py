@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
+from .affine import Affine, move_affine, scale_rows
 from .lora_init import INITS, WEIGHT_INITS, init_lora
 from .method import ATTENTION_PARTS, AdapterMethod
 from .registry import ADAPTERS
@@ -104,6 +105,14 @@ class LoRA(AdapterMethod):
             delta = delta - tensors['lora_B0'].flatten(1) @ tensors['lora_A0'].flatten(1)
         delta = delta.view(weight.shape).to(weight.dtype)
         return torch.add(weight, delta, alpha=self.scale), bias
+
+    def adapt_scaled(self, weight: Tensor, bias: Tensor | None, tensors: Mapping[str, Tensor],
+                     affine: Affine) -> tuple[Tensor, Tensor]:
+        """Scale ``W``, for which there is no gradient, and ``B`` apart: less to do backwards."""
+        down, up = self.low_rank(tensors)
+        delta = (scale_rows(up, affine[0]) @ down.flatten(1)).view(weight.shape)
+        weight, bias = move_affine(weight, bias, affine)
+        return weight + delta.to(weight.dtype), bias
 
     def low_rank(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return ``A`` and ``s B``."""

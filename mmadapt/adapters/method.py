@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..norms import NORM_LAYERS
+from .affine import Affine, move_affine
 
 ATTENTION_PARTS = ('q', 'k', 'v', 'out')
 
@@ -58,6 +59,18 @@ class AdapterMethod(ABC):
     def adapt(self, weight: Tensor, bias: Tensor | None,
               tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """Return the weight and bias that the adapted layer computes with."""
+
+    def adapt_scaled(self, weight: Tensor, bias: Tensor | None, tensors: Mapping[str, Tensor],
+                     affine: Affine) -> tuple[Tensor, Tensor]:
+        """Return weight and bias of the adapted layer and an affine map of its channels behind it.
+
+        Args:
+            weight (Tensor): As :meth:`adapt` gets it.
+            bias (Tensor, optional): The same.
+            tensors (Mapping[str, Tensor]): The adapter's.
+            affine (tuple[Tensor, Tensor]): Factor and shift, ``(out, )`` each.
+        """
+        return move_affine(*self.adapt(weight, bias, tensors), affine)
 
     def low_rank(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
         """Return what is added to a weight as two factors, where it has that form.

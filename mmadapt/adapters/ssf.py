@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from .affine import scale_rows
 from .method import ATTENTION_PARTS, AdapterMethod
 from .registry import ADAPTERS
 
@@ -41,9 +42,7 @@ class SSF(AdapterMethod):
     def adapt(self, weight: Tensor, bias: Tensor | None,
               tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """Return the scaled weight and the scaled and shifted bias."""
-        scale = tensors['ssf_scale'].to(weight.dtype)
-        return (weight * scale.view(-1, *(1,) * (weight.dim() - 1)),
-                self.adapt_bias(bias, tensors))
+        return scale_rows(weight, tensors['ssf_scale']), self.adapt_bias(bias, tensors)
 
     def gain(self, weight: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
         """Return the scale."""

@@ -7,8 +7,9 @@ it computes what it always did, bit for bit.
 from mmcv.cnn import ConvModule
 from torch import Tensor
 
+from ..adapters.affine import move_affine
 from ..adapters.layers.norm import NormLayer
-from ..adapters.layers.weight import WeightLayer, move_affine
+from ..adapters.layers.weight import WeightLayer
 from .affine import affine_of
 from .scaled_conv import can_rescale, rescaled_conv
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..adapters.layers.weight import Affine, WeightLayer, move_affine
+from ..adapters.affine import Affine, move_affine
+from ..adapters.layers.weight import WeightLayer
 from .affine import affine_of, is_affine
 from .sites import Site, find_sites
 

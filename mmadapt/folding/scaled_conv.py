@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..adapters import SSF
-from ..adapters.layers.weight import move_affine
+from ..adapters.affine import move_affine
 from .affine import affine_of
 
 # Below it n is not recovered well from y, and the ordinary way is taken.

@@ -66,6 +66,7 @@ class AdaptedConvWS2d(ConvLayer, ConvWS2d):
     """An adapted ConvWS2d: the adapted weight is what is standardised."""
 
     stock_class = ConvWS2d
+    standardises = True
     branch = WeightLayer.branch
 
     def transform(self, weight: Tensor) -> Tensor:
@@ -78,6 +79,7 @@ class AdaptedConvAWS2d(ConvLayer, ConvAWS2d):
     """An adapted ConvAWS2d: the adapted weight is what is standardised."""
 
     stock_class = ConvAWS2d
+    standardises = True
     branch = WeightLayer.branch
 
     def transform(self, weight: Tensor) -> Tensor:

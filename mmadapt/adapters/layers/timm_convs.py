@@ -12,6 +12,7 @@ from .weight import WeightLayer
 class StdConvLayer(ConvLayer):
     """How an adapted standardised convolution computes."""
 
+    standardises = True
     branch = WeightLayer.branch
 
     def run(self, x: Tensor, *, weight: Tensor, bias: Tensor | None) -> Tensor:

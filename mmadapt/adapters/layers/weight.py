@@ -14,9 +14,8 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..affine import Affine, move_affine, scale_rows
 from ..layer import AdapterLayer
-
-Affine = tuple[Tensor, Tensor]
 
 
 class WeightLayer(AdapterLayer):
@@ -25,11 +24,13 @@ class WeightLayer(AdapterLayer):
     Attributes:
         foldable (bool): Whether an affine map of the output's channels can be moved into weight and
             bias.
+        standardises (bool): Whether :meth:`transform` is more than the identity.
         behind (Callable, optional): Returns the affine map that follows the layer, where this layer
             is to apply it in training.
     """
 
     foldable = False
+    standardises = False
     behind: Callable[[], Affine] | None = None
 
     def run(self, x: Tensor, *inputs, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -85,7 +86,11 @@ class WeightLayer(AdapterLayer):
             return self._compute_with_dropout(x, *inputs, affine=affine)
         if affine is None and self.is_factored(x):
             return self._compute_factored(x, *inputs)
-        return self._run(x, *inputs, pair=self.adapted('', *self.weight_parts()['']), affine=affine)
+        pair = self.weight_parts()['']
+        if affine is None or self.standardises:
+            return self._run(x, *inputs, pair=self.adapted('', *pair), affine=affine)
+        weight, bias = self.adapter.adapt_scaled(*pair, self.adapter_tensors(), affine)
+        return self.run(x, *inputs, weight=self.stock_layout(weight), bias=bias)
 
     def _run(self, x: Tensor, *inputs, pair: tuple[Tensor, Tensor | None],
              affine: Affine | None) -> Tensor:
@@ -119,15 +124,3 @@ class WeightLayer(AdapterLayer):
         output = self.run(x, *inputs, weight=self.weight, bias=None) + added
         output = output * gain.to(output.dtype)
         return output if bias is None else output + bias
-
-
-def scale_rows(weight: Tensor, factor: Tensor) -> Tensor:
-    """Multiply the rows of a weight ``(out, in / groups, *kernel)`` by ``(out, )`` factors."""
-    return weight * factor.to(weight.dtype).view(-1, *(1,) * (weight.dim() - 1))
-
-
-def move_affine(weight: Tensor, bias: Tensor | None, affine: Affine) -> tuple[Tensor, Tensor]:
-    """Return the weight and bias whose output is the affine map of the given ones' output."""
-    factor, shift = affine
-    bias = shift if bias is None else shift + bias * factor
-    return scale_rows(weight, factor), bias.to(weight.dtype)
