@@ -6,7 +6,7 @@ from .version import __version__
 check_environment()
 repair()
 
-from . import hooks  # noqa: E402,F401  registers the hooks
+from . import hooks, wrappers  # noqa: E402,F401  registers what is in them
 from .errors import UserError  # noqa: E402
 from .files import load_adapter, save_adapter  # noqa: E402
 from .tuning import inject, merge, remove, unmerge  # noqa: E402

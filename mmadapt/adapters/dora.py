@@ -24,8 +24,18 @@ class DoRA(LoRA):
 
     def create(self, weight: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
         """Return LoRA's tensors and ``magnitude``, the norms ``(out, )`` of the weight's rows."""
-        norm = torch.linalg.vector_norm(weight.detach().flatten(1), dim=1, dtype=torch.float32)
-        return dict(super().create(weight, bias), magnitude=nn.Parameter(norm))
+        magnitude = nn.Parameter(weight.new_empty(weight.shape[:1], dtype=torch.float32))
+        tensors = dict(super().create(weight, bias), magnitude=magnitude)
+        with torch.no_grad():
+            self.initialise(weight, bias, tensors)
+        return tensors
+
+    def initialise(self, weight: Tensor, bias: Tensor | None,
+                   tensors: Mapping[str, Tensor]) -> None:
+        """Set the magnitude to the norms of the weight's rows."""
+        super().initialise(weight, bias, tensors)
+        rows = weight.detach().flatten(1)
+        tensors['magnitude'].copy_(torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32))
 
     def adapt(self, weight: Tensor, bias: Tensor | None,
               tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:

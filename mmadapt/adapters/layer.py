@@ -62,11 +62,10 @@ class AdapterLayer:
         return twin
 
     def reset_adapter(self) -> None:
-        """Begin anew from the weights that the layer holds now."""
+        """Set anew what starts from the weights, which have changed since it was set."""
         with torch.no_grad():
             for part, (weight, bias) in self.weight_parts().items():
-                for name, value in self.adapter.create(weight, bias).items():
-                    getattr(self, f'{name}_{part}' if part else name).copy_(value)
+                self.adapter.initialise(weight, bias, self.adapter_tensors(part))
 
     def merge_adapter(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Write what the adapter makes of the layer into it; it is a stock layer again.

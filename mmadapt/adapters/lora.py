@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from .affine import Affine, move_affine, scale_rows
-from .lora_init import INITS, WEIGHT_INITS, init_lora
+from .lora_init import INITS, WEIGHT_INITS, random_factors, weight_factors
 from .method import ATTENTION_PARTS, AdapterMethod
 from .registry import ADAPTERS
 
@@ -90,12 +90,25 @@ class LoRA(AdapterMethod):
 
     def create(self, weight: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
         """Return ``lora_A`` and ``lora_B`` in float32, and their first values if those count."""
-        down, up = init_lora(self.init, weight, self.r, self.scale)
+        down, up = random_factors(self.init, weight, self.r)
         up = up.reshape(*up.shape, *(1,) * (weight.dim() - 2))
         tensors = dict(lora_A=nn.Parameter(down), lora_B=nn.Parameter(up))
         if self.init in WEIGHT_INITS:
             tensors.update(lora_A0=down.clone(), lora_B0=up.clone())
+            with torch.no_grad():
+                LoRA.initialise(self, weight, bias, tensors)
         return tensors
+
+    def initialise(self, weight: Tensor, bias: Tensor | None,
+                   tensors: Mapping[str, Tensor]) -> None:
+        """Set A, B and their first values to parts of the weight, where ``init`` says so."""
+        if self.init not in WEIGHT_INITS:
+            return
+        left, right = weight_factors(self.init, weight, self.r, self.scale)
+        for name in ('lora_A', 'lora_A0'):
+            tensors[name].flatten(1)[:len(right)] = right
+        for name in ('lora_B', 'lora_B0'):
+            tensors[name].flatten(1)[:, :len(right)] = left
 
     def adapt(self, weight: Tensor, bias: Tensor | None,
               tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:

@@ -21,42 +21,52 @@ WEIGHT_INITS = ('pissa', 'olora')
 INITS = ('kaiming', 'gaussian', 'orthogonal', *WEIGHT_INITS)
 
 
-def init_lora(kind: str, weight: Tensor, r: int, scale: float) -> tuple[Tensor, Tensor]:
-    """Return first values of A and B.
+def random_factors(kind: str, weight: Tensor, r: int) -> tuple[Tensor, Tensor]:
+    """Return first values of A and B that do not come from the weight.
 
     Args:
-        kind (str): One of :data:`INITS`.
-        weight (Tensor): The weight, ``(out, in / groups, *kernel)``; its values are used by
-            :data:`WEIGHT_INITS` only.
-        r (int): The rank. Beyond the rank of the weight, what those have no component for starts as
-            with ``kaiming``.
-        scale (float): The factor on ``B A``.
+        kind (str): One of :data:`INITS`; of :data:`WEIGHT_INITS` as ``'kaiming'``, for ranks beyond
+            the weight's own.
+        weight (Tensor): The weight, ``(out, in / groups, *kernel)``; its shape and device count.
+        r (int): The rank.
 
     Returns:
         tuple[Tensor, Tensor]: ``A`` of shape ``(r, in / groups, *kernel)`` and ``B`` of shape
-        ``(out, r)``, in float32 on the weight's device.
+        ``(out, r)``, in float32.
     """
     down = weight.new_empty((r, *weight.shape[1:]), dtype=torch.float32)
     up = weight.new_zeros((weight.shape[0], r), dtype=torch.float32)
-    nn.init.kaiming_uniform_(down, a=math.sqrt(5))
+    if kind == 'orthogonal':
+        basis = nn.init.orthogonal_(down.new_empty(r, r))
+        # A tenth, so that the first steps are those of a small weight.
+        down = basis[0::2].T @ torch.randn_like(down.flatten(1)[:r // 2]) / 10
+        up = torch.randn_like(up[:, :r // 2]) @ basis[1::2] / 10
+        return down.view(r, *weight.shape[1:]), up
     if kind == 'gaussian':
         nn.init.normal_(down, std=1 / r)
-    elif kind == 'orthogonal':
-        basis = nn.init.orthogonal_(down.new_empty(r, r))
-        columns = down[0].numel()
-        # A tenth, so that the first steps are those of a small weight.
-        down = (basis[0::2].T @ torch.randn(r // 2, columns).to(down) / 10).view_as(down)
-        up = torch.randn(up.shape[0], r // 2).to(up) @ basis[1::2] / 10
-    elif kind in WEIGHT_INITS and weight.device.type != 'meta':
-        matrix = weight.detach().flatten(1).float()
-        rank = min(r, *matrix.shape)
-        if kind == 'pissa':
-            left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-            root = (values[:rank] / scale).sqrt()
-            left, right = left[:, :rank] * root, root[:, None] * right[:rank]
-        else:
-            left, right = torch.linalg.qr(matrix)
-            left, right = left[:, :rank], right[:rank]
-        up[:, :rank] = left
-        down.flatten(1)[:rank] = right
+    else:
+        nn.init.kaiming_uniform_(down, a=math.sqrt(5))
     return down, up
+
+
+def weight_factors(kind: str, weight: Tensor, r: int, scale: float) -> tuple[Tensor, Tensor]:
+    """Return the part of a weight that PiSSA or OLoRA trains, divided by ``scale``, as factors.
+
+    Args:
+        kind (str): One of :data:`WEIGHT_INITS`.
+        weight (Tensor): The weight, ``(out, in / groups, *kernel)``.
+        r (int): How many components at most.
+        scale (float): The factor on ``B A``.
+
+    Returns:
+        tuple[Tensor, Tensor]: ``(out, k)`` and ``(k, in / groups * kernel)`` in float32, where k is
+        at most ``r`` and the rank that the weight can have.
+    """
+    matrix = weight.detach().flatten(1).float()
+    if kind == 'pissa':
+        left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+        root = (values / scale).sqrt()
+        left, right = left * root, root[:, None] * right
+    else:
+        left, right = torch.linalg.qr(matrix)
+    return left[:, :r], right[:r]

@@ -55,6 +55,13 @@ class AdapterMethod(ABC):
         With them :meth:`adapt` returns ``weight`` and ``bias`` as they are.
         """
 
+    def initialise(self, weight: Tensor, bias: Tensor | None,  # noqa: B027  most need none
+                   tensors: Mapping[str, Tensor]) -> None:
+        """Set the values of tensors that start from the weight itself, in place.
+
+        Called whenever the weight has come after the adapter, as a checkpoint does in training.
+        """
+
     @abstractmethod
     def adapt(self, weight: Tensor, bias: Tensor | None,
               tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:

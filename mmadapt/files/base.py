@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from .fingerprint import file_sha256
+from .loaded_keys import LoadedKeys
 
 
 @dataclass
@@ -104,25 +105,11 @@ def provided_keys(model: nn.Module, name: str) -> set[str]:
     Returns:
         set[str]: Keys of the model for which a tensor of the right shape was loaded.
     """
-    found: set[str] = set()
-    root, handles = model.get_submodule(name), []
-
-    def watch(module: nn.Module, place: str) -> None:
-
-        def note(state_dict, prefix, *_) -> None:
-            for key, tensor in {**module._parameters, **module._buffers}.items():
-                given = state_dict.get(prefix + key)
-                if tensor is not None and given is not None and given.shape == tensor.shape:
-                    found.add(f'{place}.{key}'.lstrip('.'))
-
-        handles.append(module._register_load_state_dict_pre_hook(note))
-
-    for child, module in root.named_modules():
-        watch(module, '.'.join(filter(None, (name, child))))
+    root = model.get_submodule(name)
+    loaded = LoadedKeys(root)
     root.init_weights()
-    for handle in handles:
-        handle.remove()
-    return found
+    loaded.stop()
+    return {f'{name}.{key}'.lstrip('.') for key in loaded.keys}
 
 
 def make_base_record(model: nn.Module, load_from: str | None,

@@ -34,6 +34,7 @@ from .base_check import check_base
 from .checkpoint_hook import PEFTCheckpointHook
 from .random_state_hook import RandomStateHook
 from .rewire import rewire
+from .start import start_from_weights
 
 
 @HOOKS.register_module()
@@ -54,6 +55,7 @@ class PEFTInjectHook(Hook):
         self._adapter: str | None = None    # folder whose tensors are still to be loaded
         self._checkpointing = None
         self._trains = False
+        self._is_new = False                # nothing has been trained yet
 
     def before_run(self, runner) -> None:
         """Adapt the model and whatever was built from it."""
@@ -96,7 +98,9 @@ class PEFTInjectHook(Hook):
             self._adapter = None
 
     def before_train(self, runner) -> None:
-        """Load an adapter to start from, and recompute activations if the config says so."""
+        """Finish the adapter, now that its base is loaded, and recompute activations if asked."""
+        if self._is_new:
+            start_from_weights(runner, self._model)
         self._load_pending_adapter()
         if self._checkpointing is not None:
             runner.cfg.activation_checkpointing = self._checkpointing
@@ -136,6 +140,7 @@ class PEFTInjectHook(Hook):
             self._adapter = config.adapter
             check_adapter_fits(model, config.adapter, base.not_in_base)
         self._model, self._trains = model, True
+        self._is_new = KEY not in checkpoint and config.adapter is None
         rewire(runner, model)
         # MMEngine would apply it between here and `before_train`, and reentrantly.
         self._checkpointing = runner.cfg.get('activation_checkpointing')

@@ -1,0 +1,27 @@
+"""What an adapter takes from the weights, which a runner loads after it has built everything."""
+
+from mmengine.dist import broadcast
+from mmengine.hooks import EMAHook
+from torch import nn
+
+from ..tuning import require_state
+
+
+def start_from_weights(runner, model: nn.Module) -> None:
+    """Set DoRA's magnitudes and the like from the weights that have been loaded by now.
+
+    In every process and in the copies that keep a moving average the values are the first one's.
+
+    Args:
+        runner (Runner): A runner about to train.
+        model (nn.Module): Its adapted model, not wrapped; nothing in it is trained yet.
+    """
+    copies = [hook.ema_model.module for hook in runner.hooks if isinstance(hook, EMAHook)]
+    for name in require_state(model).adapted:
+        layer = model.get_submodule(name)
+        layer.reset_adapter()
+        for tensor in layer.adapter_names:
+            value = getattr(layer, tensor).data
+            broadcast(value)
+            for copy in copies:
+                getattr(copy.get_submodule(name), tensor).data.copy_(value)

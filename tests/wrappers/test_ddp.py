@@ -1,0 +1,66 @@
+"""A model that is adapted by its wrapper, against one that is adapted by the hook."""
+
+import pytest
+import torch
+from stock_runs import losses, run, write_base, write_config, write_data
+
+from mmadapt.files import read_checkpoint
+
+DORA = dict(method=dict(type='DoRA', r=4, alpha=8))
+WRAPPED = "custom_hooks = []\nmodel_wrapper_cfg = dict(type='PEFTDistributedDataParallel', peft={})"
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('data')
+    write_data(folder)
+    write_base(folder / 'base.pth', 'rtmdet')
+    return folder
+
+
+def _state(path):
+    return read_checkpoint(str(path))['state_dict']
+
+
+def test_the_wrapper_trains_bit_for_bit_what_the_hook_trains(data, tmp_path):
+    configs = [write_config(tmp_path, 'rtmdet', data, data / 'base.pth', DORA, ema=False, name=name,
+                            extra=extra) for name, extra in (
+                                ('hook', ''), ('wrapper', WRAPPED.format(DORA)))]
+    states, logged = [], []
+    for config in configs:
+        run('train.py', config, '--work-dir', tmp_path / config.stem, processes=2)
+        states.append(_state(tmp_path / config.stem / 'epoch_1.pth'))
+        logged.append(losses(tmp_path / config.stem))
+    by_hook, by_wrapper = states
+    assert logged[0] == logged[1] != {}
+    assert any(key.endswith('magnitude') for key in by_hook)
+    assert all(torch.equal(by_wrapper[key], value) for key, value in by_hook.items())
+    base = _state(data / 'base.pth')
+    frozen = {key for key in set(by_wrapper) - set(by_hook)
+              if not key.startswith('bbox_head') and 'num_batches' not in key}
+    assert frozen
+    assert all(torch.equal(by_wrapper[key], base[key]) for key in frozen)
+
+    resumed = run('train.py', configs[1], '--work-dir', tmp_path / 'wrapper', '--resume',
+                  '--cfg-options', 'train_cfg.max_epochs=2', processes=2)
+    assert 'Epoch(train) [2]' in resumed
+    after = _state(tmp_path / 'wrapper' / 'epoch_2.pth')
+    start = torch.stack([by_wrapper[k].norm() for k in by_wrapper if k.endswith('magnitude')])
+    end = torch.stack([after[k].norm() for k in by_wrapper if k.endswith('magnitude')])
+    base_norm = torch.stack([base[k.replace('magnitude', 'weight')].norm()
+                             for k in by_wrapper if k.endswith('magnitude')])
+    assert not torch.equal(start, base_norm)
+    assert (end - start).abs().max() < 10 * (start - base_norm).abs().max()
+
+
+@pytest.mark.parametrize(('options', 'message'), [
+    (['load_from=None'], 'more parameters are frozen but no weight was loaded into them'),
+    (['model_wrapper_cfg.peft.adapter=folder'], 'peft.adapter in model_wrapper_cfg'),
+    (['model_wrapper_cfg.peft.methd=1'], "peft has no key 'methd'; nearest: 'method'"),
+])
+def test_what_the_wrapper_cannot_do_is_refused(options, message, data, tmp_path):
+    config = write_config(tmp_path, 'rtmdet', data, data / 'base.pth', DORA, ema=False,
+                          extra=WRAPPED.format(DORA))
+    log = run('train.py', config, '--work-dir', tmp_path, '--cfg-options', *options, processes=2,
+              fails=True)
+    assert message in log
