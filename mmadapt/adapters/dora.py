@@ -34,8 +34,7 @@ class DoRA(LoRA):
                    tensors: Mapping[str, Tensor]) -> None:
         """Set the magnitude to the norms of the weight's rows."""
         super().initialise(weight, bias, tensors)
-        rows = weight.detach().flatten(1)
-        tensors['magnitude'].copy_(torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32))
+        tensors['magnitude'].copy_(_norms(weight))
 
     def adapt(self, weight: Tensor, bias: Tensor | None,
               tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
@@ -65,10 +64,14 @@ class DoRA(LoRA):
 
 def _dense_gain(direction: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
     # V has been formed anyway: its norm costs one pass over it, less than the factors would.
-    rows = direction.detach().flatten(1)
-    return _gain(tensors['magnitude'], torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32))
+    return _gain(tensors['magnitude'], _norms(direction))
+
+
+def _norms(weight: Tensor) -> Tensor:
+    dtype = torch.promote_types(weight.dtype, torch.float32)
+    return torch.linalg.vector_norm(weight.detach().flatten(1), dim=1, dtype=dtype)
 
 
 def _gain(magnitude: Tensor, norm: Tensor) -> Tensor:
-    # A row of zeros has magnitude 0 and no direction: it stays zero instead of becoming NaN.
-    return magnitude / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+    # A row of zeros has no direction: it stays zero, whatever its magnitude, instead of being NaN.
+    return magnitude / norm.masked_fill(norm == 0, torch.inf)
