@@ -16,6 +16,25 @@ from ..errors import UserError
 from .method import AdapterMethod
 
 
+class StockView:
+    """What a stock forward reads of a layer, with some of it replaced.
+
+    Plain Python, so that ``torch.compile`` follows it, which it does not do for modules that are
+    made while it traces.
+
+    Args:
+        layer (nn.Module): The layer.
+        replaced (dict): Attributes that it is to have instead of its own, by name.
+    """
+
+    def __init__(self, layer: nn.Module, replaced: dict[str, Any]) -> None:
+        self._layer = layer
+        self._replaced = replaced
+
+    def __getattr__(self, name: str) -> Any:
+        return self._replaced[name] if name in self._replaced else getattr(self._layer, name)
+
+
 class AdapterLayer:
     """Mixin of all adapted layers; stands before the stock class in the bases.
 
@@ -55,12 +74,6 @@ class AdapterLayer:
         """Return what the adapter makes of one of :meth:`weight_parts`."""
         return self.adapter.adapt(weight, bias, self.adapter_tensors(part))
 
-    def stock_twin(self, parameters: dict[str, Tensor]) -> nn.Module:
-        """Return a stock layer that has other parameters and shares everything else."""
-        twin = nn.Module.__new__(self.stock_class)
-        twin.__dict__.update(self.__dict__, _parameters={**self._parameters, **parameters})
-        return twin
-
     def reset_adapter(self) -> None:
         """Set anew what starts from the weights, which have changed since it was set."""
         with torch.no_grad():
@@ -96,11 +109,10 @@ class AdapterLayer:
         """Refuse a new weight, such as ``fuse_conv_bn`` puts into a convolution.
 
         Raises:
-            UserError: A frozen weight or bias is replaced by a trainable one.
+            UserError: The weight or bias is replaced, other than by loading a state dict.
         """
-        old = self._parameters.get(name)
-        if name in ('weight', 'bias') and old is not None and not old.requires_grad \
-                and param is not None and param.requires_grad:
+        if name in ('weight', 'bias') and name in self._parameters \
+                and param is not self._parameters[name] and '_is_loading' not in self.__dict__:
             raise UserError(f'the {name} of an adapted {self.stock_class.__name__} is being '
                             'replaced by another, which its adapter does not fit; call '
                             'mmadapt.merge(model) before such an operation')
@@ -118,8 +130,12 @@ class AdapterLayer:
                               unexpected_keys, error_msgs):
         # A stock checkpoint has no adapter; that is no fault of it. One that holds some of this
         # layer's tensors and lacks others is reported as usual.
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys,
-                                      unexpected_keys, error_msgs)
+        self.__dict__['_is_loading'] = True
+        try:
+            super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys,
+                                          unexpected_keys, error_msgs)
+        finally:
+            del self.__dict__['_is_loading']
         own = [prefix + name for name in self.adapter_names]
         if all(key in missing_keys for key in own):
             for key in own:
@@ -135,7 +151,8 @@ def write_tensors(layer: nn.Module, tensors: dict[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         parameter = attrgetter(name)(layer)
         if tensor is not parameter:
-            parameter.data = tensor.detach().to(parameter.dtype).contiguous()
+            # Strides too: a model in channels_last stays so.
+            parameter.data = torch.empty_like(parameter.data).copy_(tensor.detach())
 
 
 def attach_adapter(layer: nn.Module, layer_class: type[AdapterLayer], adapter: AdapterMethod,

@@ -29,7 +29,7 @@ from ..files import (
 )
 from ..files.record import KEY
 from ..memory import checkpoint_activations
-from ..tuning import PEFTConfig, inject, require_state
+from ..tuning import PEFTConfig, check_intact, inject, require_state
 from .base_check import check_base
 from .checkpoint_hook import PEFTCheckpointHook
 from .random_state_hook import RandomStateHook
@@ -99,6 +99,7 @@ class PEFTInjectHook(Hook):
 
     def before_train(self, runner) -> None:
         """Finish the adapter, now that its base is loaded, and recompute activations if asked."""
+        check_intact(self._model)
         if self._is_new:
             start_from_weights(runner, self._model)
         self._load_pending_adapter()
@@ -109,10 +110,14 @@ class PEFTInjectHook(Hook):
     def before_val(self, runner) -> None:
         """Load an adapter to evaluate."""
         self._load_pending_adapter()
+        if self._model is not None:
+            check_intact(self._model)
 
     def before_test(self, runner) -> None:
         """Load an adapter to evaluate."""
         self._load_pending_adapter()
+        if self._model is not None:
+            check_intact(self._model)
 
     def _prepare_training(self, runner, model, path, checkpoint) -> None:
         config = self._config

@@ -7,6 +7,7 @@ from typing import Union
 
 from ..adapters import AdapterMethod, build_method
 from ..errors import UserError
+from ..quantisation import QuantOptions, parse_quant, quant_to_dict
 
 HEAD_POLICIES = ('auto', 'train', 'adapt', 'freeze')
 NORM_POLICIES = ('freeze', 'affine', 'stats', 'train')
@@ -36,6 +37,9 @@ class PEFTConfig:
         fold_norm (bool): Whether a frozen BatchNorm is computed by the convolution before it while
             the model trains: less time and memory, and the same numbers to rounding (1e-6).
             Defaults to True.
+        quant (dict, optional): ``bits`` and the arguments of
+            :class:`~mmadapt.quantisation.FourBit` or :class:`~mmadapt.quantisation.EightBit`: the
+            Linear layers that do not train fully are kept in 4 or 8 bits. Defaults to None.
         adapter (str, optional): An adapter folder to start from, or to evaluate.
         base (str, optional): Where the frozen weights are, when the place that a checkpoint or an
             adapter has recorded is not there any more.
@@ -51,6 +55,7 @@ class PEFTConfig:
     head: str | list = 'auto'
     norm: str = 'freeze'
     fold_norm: bool = True
+    quant: dict | None = None
     adapter: str | None = None
     base: str | None = None
     export: str | None = None
@@ -82,6 +87,7 @@ class PEFTConfig:
             raise UserError(f"peft.method must be a dict such as dict(type='LoRA', r=8) or None, "
                             f'got {self.method!r}')
         self.build_method()
+        self.quant_options()
         if isinstance(self.targets, str):
             self.targets = self.targets if self.targets in _TARGET_WORDS else [self.targets]
         if not isinstance(self.targets, (str, list)) or not isinstance(self.exclude, list):
@@ -106,12 +112,17 @@ class PEFTConfig:
         """Build the adapter method; None when nothing is adapted."""
         return None if self.method is None else build_method(self.method)
 
+    def quant_options(self) -> QuantOptions | None:
+        """Read ``quant``; None when nothing is quantised."""
+        return None if self.quant is None else parse_quant(self.quant)
+
     def plan(self) -> dict:
         """Return the part of the config that says which tensors exist and which of them train."""
         plan = {key: value for key, value in asdict(self).items()
                 if key in ('method', 'targets', 'exclude', 'head', 'norm')}
         method = self.build_method()
         plan['method'] = None if method is None else method.to_dict()
+        plan['quant'] = None if self.quant is None else quant_to_dict(self.quant_options())
         return plan
 
 

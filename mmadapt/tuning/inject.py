@@ -11,7 +11,9 @@ from ..errors import UserError
 from ..folding import find_sites, fold_norms
 from ..norms import FrozenStatistics, freeze_statistics, frozen_class, has_statistics, is_norm
 from .config import PEFTConfig
+from .guards import put_up_guards
 from .merging import remove
+from .quantised_base import layers_to_quantise, quantise_base
 from .report import LayerReport, Report
 from .rules import Decision, Rules
 from .state import TuningState, get_state, set_state
@@ -21,7 +23,8 @@ _BEHIND = 'its norm is adapted'
 _Plan = list[tuple[nn.Module, list[str], Decision]]
 
 
-def inject(model: nn.Module, cfg, not_loaded: Collection[str] = ()) -> Report:
+def inject(model: nn.Module, cfg, not_loaded: Collection[str] = (),
+           weights_follow: bool = False) -> Report:
     """Adapt a model in place, as the ``peft`` key says.
 
     The model keeps its modules, names and stock state-dict keys. Until it is trained it computes
@@ -32,6 +35,8 @@ def inject(model: nn.Module, cfg, not_loaded: Collection[str] = ()) -> Report:
         cfg (dict or PEFTConfig): The value of ``peft``.
         not_loaded (Collection[str]): State-dict keys for which no pretrained weight is there. Their
             layers train fully, wherever they are.
+        weights_follow (bool): Whether weights are going to be loaded. What ``peft.quant`` asks for
+            is then left to :func:`~mmadapt.tuning.quantised_base.quantise_base`. Defaults to False.
 
     Returns:
         Report: What was adapted, trained and frozen, and why.
@@ -57,9 +62,18 @@ def inject(model: nn.Module, cfg, not_loaded: Collection[str] = ()) -> Report:
         if method is not None and method.adapts_norms:
             plan = _behind_norms(model, plan)
         _check(model, plan, config, method)
+        if config.quant is not None:
+            frozen = [module for module, _, decision in plan
+                      if decision.action != 'train' and module not in rules.tied]
+            state.quantised = layers_to_quantise(model, frozen, config.quant_options())
         report = Report(warnings=rules.warnings)
         set_state(model, state)
         _apply(model, plan, rules, state, report)
+        report.count(model)
+        if not weights_follow:
+            quantise_base(model)
+            for name in set(state.quantised) & set(state.adapted):
+                model.get_submodule(name).reset_adapter()
     except Exception:
         if get_state(model) is not None:
             remove(model)
@@ -68,7 +82,6 @@ def inject(model: nn.Module, cfg, not_loaded: Collection[str] = ()) -> Report:
         raise
     finally:
         _restore_modes(modes)
-    report.count(model)
     return report
 
 
@@ -103,7 +116,8 @@ def _behind_norms(model: nn.Module, plan: _Plan) -> _Plan:
             continue
         if conv.action == 'adapt' or conv.why == _BEHIND:
             decisions[site.conv] = replace(conv, action='freeze', why=_BEHIND)
-            if norm.action == 'freeze':
+            # A norm that would train trains through its adapter, which can say all it can.
+            if norm.action == 'freeze' or norm.why.startswith('norm='):
                 decisions[site.norm] = replace(norm, action='adapt',
                                                why=f'behind a convolution; {conv.why}')
     return [(module, names, decisions[module]) for module, names, _ in plan]
@@ -137,6 +151,7 @@ def _apply(model: nn.Module, plan: _Plan, rules: Rules, state: TuningState,
                               if name in module._parameters)
     if rules.config.fold_norm:
         fold_norms(model)
+    put_up_guards(model)
     report.warnings += _beyond_rank(report.layers)
     trainable = {name for name, p in model.named_parameters() if p.requires_grad}
     adapters = {f'{layer}.{name}'.lstrip('.') for layer in state.adapted

@@ -9,13 +9,17 @@ from ..adapters import AdapterLayer, attach_adapter, write_tensors
 from ..errors import UserError
 from ..folding import fold_norms, unfold_norms
 from ..norms import FrozenStatistics, freeze_statistics, unfreeze_statistics
+from ..quantisation import QuantisedLinear
+from .guards import check_intact, put_up_guards, take_down_guards
+from .quantised_base import pack_base, packed_base
 from .state import require_state, set_state
 
 
 def merge(model: nn.Module) -> None:
     """Write the adapters into the weights, in place; the layers are of stock classes again.
 
-    The frozen weights are kept beside, so that :func:`unmerge` is exact.
+    The frozen weights are kept beside, so that :func:`unmerge` is exact. Quantised ones become
+    dense.
 
     Args:
         model (nn.Module): An adapted model.
@@ -26,10 +30,14 @@ def merge(model: nn.Module) -> None:
     state = require_state(model)
     if state.merged is not None:
         raise UserError('the adapter is merged already')
+    check_intact(model)
+    take_down_guards(model)
     unfold_norms(model)
-    state.merged = {}
+    state.merged, state.packed = {}, packed_base(model)
     for name in state.adapted:
-        state.merged[name] = model.get_submodule(name).merge_adapter()
+        state.merged[name] = kept, _ = model.get_submodule(name).merge_adapter()
+        if name in state.packed:
+            del kept['weight']
     state.frozen_norms = [module for module in model.modules()
                           if isinstance(module, FrozenStatistics)]
     for norm in state.frozen_norms:
@@ -51,15 +59,18 @@ def unmerge(model: nn.Module) -> None:
         layer = model.get_submodule(name)
         write_tensors(layer, kept)
         attach_adapter(layer, **adapter)
-    state.merged, state.frozen_norms = None, []
+    pack_base(model, state.packed)
+    state.merged, state.frozen_norms, state.packed = None, [], {}
     if state.config.fold_norm:
         fold_norms(model)
+    put_up_guards(model)
 
 
 def remove(model: nn.Module) -> None:
     """Remove the adapters: original classes, original weights, original ``requires_grad``.
 
-    Layers that were trained fully, such as the head, keep what they learnt.
+    Layers that were trained fully, such as the head, keep what they learnt. Weights that were
+    quantised become dense, but keep what quantising has rounded.
 
     Raises:
         UserError: The model is not adapted.
@@ -67,7 +78,10 @@ def remove(model: nn.Module) -> None:
     state = require_state(model)
     if state.merged is not None:
         unmerge(model)
+    check_intact(model)
+    take_down_guards(model)
     unfold_norms(model)
+    packed_base(model)
     for name in state.adapted:
         model.get_submodule(name).detach_adapter()
     for module in model.modules():
@@ -91,10 +105,13 @@ def merged_state_dict(model: nn.Module) -> 'OrderedDict[str, Tensor]':
     result = model.state_dict()
     with torch.no_grad():
         for prefix, layer in model.named_modules(remove_duplicate=False):
-            if not isinstance(layer, AdapterLayer):
-                continue
-            for name in layer.adapter_names:
+            own, tensors = [], {}
+            if isinstance(layer, QuantisedLinear):
+                own, tensors = layer.packed_names[1:], dict(weight=layer.dense_weight())
+            if isinstance(layer, AdapterLayer):
+                own, tensors = [*own, *layer.adapter_names], layer.merged_tensors()
+            for name in own:
                 del result[f'{prefix}.{name}'.lstrip('.')]
-            for name, tensor in layer.merged_tensors().items():
+            for name, tensor in tensors.items():
                 result[f'{prefix}.{name}'.lstrip('.')] = tensor.detach().contiguous()
     return result

@@ -13,7 +13,7 @@ from ..adapters import AdapterMethod, adapted_class
 from ..errors import UserError
 from ..norms import is_norm
 from .config import PEFTConfig
-from .heads import find_heads, resolve_head_policy
+from .heads import find_heads, guess_heads, head_warnings, resolve_head_policy
 from .targets import has_own_parameters, select
 
 
@@ -53,9 +53,12 @@ class Rules:
         self.tied = _layers_with_a_common_parameter(model)
         self.read_not_called = {m.out_proj for m in model.modules()
                                 if isinstance(m, nn.MultiheadAttention)}
-        heads = find_heads(model)
+        known = find_heads(model)
+        heads = known or guess_heads(model)
         self.head_policy, self.head_why = resolve_head_policy(
-            config.head, heads, method is not None)
+            config.head, heads, method is not None, guessed=not known and bool(heads))
+        if not known:
+            self.warnings += head_warnings(model, heads, config.head)
         self.head = {m for head in heads.values() for m in head.modules()}
         self.trained_head = set()
         if isinstance(self.head_policy, list):
@@ -64,10 +67,6 @@ class Rules:
         self.excluded = select(model, config.exclude, 'peft.exclude')
         self.targets = self._select_targets(model)
         self.overrides = self._select_overrides(model)
-        if not heads and config.head == 'auto':
-            self.warnings.append(
-                f'WARNING: {type(model).__name__} has no part called head; every layer of it '
-                'is treated as its body. Name its prediction layers in peft.head')
 
     def _select_targets(self, model) -> set | None:
         """Return the layers that are named one by one; None if ``targets`` is a word."""
@@ -132,6 +131,9 @@ class Rules:
         in_head = module in self.head and self.head_policy != 'adapt'
         moves = self.head_policy == 'train' if in_head else self.config.norm in ('stats', 'train')
         if _frozen_by_model(module):
+            if missing and module in self.head and 'weight' not in own:
+                # What is no layer's weight (DSNT's ramps, STDC's fusion kernel) is not random.
+                return Decision('freeze', 'a constant of the head')
             if missing and not self.config.allow_random_base:
                 raise UserError(
                     f'{names[0]} is kept frozen by the model (frozen_stages or the like) but no '

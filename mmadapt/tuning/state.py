@@ -23,6 +23,9 @@ class TuningState:
         merged (dict, optional): While merged: the frozen tensors and the adapter of every adapted
             layer.
         frozen_norms (list[nn.Module]): While merged: the norms whose statistics are frozen else.
+        quantised (list[str]): First names of the layers that are quantised once their weights are
+            loaded.
+        packed (dict): While merged: their quantised weights.
     """
 
     config: PEFTConfig
@@ -32,6 +35,8 @@ class TuningState:
     required_grad: dict = field(default_factory=dict)
     merged: dict | None = None
     frozen_norms: list = field(default_factory=list)
+    quantised: list = field(default_factory=list)
+    packed: dict = field(default_factory=dict)
 
 
 def get_state(model: nn.Module) -> TuningState | None:

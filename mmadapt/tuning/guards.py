@@ -1,0 +1,76 @@
+"""Operations that would drop an adapter without a word, and how they are kept from it.
+
+Some read a layer's weight and build another layer of it: RepVGG's ``switch_to_deploy``,
+``revert_sync_batchnorm``, ``fuse_conv_bn``. Those that can be stopped are stopped; that the others
+have run is noticed before the model is used.
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from ..adapters import AdapterLayer
+from ..errors import UserError
+from .state import get_state
+
+_REBUILDERS = ('switch_to_deploy', )
+
+
+@dataclass
+class Refusal:
+    """Stands in the place of a method that must not be called while there are adapters.
+
+    Attributes:
+        owner (str): The class of the module.
+        name (str): The method.
+    """
+
+    owner: str
+    name: str
+
+    def __call__(self, *args, **kwargs):
+        """Refuse.
+
+        Raises:
+            UserError: Always.
+        """
+        raise UserError(f'{self.owner}.{self.name} builds new layers from the weights of adapted '
+                        'ones, without their adapters; call mmadapt.merge(model) before it')
+
+
+def put_up_guards(model: nn.Module) -> None:
+    """Refuse calls of what would rebuild adapted layers of a model."""
+    for module in model.modules():
+        for name in _REBUILDERS:
+            if callable(getattr(type(module), name, None)) and any(
+                    isinstance(m, AdapterLayer) for m in module.modules()):
+                setattr(module, name, Refusal(type(module).__name__, name))
+
+
+def take_down_guards(model: nn.Module) -> None:
+    """Undo :func:`put_up_guards`."""
+    for module in model.modules():
+        for name in _REBUILDERS:
+            if isinstance(module.__dict__.get(name), Refusal):
+                delattr(module, name)
+
+
+def check_intact(model: nn.Module) -> None:
+    """Check that every layer that was adapted still is.
+
+    Args:
+        model (nn.Module): Any model; one that is not adapted, or merged, passes.
+
+    Raises:
+        UserError: A layer has been replaced by another, which has no adapter.
+    """
+    state = get_state(model)
+    if state is None or state.merged is not None:
+        return
+    modules = dict(model.named_modules(remove_duplicate=False))
+    for name in state.adapted:
+        if not isinstance(modules.get(name), AdapterLayer):
+            raise UserError(f'{name} has lost its adapter: something has put a '
+                            f'{type(modules.get(name)).__name__} into its place after it was '
+                            'adapted (revert_sync_batchnorm or the like); do that before, or after '
+                            'mmadapt.merge(model)')
