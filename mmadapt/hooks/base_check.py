@@ -46,6 +46,9 @@ def check_base(runner, model: nn.Module, base: BaseRecord, config: PEFTConfig) -
             if runner._resume else 'set load_from')
         raise UserError(f'the frozen base of this {type(model).__name__} would be random: '
                         f'{why}. (peft.allow_random_base=True if that is meant)')
+    if config.quant is not None:
+        raise UserError('peft.quant needs a base that a file provides: from quantised weights no '
+                        'checkpoint could restore a random one; set load_from')
     print_log('WARNING: the frozen base is random, as peft.allow_random_base says; no file '
               'provides it, so every checkpoint holds the whole model', 'current')
     return False
@@ -54,7 +57,7 @@ def check_base(runner, model: nn.Module, base: BaseRecord, config: PEFTConfig) -
 def _check_body(model: nn.Module, keys, base: BaseRecord, config: PEFTConfig) -> None:
     """Notice a checkpoint that is of another model."""
     heads, not_in_base = find_heads(model), set(base.not_in_base)
-    body = [key for key in keys if key.split('.')[0] not in heads]
+    body = [key for key in keys if not key.startswith(tuple(f'{name}.' for name in heads))]
     lacking = [key for key in body if key in not_in_base]
     if not lacking:
         return

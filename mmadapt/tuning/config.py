@@ -30,7 +30,8 @@ class PEFTConfig:
         exclude (list): What stays frozen though ``targets`` names it; the same grammar.
         head (str or list): ``'train'``: the head trains fully; ``'adapt'``: it is treated like the
             rest of the model; ``'freeze'``; ``'auto'``: ``'train'`` for a one-stage head and
-            ``'adapt'`` otherwise; a list of names: those train fully and the rest is adapted.
+            ``'adapt'`` otherwise, and a head of an unknown kind trains fully, named in a warning; a
+            list of names: those train fully and the rest is adapted.
         norm (str): Norm layers outside the head. ``'freeze'``: neither statistics nor affine
             parameters change; ``'affine'``: only the affine ones; ``'stats'``: only the statistics;
             ``'train'``: both, as in ordinary training. Defaults to ``'freeze'``.
