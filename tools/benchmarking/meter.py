@@ -1,0 +1,102 @@
+"""What is read off a step: time, bytes saved for backward, bytes of the optimiser and of a file."""
+
+import time
+from itertools import chain, pairwise
+from weakref import WeakSet
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+
+class Stopwatch:
+    """Times the parts of a step; on a GPU by events, so that nothing waits in between.
+
+    Args:
+        device (torch.device): Where the work is done.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device.type == 'cuda'
+        if self._cuda:
+            torch.cuda.synchronize(device)
+        self._marks: list = []
+        self.mark()
+
+    def mark(self) -> None:
+        """End a part; the next one begins."""
+        if self._cuda:
+            self._marks.append(torch.cuda.Event(enable_timing=True))
+            self._marks[-1].record()
+        else:
+            self._marks.append(time.perf_counter())
+
+    def parts(self) -> list[float]:
+        """Return the seconds that each part took."""
+        if self._cuda:
+            torch.cuda.synchronize()
+            return [start.elapsed_time(end) / 1e3 for start, end in pairwise(self._marks)]
+        return [end - start for start, end in pairwise(self._marks)]
+
+
+class SavedForBackward:
+    """Counts the memory that autograd keeps for backward. To be used with ``with``.
+
+    What counts is whole storages, each once: a view keeps all of what it looks at alive. Parameters
+    and buffers of the model are not counted: they are there anyway.
+
+    Args:
+        model (nn.Module): The model whose forward pass is counted.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._own = {t.untyped_storage().data_ptr()
+                     for t in chain(model.parameters(), model.buffers())}
+        # What a forward pass saves and drops again, such as a branch without a loss, goes from here
+        # too, and no address in it can have been used twice.
+        self._saved: WeakSet[_Saved] = WeakSet()
+        self._hooks = saved_tensors_hooks(self._pack, lambda saved: saved.tensor)
+
+    def __enter__(self) -> 'SavedForBackward':
+        self._hooks.__enter__()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._hooks.__exit__(*error)
+
+    def bytes(self) -> int:
+        """Return how many bytes are kept at this moment."""
+        storages = {}
+        for saved in self._saved:
+            storage = saved.tensor.untyped_storage()
+            if storage.data_ptr() not in self._own:
+                storages[storage.data_ptr()] = storage.nbytes()
+        return sum(storages.values())
+
+    def _pack(self, tensor: Tensor) -> '_Saved':
+        saved = _Saved(tensor.detach())
+        self._saved.add(saved)
+        return saved
+
+
+class _Saved:
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+
+def bytes_of_optimizer(optimizer: torch.optim.Optimizer) -> int:
+    """Return the bytes of an optimiser's state."""
+    return sum(value.nbytes for state in optimizer.state.values() for value in state.values()
+               if isinstance(value, Tensor))
+
+
+def bytes_of_file(model: nn.Module) -> int:
+    """Return the bytes of all that training changes in a model, which a file has to hold.
+
+    Args:
+        model (nn.Module): The model in training mode.
+    """
+    moving = {buffer for module in model.modules()
+              if module.training and getattr(module, 'track_running_stats', False)
+              for buffer in module.buffers(recurse=False)}
+    return sum(t.nbytes for t in moving | {p for p in model.parameters() if p.requires_grad})
