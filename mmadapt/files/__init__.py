@@ -1,17 +1,19 @@
 """Files: adapter folders, checkpoints that hold only what was trained, and the base they need."""
 
-from .adapter_folder import check_adapter_fits, load_adapter, read_adapter, save_adapter
+from .adapter_folder import check_adapter_fits, read_adapter, save_adapter
 from .atomic import replace_folder, write_atomically, write_checkpoints_atomically
 from .base import BaseRecord, base_state_dict, make_base_record, read_checkpoint
 from .contents import canonical_keys, complete_state_dict, frozen_tensors, stored_keys
 from .fingerprint import fingerprint
-from .merged import MERGED_NAME, write_merged
+from .hugging_face_export import export_hf
+from .load import load_adapter
+from .merged import MERGED_NAMES, READ_BY, write_merged
 from .rebuild import rebuild, restore
 from .record import AdapterRecord
 
 __all__ = [
-    'AdapterRecord', 'BaseRecord', 'MERGED_NAME', 'base_state_dict', 'canonical_keys',
-    'check_adapter_fits', 'complete_state_dict', 'fingerprint', 'frozen_tensors',
+    'AdapterRecord', 'BaseRecord', 'MERGED_NAMES', 'READ_BY', 'base_state_dict', 'canonical_keys',
+    'check_adapter_fits', 'complete_state_dict', 'export_hf', 'fingerprint', 'frozen_tensors',
     'load_adapter', 'make_base_record', 'read_adapter', 'read_checkpoint', 'rebuild',
     'replace_folder', 'restore', 'save_adapter', 'stored_keys', 'write_atomically',
     'write_checkpoints_atomically', 'write_merged'

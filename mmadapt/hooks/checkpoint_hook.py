@@ -1,15 +1,18 @@
 """Checkpoints that hold what was trained, and what the end of training leaves."""
 
 import os.path as osp
+from collections import defaultdict
 
+import torch
 from mmengine.dist import master_only
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
-from torch import nn
+from torch import Tensor, nn
 
 from ..files import (
-    MERGED_NAME,
+    MERGED_NAMES,
+    READ_BY,
     AdapterRecord,
     BaseRecord,
     fingerprint,
@@ -55,12 +58,11 @@ class PEFTCheckpointHook(Hook):
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Keep what is trained; record how to get the rest."""
         stored = self._stored_keys()
-        checkpoint['state_dict'] = {key: value for key, value in checkpoint['state_dict'].items()
-                                    if key in stored}
-        if 'ema_state_dict' in checkpoint:
-            checkpoint['ema_state_dict'] = {
-                key: value for key, value in checkpoint['ema_state_dict'].items()
-                if not key.startswith('module.') or key.removeprefix('module.') in stored}
+        for name, prefix in (('state_dict', ''), ('ema_state_dict', 'module.')):
+            if name in checkpoint:
+                checkpoint[name] = _on_one_storage({
+                    key: value for key, value in checkpoint[name].items()
+                    if not key.startswith(prefix) or key.removeprefix(prefix) in stored})
         checkpoint[KEY] = AdapterRecord.of(self.model, self.base, _class_names(runner)).to_dict()
 
     @master_only
@@ -80,10 +82,12 @@ class PEFTCheckpointHook(Hook):
         for name, path in self._best_checkpoints(runner):
             self._export(osp.join(runner.work_dir, name), read_checkpoint(path)['state_dict'],
                          classes)
-        if self.config.export == 'state_dict':
-            path = osp.join(runner.work_dir, MERGED_NAME)
-            write_merged(path, source, getattr(runner.train_dataloader.dataset, 'metainfo', None))
-            print_log(f'merged model: {path}', 'current')
+        export = self.config.export
+        if export is not None:
+            path = osp.join(runner.work_dir, MERGED_NAMES[export])
+            metainfo = getattr(runner.train_dataloader.dataset, 'metainfo', None)
+            write_merged(path, source, metainfo, export)
+            print_log(f'merged model: {path} (for {READ_BY[export]})', 'current')
 
     def _export(self, folder: str, state_dict: dict, classes) -> None:
         save_adapter(self.model, folder, self.base, classes, state_dict)
@@ -111,6 +115,20 @@ class PEFTCheckpointHook(Hook):
                     print_log(f'{path} is not local: merge_adapter.py takes it as it is', 'current')
                 elif path and osp.exists(path):
                     yield '_'.join(filter(None, ['best_adapter', metric.replace('/', '_')])), path
+
+
+def _on_one_storage(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    # A file of torch.save has some 200 bytes around every storage, which counts for small tensors.
+    alike = defaultdict(list)
+    for key, tensor in tensors.items():
+        alike[tensor.dtype, tensor.device].append(key)
+    moved = {}
+    for keys in alike.values():
+        together = torch.cat([tensors[key].flatten() for key in keys])
+        pieces = together.split([tensors[key].numel() for key in keys])
+        moved.update((key, piece.view(tensors[key].shape))
+                     for key, piece in zip(keys, pieces, strict=True))
+    return {key: moved[key] for key in tensors}
 
 
 def _class_names(runner):

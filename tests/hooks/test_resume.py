@@ -62,6 +62,35 @@ def test_loop_by_iterations_resumes_exactly(data, bases, tmp_path):
     assert all(whole[step] == loss for step, loss in rest.items())
 
 
+@pytest.mark.parametrize(('processes', 'workers', 'seed'), [(1, 0, 3), (2, 2, None)])
+def test_run_resumed_inside_an_epoch_is_the_uninterrupted_one(
+        processes, workers, seed, data, bases, tmp_path):
+    extra = '\n'.join([
+        ACCUMULATED, f'randomness = dict(seed={seed})',
+        f"train_dataloader['num_workers'] = {workers}",
+        "default_hooks['checkpoint'] = dict(_delete_=True, type='CheckpointHook', by_epoch=False, "
+        "interval=4, save_best='auto', max_keep_ckpts=3)"])
+    config = write_config(tmp_path, 'rtmdet', data, bases('rtmdet'), PEFT, epochs=2, extra=extra)
+    straight, resumed = tmp_path / 'straight', tmp_path / 'resumed'
+    run('train.py', config, '--work-dir', straight, processes=processes)
+    stop, last = 8 // processes, 12 // processes
+    log = run('train.py', config, '--work-dir', resumed, '--resume', straight / f'iter_{stop}.pth',
+              processes=processes)
+    assert (f'resuming inside epoch 2: the first {stop - last // 2} of its {last // 2} batches'
+            in log)
+
+    whole, rest = losses(straight), losses(resumed)
+    assert sorted(rest) == list(range(stop + 1, last + 1))
+    assert all(whole[step] == loss for step, loss in rest.items())
+    first, second = (read_checkpoint(str(f / f'iter_{last}.pth')) for f in (straight, resumed))
+    assert first['meta']['epoch'] == second['meta']['epoch']
+    for part in ('state_dict', 'ema_state_dict'):
+        assert all(torch.equal(first[part][k], second[part][k]) for k in first[part])
+    moments = (c['optimizer']['state'] for c in (first, second))
+    for one, other in zip(*(m.values() for m in moments), strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
 def test_adapter_is_exported_from_the_average_that_was_validated(data, bases, tmp_path):
     config = write_config(tmp_path, 'rtmdet', data, bases('rtmdet'), LORA)
     run('train.py', config, '--work-dir', tmp_path / 'run')
