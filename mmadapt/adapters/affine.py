@@ -8,7 +8,8 @@ Affine = tuple[Tensor, Tensor]
 
 def scale_rows(weight: Tensor, factor: Tensor) -> Tensor:
     """Multiply the rows of a weight ``(out, in / groups, *kernel)`` by ``(out, )`` factors."""
-    return weight * factor.to(weight.dtype).view(-1, *(1,) * (weight.dim() - 1))
+    # Rounded once: a factor near one would be lost in half precision.
+    return (weight * factor.view(-1, *(1,) * (weight.dim() - 1))).to(weight.dtype)
 
 
 def move_affine(weight: Tensor, bias: Tensor | None, affine: Affine) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,8 @@ r"""DoRA: the direction and the length of each row apart (Liu et al., arXiv 2402
 .. math:: W' = m \frac{V}{\|V\|}, \qquad V = W + s B A
 
 with one magnitude :math:`m` for each output channel, which starts at :math:`\|W\|`. The norm is a
-constant for the gradient (section 4.3).
+constant for the gradient (section 4.3). Where a layer standardises its rows their length is undone
+again: it has no magnitude.
 """
 
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ class DoRA(LoRA):
     """Weight-decomposed low-rank adaptation; the arguments are those of :class:`LoRA`."""
 
     tensor_names = (*LoRA.tensor_names, 'magnitude')
+    row_scales = ('magnitude',)
+    reads_weight = True
 
     def create(self, weight: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
         """Return LoRA's tensors and ``magnitude``, the norms ``(out, )`` of the weight's rows."""
@@ -34,12 +37,15 @@ class DoRA(LoRA):
                    tensors: Mapping[str, Tensor]) -> None:
         """Set the magnitude to the norms of the weight's rows."""
         super().initialise(weight, bias, tensors)
-        tensors['magnitude'].copy_(_norms(weight))
+        if 'magnitude' in tensors:
+            tensors['magnitude'].copy_(_norms(weight))
 
     def adapt(self, weight: Tensor, bias: Tensor | None,
               tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """Return ``m V / |V|`` and the bias."""
         direction, bias = super().adapt(weight, bias, tensors)
+        if 'magnitude' not in tensors:
+            return direction, bias
         return scale_rows(direction, _dense_gain(direction, tensors)), bias
 
     def adapt_scaled(self, weight: Tensor, bias: Tensor | None, tensors: Mapping[str, Tensor],
@@ -49,11 +55,13 @@ class DoRA(LoRA):
         weight = scale_rows(direction, _dense_gain(direction, tensors) * affine[0])
         return weight, move_into_bias(bias, affine).to(weight.dtype)
 
-    def gain(self, weight: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+    def gain(self, weight: Tensor, tensors: Mapping[str, Tensor]) -> Tensor | None:
         """Return ``m / |V|`` without forming ``V``.
 
         The square of the norm is ``|W|^2 + 2 <W A', s B> + <s B (A A'), s B>``, row by row.
         """
+        if 'magnitude' not in tensors:
+            return None
         down, up = (t.detach().float() for t in self.low_rank(tensors))
         down, matrix = down.flatten(1), weight.detach().flatten(1).float()
         with torch.autocast(weight.device.type, enabled=False):

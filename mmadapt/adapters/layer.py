@@ -45,9 +45,11 @@ class AdapterLayer:
         stock_class (type): The class the layer had, to which :meth:`detach_adapter` returns.
         adapter (AdapterMethod): What makes the layer's weight another one.
         adapter_names (tuple[str]): The names of the tensors that it added to the layer.
+        standardises (bool): Whether the layer standardises the rows of its weight.
     """
 
     stock_class: ClassVar[type]
+    standardises: ClassVar[bool] = False
     adapter: AdapterMethod
     adapter_names: tuple[str, ...]
 
@@ -181,7 +183,12 @@ def adapt_layer(layer: nn.Module, layer_class: type[AdapterLayer], method: Adapt
     try:
         tensors = {f'{name}_{part}' if part else name: tensor
                    for part, (weight, bias) in layer.weight_parts().items()
-                   for name, tensor in method.create(weight, bias).items()}
+                   for name, tensor in method.create(weight, bias).items()
+                   if not (layer.standardises and name in method.row_scales)}
+        if not tensors:
+            raise UserError(f'{type(method).__name__} has nothing to train in a '
+                            f'{layer_class.stock_class.__name__} without a bias: it standardises '
+                            'its weight; put it into peft.exclude')
     except Exception:
         layer.detach_adapter()
         raise

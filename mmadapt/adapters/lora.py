@@ -51,6 +51,7 @@ class LoRA(AdapterMethod):
     """
 
     tensor_names = ('lora_A', 'lora_B', 'lora_A0', 'lora_B0')
+    reads_weight = False
 
     def __init__(self, r: int = 8, alpha: float = 16, dropout: float = 0.0, rslora: bool = False,
                  init: str = 'kaiming', rank_pattern: Mapping | None = None,
@@ -105,10 +106,13 @@ class LoRA(AdapterMethod):
         if self.init not in WEIGHT_INITS:
             return
         left, right = weight_factors(self.init, weight, self.r, self.scale)
+        # Not by flattening them: in channels_last that would be a copy.
         for name in ('lora_A', 'lora_A0'):
-            tensors[name].flatten(1)[:len(right)] = right
+            rows = tensors[name][:len(right)]
+            rows.copy_(right.reshape(rows.shape))
         for name in ('lora_B', 'lora_B0'):
-            tensors[name].flatten(1)[:, :len(right)] = left
+            columns = tensors[name][:, :len(right)]
+            columns.copy_(left.reshape(columns.shape))
 
     def adapt(self, weight: Tensor, bias: Tensor | None,
               tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:

@@ -50,13 +50,13 @@ def random_factors(kind: str, weight: Tensor, r: int) -> tuple[Tensor, Tensor]:
 
 
 def weight_factors(kind: str, weight: Tensor, r: int, scale: float) -> tuple[Tensor, Tensor]:
-    """Return the part of a weight that PiSSA or OLoRA trains, divided by ``scale``, as factors.
+    """Return the part of a weight that PiSSA or OLoRA trains, as factors.
 
     Args:
         kind (str): One of :data:`WEIGHT_INITS`.
         weight (Tensor): The weight, ``(out, in / groups, *kernel)``.
         r (int): How many components at most.
-        scale (float): The factor on ``B A``.
+        scale (float): The factor on ``B A``, by which PiSSA divides.
 
     Returns:
         tuple[Tensor, Tensor]: ``(out, k)`` and ``(k, in / groups * kernel)`` in float32, where k is

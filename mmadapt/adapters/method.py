@@ -31,15 +31,21 @@ class AdapterMethod(ABC):
 
     Attributes:
         tensor_names (tuple[str]): The names of all tensors that :meth:`create` may return.
+        row_scales (tuple[str]): Which of them only scale the rows of a weight. A layer that
+            standardises its rows undoes any scale of them, and gets none of these.
         dropout (float): Probability with which an element of a layer's input is dropped on its way
             to what the adapter adds.
         adapts_norms (bool): Whether the method adapts norm layers too. What it adapts by its
             outputs' scale then belongs behind the norm that follows a convolution.
+        reads_weight (bool): Whether :meth:`gain` looks at the weight, which a quantised layer then
+            has to make dense for it.
     """
 
     tensor_names: ClassVar[tuple[str, ...]]
+    row_scales: ClassVar[tuple[str, ...]] = ()
     dropout: float = 0.0
     adapts_norms: ClassVar[bool] = False
+    reads_weight: ClassVar[bool] = True
 
     def __init__(self, attention: Sequence[str] = ATTENTION_PARTS) -> None:
         unknown = [part for part in attention if part not in ATTENTION_PARTS]
@@ -92,7 +98,7 @@ class AdapterMethod(ABC):
         """Return the factors ``(out, )`` on the rows of a weight and its low-rank addition.
 
         They and :meth:`low_rank` say everything about a method that has factors:
-        ``adapt(W, b) = gain (W + up down), b``.
+        ``adapt(W, b) = gain (W + up down), adapt_bias(b)``.
         """
         return None
 

@@ -4,7 +4,8 @@ r"""SSF: scale and shift the output of a layer (Lian et al., https://arxiv.org/a
 
 A norm's affine parameters are its weight and bias. Both start at the exact identity (1, 0). Where a
 norm follows a convolution the two belong behind it: before a norm in training they would have
-almost no gradient. A layer without a bias has no place for a shift and gets a scale alone.
+almost no gradient. A layer without a bias has no place for a shift and gets a scale alone; one that
+standardises its weight undoes a scale of it and gets a shift alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,9 @@ class SSF(AdapterMethod):
     """
 
     tensor_names = ('ssf_scale', 'ssf_shift')
+    row_scales = ('ssf_scale',)
     adapts_norms = True
+    reads_weight = False
 
     def __init__(self, attention: Sequence[str] = ATTENTION_PARTS) -> None:
         super().__init__(attention)
@@ -42,18 +45,24 @@ class SSF(AdapterMethod):
     def adapt(self, weight: Tensor, bias: Tensor | None,
               tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """Return the scaled weight and the scaled and shifted bias."""
-        return scale_rows(weight, tensors['ssf_scale']), self.adapt_bias(bias, tensors)
+        scale = tensors.get('ssf_scale')
+        weight = weight if scale is None else scale_rows(weight, scale)
+        return weight, self.adapt_bias(bias, tensors)
 
-    def gain(self, weight: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+    def gain(self, weight: Tensor, tensors: Mapping[str, Tensor]) -> Tensor | None:
         """Return the scale."""
-        return tensors['ssf_scale']
+        return tensors.get('ssf_scale')
 
     def adapt_bias(self, bias: Tensor | None, tensors: Mapping[str, Tensor]) -> Tensor | None:
         """Return the scaled and shifted bias."""
         if bias is None:
             return None
-        scale, shift = (tensors[name].to(bias.dtype) for name in self.tensor_names)
-        return torch.addcmul(shift, bias, scale)
+        scale, shift = tensors.get('ssf_scale'), tensors.get('ssf_shift')
+        if scale is None:
+            return (bias + shift).to(bias.dtype)
+        if shift is None:
+            return (bias * scale).to(bias.dtype)
+        return torch.addcmul(shift, bias, scale).to(bias.dtype)
 
     def arguments(self) -> dict:
         """Return the constructor's arguments."""

@@ -14,7 +14,8 @@ from . import attention, conv, embedding, linear, norm, transposed
 
 _MODULES = (attention, conv, embedding, linear, norm, transposed)
 _CLASSES = {cls.stock_class: cls for module in _MODULES for cls in module.CLASSES}
-_LIBRARIES = {'mmcv.cnn': 'mmcv_cnn', 'mmcv.ops': 'mmcv_ops', 'timm.layers': 'timm_convs'}
+_LIBRARIES = {'mmcv.cnn': 'mmcv_cnn', 'mmcv.ops': 'mmcv_ops', 'timm.layers': 'timm_convs',
+              'mmadapt.quantisation.bnb': 'quantised'}
 
 
 def adapted_class(layer: nn.Module) -> type[AdapterLayer] | None:

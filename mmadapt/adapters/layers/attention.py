@@ -4,13 +4,11 @@ So an adapted ``out_proj`` alone would do nothing; the attention is adapted as a
 for each chosen projection.
 """
 
-from types import SimpleNamespace
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layer import AdapterLayer
+from ..layer import AdapterLayer, StockView
 
 _INPUTS = ('q', 'k', 'v')
 
@@ -22,8 +20,12 @@ class AdaptedMultiheadAttention(AdapterLayer, nn.MultiheadAttention):
 
     def weight_parts(self) -> dict[str, tuple[Tensor, Tensor | None]]:
         """Return the chosen projections, ``q``, ``k``, ``v`` and ``out``."""
-        return {part: pair for part, pair in self._projections().items()
-                if part in self.adapter.attention}
+        parts = {part: pair for part, pair in self._projections().items()
+                 if part in self.adapter.attention}
+        if 'k' in parts and self.bias_k is None and not self.add_zero_attn:
+            # What is added to all keys alike, no softmax sees: there is nothing to train.
+            parts['k'] = (parts['k'][0], None)
+        return parts
 
     def merged_tensors(self) -> dict[str, Tensor]:
         """Return the stock parameters of the attention that computes the same."""
@@ -45,7 +47,8 @@ class AdaptedMultiheadAttention(AdapterLayer, nn.MultiheadAttention):
         """Compute what the stock attention computes, with the adapted projections."""
         if self.training and self.adapter.dropout:
             return self._forward_with_dropout(query, key, value, *args, **kwargs)
-        return self._stock(self.merged_tensors()).forward(query, key, value, *args, **kwargs)
+        view = self._view(self.merged_tensors())
+        return nn.MultiheadAttention.forward(view, query, key, value, *args, **kwargs)
 
     def _projections(self) -> dict[str, tuple[Tensor, Tensor | None]]:
         if self._qkv_same_embed_dim:
@@ -62,12 +65,10 @@ class AdaptedMultiheadAttention(AdapterLayer, nn.MultiheadAttention):
         return ({part: weight for part, (weight, _) in pairs.items()},
                 {part: bias for part, (_, bias) in pairs.items()})
 
-    def _stock(self, tensors: dict, **attributes) -> nn.MultiheadAttention:
-        output = SimpleNamespace(weight=tensors['out_proj.weight'],
-                                 bias=tensors.get('out_proj.bias'))
-        stock = self.stock_twin({k: v for k, v in tensors.items() if '.' not in k})
-        stock.__dict__.update(attributes, _modules=dict(out_proj=output))
-        return stock
+    def _view(self, tensors: dict, **attributes) -> StockView:
+        output = StockView(self.out_proj, dict(weight=tensors['out_proj.weight'],
+                                               bias=tensors.get('out_proj.bias')))
+        return StockView(self, dict(tensors, out_proj=output, **attributes))
 
     def _forward_with_dropout(self, query: Tensor, key: Tensor, value: Tensor,
                               *args, **kwargs) -> tuple[Tensor, Tensor | None]:
@@ -75,20 +76,20 @@ class AdaptedMultiheadAttention(AdapterLayer, nn.MultiheadAttention):
         identity = torch.eye(self.embed_dim, dtype=query.dtype, device=query.device)
         inputs = [self._project(part, x)
                   for part, x in zip(_INPUTS, (query, key, value), strict=True)]
-        stock = self._stock(
+        view = self._view(
             dict(in_proj_weight=None, in_proj_bias=None, q_proj_weight=identity,
                  k_proj_weight=identity, v_proj_weight=identity, **{'out_proj.weight': identity}),
             _qkv_same_embed_dim=False, kdim=self.embed_dim, vdim=self.embed_dim)
-        output, weights = stock.forward(*inputs, *args, **kwargs)
+        output, weights = nn.MultiheadAttention.forward(view, *inputs, *args, **kwargs)
         return self._project('out', output), weights
 
     def _project(self, part: str, x: Tensor) -> Tensor:
         weight, bias = self._projections()[part]
-        output = F.linear(x, weight, bias)
         if part not in self.adapter.attention:
-            return output
-        change = self.adapted(part, weight, bias)[0] - weight
-        return output + F.linear(F.dropout(x, self.adapter.dropout), change)
+            return F.linear(x, weight, bias)
+        adapted, bias = self.adapted(part, weight, bias)
+        dropped = F.dropout(x, self.adapter.dropout)
+        return F.linear(x, weight, bias) + F.linear(dropped, adapted - weight)
 
 
 CLASSES = (AdaptedMultiheadAttention, )

@@ -25,7 +25,7 @@ class ConvLayer(WeightLayer):
 
     def is_factored(self, x: Tensor) -> bool:
         """Only if asked for: a second convolution costs more than the sum of two weights."""
-        return getattr(self.adapter, 'compute', 'merged') == 'factored'
+        return not self.standardises and getattr(self.adapter, 'compute', 'merged') == 'factored'
 
 
 def mix_channels(x: Tensor, up: Tensor, dimensions: int, groups: int) -> Tensor:

@@ -1,5 +1,6 @@
 """Adapted embeddings. A method sees the table as ``(dimensions, entries)``: its outputs first."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -7,7 +8,11 @@ from .weight import WeightLayer
 
 
 class AdaptedEmbedding(WeightLayer, nn.Embedding):
-    """An adapted Embedding. There is no dropout: its inputs are indices."""
+    """An adapted Embedding.
+
+    There is no dropout: its inputs are indices. The entry at ``padding_idx`` stays what it is, as
+    it does in training the stock layer.
+    """
 
     stock_class = nn.Embedding
 
@@ -19,23 +24,45 @@ class AdaptedEmbedding(WeightLayer, nn.Embedding):
         """Turn ``(dimensions, entries)`` round."""
         return weight.t()
 
+    def merged_tensors(self) -> dict[str, Tensor]:
+        """Return the table of the stock embedding that computes the same."""
+        merged = super().merged_tensors()
+        if self.padding_idx is not None:
+            entry = torch.tensor([self.padding_idx], device=self.weight.device)
+            merged['weight'] = merged['weight'].index_copy(0, entry, self.weight[entry])
+        return merged
+
     def run(self, x: Tensor, *, weight: Tensor, bias: None) -> Tensor:
         """Look up ``(...)`` indices in a table: ``(..., dimensions)``."""
-        return F.embedding(x, weight, self.padding_idx, None, 2.0, self.scale_grad_by_freq,
-                           self.sparse)
+        # Never sparse: B's gradient is dense whatever A's is, and no optimiser takes both.
+        return F.embedding(x, weight, self.padding_idx, None, 2.0, self.scale_grad_by_freq)
 
     def branch(self, x: Tensor, *, down: Tensor, up: Tensor) -> Tensor:
         """Look up the indices in the table of ``r`` numbers an entry."""
         return F.linear(self.run(x, weight=down.t(), bias=None), up)
 
+    def is_factored(self, x: Tensor) -> bool:
+        """Always, where it can be: only the entries that are looked up count then.
+
+        Gradients divided by an entry's frequency are those of the whole table.
+        """
+        method, tensors = self.adapter, self.adapter_tensors()
+        if self.scale_grad_by_freq or getattr(method, 'compute', 'auto') == 'merged':
+            return False
+        return method.low_rank(tensors) is not None \
+            or method.gain(self.canonical(self.weight), tensors) is not None
+
     def compute(self, x: Tensor) -> Tensor:
         """Look up ``(...)`` indices: ``(..., dimensions)``."""
-        tensors = self.adapter_tensors()
-        # A row's norm needs the whole table; without it, only the rows that are looked up count.
-        if self.adapter.low_rank(tensors) is None or self.adapter.gain(
-                self.canonical(self.weight), tensors) is not None:
-            return self.run(x, weight=self.merged_tensors()['weight'], bias=None)
-        return self._compute_factored(x)
+        if self.is_factored(x):
+            output = self._compute_factored(x)
+        else:
+            pair = self.adapted('', *self.weight_parts()[''])
+            output = self._run(x, pair=pair, affine=None)
+        if self.padding_idx is None:
+            return output
+        is_padding = (x == self.padding_idx).unsqueeze(-1)
+        return torch.where(is_padding, self.weight[self.padding_idx], output)
 
 
 CLASSES = (AdaptedEmbedding, )

@@ -1,6 +1,5 @@
 """Adapted layers of ``mmcv.cnn``: its wrappers of torch's layers, and weight standardisation."""
 
-import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks import wrappers
 from mmcv.cnn.bricks.conv2d_adaptive_padding import Conv2dAdaptivePadding
@@ -71,8 +70,9 @@ class AdaptedConvWS2d(ConvLayer, ConvWS2d):
 
     def transform(self, weight: Tensor) -> Tensor:
         """Standardise the rows of the weight."""
-        std, mean = torch.std_mean(weight, dim=(1, 2, 3), keepdim=True)
-        return (weight - mean) / (std + self.eps)
+        rows, shape = weight.flatten(1), (-1, 1, 1, 1)
+        # Not torch.std_mean, whose last bits are others than the stock layer's.
+        return (weight - rows.mean(1).view(shape)) / (rows.std(1).view(shape) + self.eps)
 
 
 class AdaptedConvAWS2d(ConvLayer, ConvAWS2d):

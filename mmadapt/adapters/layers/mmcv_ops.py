@@ -12,6 +12,7 @@ from mmcv.ops import (
 )
 from torch import Tensor
 
+from ..layer import StockView
 from .weight import WeightLayer
 
 
@@ -20,9 +21,13 @@ class DeformConvLayer(WeightLayer):
 
     foldable = True
 
+    def forward(self, x: Tensor, offset: Tensor) -> Tensor:
+        """Map ``(batch, in, height, width)`` to ``(batch, out, height', width')``."""
+        return super().forward(x, offset)
+
     def run(self, x: Tensor, offset: Tensor, *, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Map ``(batch, in, height, width)`` to ``(batch, out, height', width')``."""
-        output = DeformConv2d.forward(self.stock_twin(dict(weight=weight)), x, offset)
+        output = DeformConv2d.forward(StockView(self, dict(weight=weight)), x, offset)
         return output if bias is None else output + bias.view(-1, 1, 1)
 
 
@@ -31,11 +36,15 @@ class ModulatedDeformConvLayer(WeightLayer):
 
     foldable = True
 
+    def forward(self, x: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
+        """Map ``(batch, in, height, width)`` to ``(batch, out, height', width')``."""
+        return super().forward(x, offset, mask)
+
     def run(self, x: Tensor, offset: Tensor, mask: Tensor, *, weight: Tensor,
             bias: Tensor | None) -> Tensor:
         """Map ``(batch, in, height, width)`` to ``(batch, out, height', width')``."""
-        twin = self.stock_twin(dict(weight=weight, bias=bias))
-        return ModulatedDeformConv2d.forward(twin, x, offset, mask)
+        view = StockView(self, dict(weight=weight, bias=bias))
+        return ModulatedDeformConv2d.forward(view, x, offset, mask)
 
 
 class AdaptedDeformConv2d(DeformConvLayer, DeformConv2d):
@@ -54,6 +63,7 @@ class AdaptedDeformConv2dPack(DeformConvLayer, DeformConv2dPack):
     """An adapted DeformConv2dPack (``DCN``)."""
 
     stock_class = DeformConv2dPack
+    forward = WeightLayer.forward
 
     def compute(self, x: Tensor, **kwargs) -> Tensor:
         """Map ``(batch, in, height, width)`` to ``(batch, out, height', width')``."""
@@ -64,6 +74,7 @@ class AdaptedModulatedDeformConv2dPack(ModulatedDeformConvLayer, ModulatedDeform
     """An adapted ModulatedDeformConv2dPack (``DCNv2``)."""
 
     stock_class = ModulatedDeformConv2dPack
+    forward = WeightLayer.forward
 
     def compute(self, x: Tensor, **kwargs) -> Tensor:
         """Map ``(batch, in, height, width)`` to ``(batch, out, height', width')``."""

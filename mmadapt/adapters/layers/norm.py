@@ -1,13 +1,12 @@
 """Adapted norm layers: another weight and bias are another affine map of the same shape."""
 
-import torch
 import torch.nn.functional as F
 from mmengine.model.utils import _BatchNormXd
 from mmengine.utils.dl_utils.parrots_wrapper import SyncBatchNorm
 from torch import Tensor, nn
 
 from ... import norms
-from ..layer import AdapterLayer
+from ..layer import AdapterLayer, StockView
 
 
 class NormLayer(AdapterLayer):
@@ -42,16 +41,12 @@ class FrozenBatchNormLayer(NormLayer):
 class MovingBatchNormLayer(NormLayer):
     """How an adapted BatchNorm of moving statistics computes.
 
-    The stock norm keeps its statistics, between processes too; what the method makes of an affine
-    map is applied to its output.
+    The stock norm keeps its statistics, between processes too.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(batch, channels, *size)`` to the same shape."""
-        ones, zeros = torch.ones_like(self.weight), torch.zeros_like(self.bias)
-        scale, shift = self.adapted('', ones, zeros)
-        shape = (1, -1, *(1,) * (x.dim() - 2))
-        return torch.addcmul(shift.view(shape), super().forward(x), scale.view(shape))
+        return self.stock_class.forward(StockView(self, self.merged_tensors()), x)
 
 
 class AdaptedLayerNorm(NormLayer, nn.LayerNorm):

@@ -4,6 +4,8 @@ Their weight is ``(in, out / groups, *kernel)``, the transpose of a convolution'
 as ``(out, in / groups, *kernel)``.
 """
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -17,6 +19,10 @@ class TransposedConvLayer(WeightLayer):
     """How an adapted transposed convolution computes."""
 
     foldable = True
+
+    def forward(self, x: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+        """Map ``(batch, in, *size)`` to ``(batch, out, *output_size)``."""
+        return super().forward(x, output_size)
 
     def canonical(self, weight: Tensor) -> Tensor:
         """Turn ``(in, out / groups, *kernel)`` to ``(out, in / groups, *kernel)``."""

@@ -24,13 +24,11 @@ class WeightLayer(AdapterLayer):
     Attributes:
         foldable (bool): Whether an affine map of the output's channels can be moved into weight and
             bias.
-        standardises (bool): Whether :meth:`transform` is more than the identity.
         behind (Callable, optional): Returns the affine map that follows the layer, where this layer
             is to apply it in training.
     """
 
     foldable = False
-    standardises = False
     behind: Callable[[], Affine] | None = None
 
     def run(self, x: Tensor, *inputs, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -50,7 +48,10 @@ class WeightLayer(AdapterLayer):
         return weight
 
     def transform(self, weight: Tensor) -> Tensor:
-        """Turn a canonical weight into the one that the output is linear in."""
+        """Turn a canonical weight into the one that the output is linear in.
+
+        Only where :attr:`standardises` says so is it more than the identity.
+        """
         return weight
 
     def is_factored(self, x: Tensor) -> bool:
@@ -100,27 +101,32 @@ class WeightLayer(AdapterLayer):
         return self.run(x, *inputs, weight=self.stock_layout(weight), bias=bias)
 
     def _compute_with_dropout(self, x: Tensor, *inputs, affine: Affine | None) -> Tensor:
-        tensors, pair = self.adapter_tensors(), self.weight_parts()['']
-        weight, dropped, added = pair[0], F.dropout(x, self.adapter.dropout), None
-        if self.adapter.gain(weight, tensors) is None:
-            down, up = self.adapter.low_rank(tensors)
+        tensors, (weight, bias) = self.adapter_tensors(), self.weight_parts()['']
+        dropped, added = F.dropout(x, self.adapter.dropout), None
+        factors = self.adapter.low_rank(tensors)
+        if factors is not None and self.adapter.gain(weight, tensors) is None:
+            down, up = factors
             up = up if affine is None else scale_rows(up, affine[0])
             added = self.branch(dropped, *inputs, down=down.to(weight.dtype),
                                 up=up.to(weight.dtype))
         if added is None:
-            change = self.transform(self.adapted('', *pair)[0]) - self.transform(weight)
+            change = self.transform(self.adapted('', weight, bias)[0]) - self.transform(weight)
             change = change if affine is None else scale_rows(change, affine[0])
             added = self.run(dropped, *inputs, weight=self.stock_layout(change), bias=None)
+        pair = weight, self.adapter.adapt_bias(bias, tensors)
         return self._run(x, *inputs, pair=pair, affine=affine) + added
 
     def _compute_factored(self, x: Tensor, *inputs) -> Tensor:
         tensors, (weight, bias) = self.adapter_tensors(), self.weight_parts()['']
-        gain = self.adapter.gain(weight, tensors)
-        down, up = (t.to(weight.dtype) for t in self.adapter.low_rank(tensors))
-        added = self.branch(x, *inputs, down=down, up=up)
+        gain, factors = self.adapter.gain(weight, tensors), self.adapter.low_rank(tensors)
+        bias = self.adapter.adapt_bias(bias, tensors)
+        output = self.run(x, *inputs, weight=self.weight, bias=bias if gain is None else None)
+        if factors is not None:
+            down, up = (factor.to(weight.dtype) for factor in factors)
+            output = output + self.branch(x, *inputs, down=down, up=up)
         if gain is None:
-            return self.run(x, *inputs, weight=self.weight, bias=bias) + added
-        # Channels are the last dimension of every layer that gets here with a gain.
-        output = self.run(x, *inputs, weight=self.weight, bias=None) + added
-        output = output * gain.to(output.dtype)
-        return output if bias is None else output + bias
+            return output
+        # Rounded once, or half precision would swallow small changes of the gain.
+        shape = (-1, *(1,) * (weight.dim() - 2))
+        scaled = output * gain.view(shape)
+        return (scaled if bias is None else scaled + bias.view(shape)).to(output.dtype)

@@ -1,0 +1,54 @@
+r"""Adapted Linear layers whose frozen weight is quantised.
+
+.. math:: y = g \odot (W_q x + s B A\, \mathrm{drop}(x)) + b
+
+with the adapter's gain :math:`g` (DoRA, SSF). The quantised weight is never added to: it would have
+to be dense for that. Merging makes it dense first.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...quantisation.bnb import Linear4bit, Linear8bit
+from .linear import LinearLayer
+
+
+class QuantisedLayer(LinearLayer):
+    """How an adapted quantised Linear computes."""
+
+    def weight_parts(self) -> dict[str, tuple[Tensor, Tensor | None]]:
+        """Return the weight, dense, and the bias."""
+        return {'': (self.dense_weight(), self.bias)}
+
+    def compute(self, x: Tensor) -> Tensor:
+        """Map ``(..., in)`` to ``(..., out)``."""
+        adapter, tensors = self.adapter, self.adapter_tensors()
+        low_rank = adapter.low_rank(tensors)
+        gain = adapter.gain(self.dense_weight() if adapter.reads_weight else self.weight, tensors)
+        if low_rank is None and gain is None:  # it only knows what it makes of a whole weight
+            weight, bias = self.adapted('', *self.weight_parts()[''])
+            return self.run(x, weight=weight, bias=bias)
+        output = self.product(x)
+        if low_rank is not None:
+            down, up = (factor.to(x.dtype) for factor in low_rank)
+            dropped = F.dropout(x, adapter.dropout, self.training)
+            output = output + self.branch(dropped, down=down, up=up)
+        # Rounded once, or half precision would swallow small changes of the gain.
+        scaled = output if gain is None else output * gain
+        bias = adapter.adapt_bias(self.bias, tensors)
+        return (scaled if bias is None else scaled + bias).to(output.dtype)
+
+
+class AdaptedLinear4bit(QuantisedLayer, Linear4bit):
+    """An adapted Linear in 4 bits."""
+
+    stock_class = Linear4bit
+
+
+class AdaptedLinear8bit(QuantisedLayer, Linear8bit):
+    """An adapted Linear in 8 bits."""
+
+    stock_class = Linear8bit
+
+
+CLASSES = (AdaptedLinear4bit, AdaptedLinear8bit)
