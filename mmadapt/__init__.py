@@ -6,12 +6,20 @@ from .version import __version__
 check_environment()
 repair()
 
-from . import hooks, wrappers  # noqa: E402,F401  registers what is in them
+from . import hooks, optim, wrappers  # noqa: E402,F401  registers what is in them
 from .errors import UserError  # noqa: E402
-from .files import load_adapter, save_adapter  # noqa: E402
-from .tuning import inject, merge, remove, unmerge  # noqa: E402
+from .files import export_hf, load_adapter, save_adapter  # noqa: E402
+from .tuning import (  # noqa: E402
+    active_adapter,
+    adapter_names,
+    inject,
+    merge,
+    remove,
+    set_adapter,
+    unmerge,
+)
 
 __all__ = [
-    'UserError', '__version__', 'inject', 'load_adapter', 'merge', 'remove', 'save_adapter',
-    'unmerge'
+    'UserError', '__version__', 'active_adapter', 'adapter_names', 'export_hf', 'inject',
+    'load_adapter', 'merge', 'remove', 'save_adapter', 'set_adapter', 'unmerge'
 ]

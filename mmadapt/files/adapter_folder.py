@@ -1,12 +1,12 @@
 """Adapters as folders: ``adapter_config.json`` and ``adapter_model.safetensors``.
 
-The names and shapes are those of Hugging Face's PEFT, which opens a folder whose layers all have a
-form there. What has none (layers that train fully, norm statistics) stands under our own keys, and
-the record beside the usual settings says how to rebuild the model.
+The names and shapes are those of Hugging Face's PEFT for every layer that has a form there. What
+has none (SSF, grouped and transposed convolutions, attention, layers that train fully, norm
+statistics) stands under our own keys. Where nothing does, PEFT opens the folder as it is; where
+something does, ``peft_type`` is one that PEFT refuses instead of loading a part.
 """
 
 import json
-import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -14,20 +14,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ..adapters import AdapterLayer, LoRA
+from ..adapters import AdapterLayer
 from ..errors import UserError
-from ..tuning import get_state, remove, require_state
+from ..tuning import require_state
 from .atomic import replace_folder
 from .base import BaseRecord
-from .contents import complete_state_dict, frozen_tensors, stored_keys
+from .contents import frozen_tensors, stored_keys
 from .fingerprint import fingerprint
+from .hugging_face import file_tensors, layers_without_form, own_shape, split_key
+from .hugging_face_config import hf_config, read_hf_config, trained_key
 from .record import KEY, AdapterRecord
 
 CONFIG_NAME = 'adapter_config.json'
 WEIGHTS_NAME = 'adapter_model.safetensors'
-_HF = 'base_model.model.'
 _OWN = 'mmadapt.'
-_ADAPTER_KEY = re.compile(re.escape(_HF) + r'(?P<layer>.+)\.(?P<name>lora_[AB])\.weight')
 
 
 def save_adapter(model: nn.Module, folder: str, base: BaseRecord | None = None,
@@ -47,64 +47,57 @@ def save_adapter(model: nn.Module, folder: str, base: BaseRecord | None = None,
         UserError: The model is not adapted, or merged at the moment, or ``folder`` is a folder of
             something else.
     """
-    state = require_state(model)
-    if state.merged is not None:
-        raise UserError('the adapter is merged; call mmadapt.unmerge before saving it')
-    target = Path(folder)
-    if target.exists() and not (target / CONFIG_NAME).exists() and (
-            not target.is_dir() or any(target.iterdir())):
-        raise UserError(f'{folder} exists and is no adapter; choose another folder')
+    check_can_save(model, folder)
     base = BaseRecord() if base is None else base
     stored = stored_keys(model, base.not_in_base)
     if not base.fingerprint:
         base.fingerprint = fingerprint(frozen_tensors(model, stored))
     values = model.state_dict() if state_dict is None else state_dict
     record = AdapterRecord.of(model, base, class_names)
-    file_keys = _file_keys(model)
-    tensors = {file_keys.get(key, _OWN + key): values[key].detach().cpu().contiguous().clone()
-               for key in stored}
+    tensors: dict[str, Tensor] = {}
+    no_form, rest = layers_without_form(model), set(stored)
+    layers = {name: layer for name, layer in model.named_modules()
+              if isinstance(layer, AdapterLayer) and name not in no_form
+              and 'lora_A0' not in layer.adapter_names}
+    for name, layer in layers.items():
+        own = {key: values[f'{name}.{key}'] for key in layer.adapter_names}
+        tensors.update(file_tensors(name, layer, own))
+        rest -= {f'{name}.{key}' for key in own}
+    tensors.update({_OWN + key: values[key] for key in rest})
+    config = dict(peft_type='MMADAPT') if rest else hf_config(model, layers)
+    write_folder(folder, {**config, KEY: record.to_dict()}, tensors)
+
+
+def check_can_save(model: nn.Module, folder: str) -> None:
+    """Check that a model has an adapter to save, and that a folder may be replaced by it.
+
+    Raises:
+        UserError: The model is not adapted, or merged, or ``folder`` is something else.
+    """
+    if require_state(model).merged is not None:
+        raise UserError('the adapter is merged; call mmadapt.unmerge before saving it')
+    target = Path(folder)
+    if target.exists() and not (target / CONFIG_NAME).exists() and (
+            not target.is_dir() or any(target.iterdir())):
+        raise UserError(f'{folder} exists and is no adapter; choose another folder')
+
+
+def write_folder(folder: str, config: Mapping, tensors: Mapping[str, Tensor]) -> None:
+    """Write the two files of an adapter folder, atomically.
+
+    Args:
+        folder (str): Where to; an older one there is replaced.
+        config (Mapping): What ``adapter_config.json`` says, of plain values.
+        tensors (Mapping[str, Tensor]): By key of the file, on any device.
+    """
+    tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
 
     def write(path: Path) -> None:
         save_file(tensors, path / WEIGHTS_NAME, metadata=dict(format='pt'))
-        config = json.dumps(_hf_config(model, record), indent=2, sort_keys=True)
-        (path / CONFIG_NAME).write_text(config + '\n')
+        text = json.dumps(config, indent=2, sort_keys=True)
+        (path / CONFIG_NAME).write_text(text + '\n')
 
     replace_folder(folder, write)
-
-
-def load_adapter(model: nn.Module, folder: str) -> None:
-    """Load an adapter folder into a model that holds the weights it was trained on.
-
-    Args:
-        model (nn.Module): A stock model, which is adapted as the folder says, or one adapted so
-            already. It is changed only if everything fits.
-        folder (str): The folder, written by :func:`save_adapter` or by Hugging Face's PEFT.
-
-    Raises:
-        UserError: The folder is missing or damaged, or belongs to another model or base.
-    """
-    record, tensors = read_adapter(folder)
-    adapted = get_state(model) is not None
-    if adapted:
-        if require_state(model).merged is not None:
-            raise UserError('an adapter is merged into this model; call mmadapt.unmerge first')
-        record.check_same(require_state(model), folder)
-    else:
-        record.inject_into(model, folder)
-    try:
-        state = complete_state_dict(model, tensors, model.state_dict(), folder)
-        missing = sorted(stored_keys(model, record.base.not_in_base) - set(tensors))
-        if missing:
-            raise UserError(f'{folder} lacks {missing[0]} and {len(missing) - 1} more tensors')
-        if record.base.fingerprint and \
-                fingerprint(frozen_tensors(model, tensors)) != record.base.fingerprint:
-            raise UserError(f'{folder} was trained on other base weights than this model holds'
-                            + _where(record.base))
-    except UserError:
-        if not adapted:
-            remove(model)
-        raise
-    model.load_state_dict(state)
 
 
 def check_adapter_fits(model: nn.Module, folder: str, not_in_base: Collection[str]) -> None:
@@ -120,6 +113,7 @@ def check_adapter_fits(model: nn.Module, folder: str, not_in_base: Collection[st
             tensors that this training would keep frozen, so that no file would have them.
     """
     record, tensors = read_adapter(folder)
+    record.check_form(model, folder)
     there, here = record.plan['method'] or {}, require_state(model).config.plan()['method'] or {}
     for name in ('type', 'r', 'alpha'):
         if there.get(name) != here.get(name):
@@ -154,74 +148,28 @@ def read_adapter(folder: str) -> tuple[AdapterRecord, dict[str, Tensor]]:
         raise UserError(f'{path / CONFIG_NAME} is damaged: {error}') from None
     if not isinstance(config, dict):
         raise UserError(f'{path / CONFIG_NAME} is damaged: it holds a {type(config).__name__}')
-    if KEY not in config:
-        _check_hf_config(config, folder)
     try:
         tensors = load_file(path / WEIGHTS_NAME)
     except (SafetensorError, OSError) as error:
         raise UserError(f'{path / WEIGHTS_NAME} is damaged or only half of a file: '
                         f'{error}') from None
-    keys = {key: _state_key(key, folder) for key in tensors}
     if KEY in config:
         record = AdapterRecord.from_dict(config[KEY], folder)
     else:
-        record = _record_of_hf_config(config, list(keys.values()))
-    return record, {keys[key]: tensor for key, tensor in tensors.items()}
+        record = read_hf_config(config, list(tensors), folder)
+    result: dict[str, Tensor] = {}
+    for file_key, tensor in tensors.items():
+        layer, name = split_key(file_key) or (None, '')
+        key = f'{layer}.{name}' if layer else (
+            trained_key(file_key, config, folder) if record.from_hf else _own_key(file_key, folder))
+        if key in result:
+            raise UserError(f'{folder} holds {key} under two names, one of them {file_key}')
+        result[key] = own_shape(name, tensor)
+    return record, result
 
 
-def _file_keys(model: nn.Module) -> dict[str, str]:
-    """Return the names in the file of the tensors that Hugging Face has names for."""
-    return {f'{prefix}.{name}': f'{_HF}{prefix}.{name}.weight'
-            for prefix, layer in model.named_modules() if isinstance(layer, AdapterLayer)
-            for name in layer.adapter_names if prefix}
-
-
-def _state_key(key: str, folder: str) -> str:
-    match = _ADAPTER_KEY.fullmatch(key)
-    if match:
-        return f'{match["layer"]}.{match["name"]}'
-    if key.startswith(_OWN):
-        return key.removeprefix(_OWN)
-    raise UserError(f'{folder} holds {key}, which has no meaning here: only LoRA on layers is read')
-
-
-def _hf_config(model: nn.Module, record: AdapterRecord) -> dict:
-    method = record.plan['method'] or {}
-    names = [name for name, _ in model.named_modules()]
-    targets = list(record.adapted)
-    # PEFT takes each name for a suffix too; where that would hit more, it is given one pattern.
-    if any(name.endswith(tuple(f'.{t}' for t in targets)) for name in names):
-        targets = '|'.join(map(re.escape, targets))
-    return dict(peft_type='LORA', r=method.get('r'), lora_alpha=method.get('alpha'),
-                lora_dropout=method.get('dropout'), target_modules=targets, bias='none',
-                task_type=None, inference_mode=True, fan_in_fan_out=False,
-                base_model_name_or_path=record.base.load_from, **{KEY: record.to_dict()})
-
-
-def _check_hf_config(config: dict, folder: str) -> None:
-    unsupported = [name for name in ('use_dora', 'use_rslora', 'rank_pattern', 'alpha_pattern',
-                                     'fan_in_fan_out', 'modules_to_save') if config.get(name)]
-    uses = {'peft_type': ('LORA',), 'bias': ('none', None), 'r': None, 'lora_alpha': None}
-    unsupported += [f'{name}={config.get(name)!r}' for name, allowed in uses.items()
-                    if (config.get(name) is None if allowed is None
-                        else config.get(name) not in allowed)]
-    # These initialisations subtract something from the base, which is then another one.
-    if str(config.get('init_lora_weights')).split('_')[0] in ('pissa', 'olora', 'corda', 'loftq'):
-        unsupported.append(f'init_lora_weights={config["init_lora_weights"]!r}')
-    if unsupported:
-        raise UserError(f'{folder} was written by another program and says '
-                        f'{", ".join(unsupported)}, which is not read')
-
-
-def _record_of_hf_config(config: dict, keys: list[str]) -> AdapterRecord:
-    layers = sorted({key.rsplit('.', 1)[0] for key in keys})
-    method = LoRA(r=config['r'], alpha=config['lora_alpha'],
-                  dropout=config.get('lora_dropout', 0.0))
-    plan = dict(method=method.to_dict(),
-                targets=[f'(?:{re.escape(layer)})' for layer in layers], exclude=[], head='freeze',
-                norm='freeze')
-    return AdapterRecord(plan, layers, [], BaseRecord(), [])
-
-
-def _where(base: BaseRecord) -> str:
-    return f' (it was trained on {base.load_from})' if base.load_from else ''
+def _own_key(key: str, folder: str) -> str:
+    if not key.startswith(_OWN) or key == _OWN:
+        raise UserError(f'{folder} holds {key}, which has no meaning here: it is neither a tensor '
+                        f'of LoRA or DoRA as PEFT names it nor one of ours, {_OWN}...')
+    return key.removeprefix(_OWN)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
 
+from ..errors import UserError
+
 _PathLike = str | Path
 
 
@@ -40,10 +42,19 @@ def replace_folder(folder: _PathLike, write: Callable[[Path], None]) -> None:
     """Write a folder beside its place and move it there when it is complete.
 
     Args:
-        folder (str or Path): Where the folder is to be; an older one there is replaced.
+        folder (str or Path): Where the folder is to be; an older one there is replaced. A symbolic
+            link stays: the folder that it leads to is replaced.
         write (Callable[[Path], None]): Fills the empty folder it is given.
+
+    Raises:
+        UserError: ``folder`` is a symbolic link that leads nowhere but to itself.
     """
     folder = Path(folder)
+    if folder.is_symlink():
+        place = Path(os.path.realpath(folder))
+        if place.is_symlink():
+            raise UserError(f'{folder} is a symbolic link that leads to itself; remove it')
+        folder = place
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f'.{folder.name}.', dir=folder.parent))
     try:

@@ -9,8 +9,10 @@ from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 
+from ..adapters import AdapterLayer
 from ..errors import UserError
 from ..norms import statistics_move
+from ..quantisation import dense_digests
 
 
 def canonical_keys(model: nn.Module) -> dict[str, str]:
@@ -33,20 +35,25 @@ def stored_keys(model: nn.Module, not_in_base: Collection[str] = ()) -> set[str]
     Returns:
         set[str]: Canonical state-dict keys.
     """
-    moving = {f'{prefix}.{name}'.lstrip('.')
-              for prefix, module in model.named_modules() if statistics_move(module)
-              for name in module._buffers}
+    own = {f'{prefix}.{name}'.lstrip('.')
+           for prefix, module in model.named_modules()
+           for name in (*(module._buffers if statistics_move(module) else ()),
+                        # Constants too: not every machine computes the same from the same weights.
+                        *(module.adapter_names if isinstance(module, AdapterLayer) else ()))}
     tensors = model.state_dict(keep_vars=True)
     canonical = canonical_keys(model)
     return {canonical[key] for key, tensor in tensors.items()
-            if tensor.requires_grad or canonical[key] in moving or key in not_in_base}
+            if tensor.requires_grad or canonical[key] in own or key in not_in_base}
 
 
-def frozen_tensors(model: nn.Module, stored: Collection[str]) -> dict[str, Tensor]:
-    """Return the tensors that the base model provides, by canonical key."""
-    state = model.state_dict()
+def frozen_tensors(model: nn.Module, stored: Collection[str]) -> dict[str, Tensor | str]:
+    """Return the tensors that the base model provides, by canonical key.
+
+    Of one that has been quantised, the digest of what it was.
+    """
+    state = {**model.state_dict(), **dense_digests(model)}
     return {key: state[key] for key, first in canonical_keys(model).items()
-            if key == first and key not in stored}
+            if key == first and key not in stored and state[key] is not None}
 
 
 def complete_state_dict(model: nn.Module, stored: Mapping[str, Tensor],

@@ -3,24 +3,26 @@
 import hashlib
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
+from ..digest import tensor_digest
 
-def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+
+def fingerprint(tensors: Mapping[str, Tensor | str]) -> str:
     """Return the SHA-256 of tensors: their names, shapes, types and every bit of their values.
 
     Args:
-        tensors (Mapping[str, Tensor]): The frozen part of a state dict, on any device.
+        tensors (Mapping[str, Tensor or str]): The frozen part of a state dict, on any device; for a
+            tensor that has been quantised meanwhile its :func:`~mmadapt.digest.tensor_digest`.
 
     Returns:
         str: 64 hexadecimal digits, independent of the order of the keys.
     """
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f'{name} {tuple(tensor.shape)} {tensor.dtype}\n'.encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        tensor = tensors[name]
+        value = tensor if isinstance(tensor, str) else tensor_digest(tensor)
+        digest.update(f'{name} {value}\n'.encode())
     return digest.hexdigest()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..tuning import quantise_base
 from .adapter_folder import read_adapter
 from .base import base_state_dict, read_checkpoint
 from .contents import canonical_keys, complete_state_dict
@@ -35,6 +36,7 @@ def rebuild(model: nn.Module, path: str, base: str | None = None) -> AdapterReco
     weights = base_state_dict(model, record.base, base)
     record.inject_into(model, path)
     model.load_state_dict(restore(model, record, stored, weights, path))
+    quantise_base(model)
     return record
 
 

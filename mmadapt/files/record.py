@@ -1,14 +1,23 @@
 """What a file with an adapter in it says of that adapter."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from torch import nn
 
 from ..adapters import build_method
 from ..errors import UserError
-from ..tuning import PEFTConfig, TuningState, inject, remove, require_state
+from ..tuning import (
+    CLASS_COUNTS,
+    DEFAULT_NAME,
+    PEFTConfig,
+    TuningState,
+    inject,
+    remove,
+    require_state,
+)
 from .base import BaseRecord
+from .hugging_face import SHARED, layers_without_form, shared_layers
 
 FORMAT = 1
 KEY = 'mmadapt'
@@ -27,6 +36,10 @@ class AdapterRecord:
         not_loaded (list[str]): State-dict keys whose layers train fully because the base had no
             weight for them. Other than ``base.not_in_base`` where a random base was asked for.
         class_names (list[str], optional): What the model predicts.
+        class_counts (dict[str, dict[str, int]]): By module, those of its :data:`CLASS_COUNTS` that
+            it has; empty in files that are older than this field.
+        from_hf (bool): Whether the file was written by Hugging Face's PEFT, and so knows neither
+            the base nor ``peft``.
     """
 
     plan: dict
@@ -35,6 +48,8 @@ class AdapterRecord:
     base: BaseRecord
     not_loaded: list
     class_names: list | None = None
+    class_counts: dict = field(default_factory=dict)
+    from_hf: bool = False
 
     @classmethod
     def of(cls, model: nn.Module, base: BaseRecord, class_names=None) -> 'AdapterRecord':
@@ -42,13 +57,14 @@ class AdapterRecord:
         state = require_state(model)
         return cls(state.config.plan(), list(state.adapted), list(state.trained), base,
                    list(state.not_loaded),
-                   None if class_names is None else [str(name) for name in class_names])
+                   None if class_names is None else [str(name) for name in class_names],
+                   _class_counts(model))
 
     def to_dict(self) -> dict:
-        """Return a dict of plain values."""
+        """Return a dict of plain values, of a record that is not of Hugging Face's."""
         return dict(format=FORMAT, plan=self.plan, adapted=self.adapted, trained=self.trained,
                     base=self.base.to_dict(), not_loaded=self.not_loaded,
-                    class_names=self.class_names)
+                    class_names=self.class_names, class_counts=self.class_counts)
 
     @classmethod
     def from_dict(cls, record: dict, source: str) -> 'AdapterRecord':
@@ -69,13 +85,15 @@ class AdapterRecord:
                 plan['method'] = build_method(plan['method']).to_dict()
             return cls(plan, list(record['adapted']), list(record['trained']),
                        BaseRecord(**record['base']), list(record['not_loaded']),
-                       record['class_names'])
-        except (KeyError, TypeError, ValueError) as error:
+                       record['class_names'], {
+                           str(name): {str(key): int(value) for key, value in counts.items()}
+                           for name, counts in record.get('class_counts', {}).items()})
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f'{source}: its description of the adapter is damaged '
                             f'({error})') from None
 
-    def inject_into(self, model: nn.Module, source: str):
-        """Adapt a stock model as the recorded one was adapted.
+    def inject_into(self, model: nn.Module, source: str, name: str = DEFAULT_NAME):
+        """Adapt a stock model, or the base of adapters, as the recorded one was adapted.
 
         Returns:
             Report: What was adapted.
@@ -92,13 +110,31 @@ class AdapterRecord:
         # Layers without a base weight train fully; which ones they were is known, whatever file
         # the base comes from today.
         report = inject(model, PEFTConfig.parse({**self.plan, 'allow_random_base': True}),
-                        not_loaded=self.not_loaded)
+                        not_loaded=self.not_loaded, weights_follow=True, name=name)
         try:
             self.check_same(require_state(model), source)
+            self.check_form(model, source)
         except UserError:
-            remove(model)
+            remove(model, name)
             raise
         return report
+
+    def check_form(self, model: nn.Module, source: str) -> None:
+        """Check that what Hugging Face's PEFT has written means the same in an adapted model.
+
+        Raises:
+            UserError: PEFT computes one of its layers otherwise.
+        """
+        if not self.from_hf:
+            return
+        trained = {key.rpartition('.')[0] for key in self.trained}
+        reasons = {**layers_without_form(model),
+                   **dict.fromkeys(sorted(trained & shared_layers(model)), SHARED)}
+        if reasons:
+            layer, reason = next(iter(reasons.items()))
+            raise UserError(f"{source} was written by Hugging Face's PEFT, which computes {layer} "
+                            f'and {len(reasons) - 1} more of its layers otherwise than here '
+                            f'({layer}: {reason})')
 
     def check_same(self, state: TuningState, source: str) -> None:
         """Check that a model was adapted as the recorded one was.
@@ -106,10 +142,10 @@ class AdapterRecord:
         Raises:
             UserError: Another method, rank, set of layers or of trained parameters.
         """
-        plan = state.config.plan()
-        there = _what_decides_tensors(self.plan)
+        here, there = (_what_decides_tensors(plan, self.from_hf)
+                       for plan in (state.config.plan(), self.plan))
         differences = [f'{name}: {there.get(name)!r} there, {value!r} in this config'
-                       for name, value in _what_decides_tensors(plan).items()
+                       for name, value in here.items()
                        if there.get(name) != value]
         if differences:
             raise UserError(f'{source} was trained with another `peft`; ' + '; '.join(differences)
@@ -121,7 +157,17 @@ class AdapterRecord:
                             f'in {sorted(layers)[0]}: the model config is another one')
 
 
-def _what_decides_tensors(plan: dict) -> dict:
-    method = plan['method'] or {}
-    return {**plan, 'method': {key: value for key, value in method.items()
-                               if key not in ('dropout', 'compute')}}
+def _what_decides_tensors(plan: dict, from_hf: bool) -> dict:
+    # A file of PEFT's says neither how its layers were chosen nor how they began.
+    unsaid = ('dropout', 'compute', 'init', 'attention') if from_hf else ('dropout', 'compute')
+    method = plan['method'] and {key: value for key, value in plan['method'].items()
+                                 if key not in unsaid}
+    return dict(method=method) if from_hf else {**plan, 'method': method}
+
+
+def _class_counts(model: nn.Module) -> dict[str, dict[str, int]]:
+    # Only what can be set: some heads compute one of these from another.
+    counts = {name: {key: value for key, value in vars(module).items()
+                     if key in CLASS_COUNTS and type(value) is int}
+              for name, module in model.named_modules()}
+    return {name: values for name, values in counts.items() if values}

@@ -32,6 +32,7 @@ from ..memory import checkpoint_activations
 from ..tuning import PEFTConfig, check_intact, inject, require_state
 from .base_check import check_base
 from .checkpoint_hook import PEFTCheckpointHook
+from .quantise import quantise_loaded
 from .random_state_hook import RandomStateHook
 from .rewire import rewire
 from .start import start_from_weights
@@ -100,6 +101,7 @@ class PEFTInjectHook(Hook):
     def before_train(self, runner) -> None:
         """Finish the adapter, now that its base is loaded, and recompute activations if asked."""
         check_intact(self._model)
+        quantise_loaded(runner, self._model)
         if self._is_new:
             start_from_weights(runner, self._model)
         self._load_pending_adapter()
@@ -112,12 +114,14 @@ class PEFTInjectHook(Hook):
         self._load_pending_adapter()
         if self._model is not None:
             check_intact(self._model)
+            quantise_loaded(runner, self._model)
 
     def before_test(self, runner) -> None:
         """Load an adapter to evaluate."""
         self._load_pending_adapter()
         if self._model is not None:
             check_intact(self._model)
+            quantise_loaded(runner, self._model)
 
     def _prepare_training(self, runner, model, path, checkpoint) -> None:
         config = self._config
@@ -130,7 +134,7 @@ class PEFTInjectHook(Hook):
         if KEY in checkpoint:
             record = AdapterRecord.from_dict(checkpoint[KEY], path)
             base = record.base
-            report = inject(model, config, not_loaded=record.not_loaded)
+            report = inject(model, config, not_loaded=record.not_loaded, weights_follow=True)
             record.check_same(require_state(model), path)
         elif runner._resume and path is not None:
             raise UserError(f'{path} was not written by a training with `peft` and cannot be '
@@ -138,9 +142,10 @@ class PEFTInjectHook(Hook):
         else:
             base = make_base_record(model, path, checkpoint.get('state_dict', {}))
             if check_base(runner, model, base, config):
-                report = inject(model, config, not_loaded=base.not_in_base)
+                report = inject(model, config, not_loaded=base.not_in_base,
+                                weights_follow=True)
             else:
-                report = inject(model, config)
+                report = inject(model, config, weights_follow=True)
         if KEY not in checkpoint and config.adapter is not None:
             self._adapter = config.adapter
             check_adapter_fits(model, config.adapter, base.not_in_base)
@@ -148,8 +153,7 @@ class PEFTInjectHook(Hook):
         self._is_new = KEY not in checkpoint and config.adapter is None
         rewire(runner, model)
         # MMEngine would apply it between here and `before_train`, and reentrantly.
-        self._checkpointing = runner.cfg.get('activation_checkpointing')
-        runner.cfg.activation_checkpointing = None
+        self._checkpointing = runner.cfg.pop('activation_checkpointing', None)
         write_checkpoints_atomically()
         for hook in runner.hooks:
             if isinstance(hook, CheckpointHook) and hook.published_keys is not None:

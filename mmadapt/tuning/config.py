@@ -11,7 +11,7 @@ from ..quantisation import QuantOptions, parse_quant, quant_to_dict
 
 HEAD_POLICIES = ('auto', 'train', 'adapt', 'freeze')
 NORM_POLICIES = ('freeze', 'affine', 'stats', 'train')
-EXPORTS = (None, 'state_dict')
+EXPORTS = (None, 'state_dict', 'safetensors', 'full_torch_model')
 
 
 @dataclass
@@ -44,8 +44,10 @@ class PEFTConfig:
         adapter (str, optional): An adapter folder to start from, or to evaluate.
         base (str, optional): Where the frozen weights are, when the place that a checkpoint or an
             adapter has recorded is not there any more.
-        export (str, optional): ``'state_dict'`` makes the end of training also write the merged
-            model to ``merged_model_state_dict.pth``. Defaults to None.
+        export (str, optional): What the end of training writes beside the adapter:
+            ``'state_dict'``: the merged model's checkpoint, ``merged_model_state_dict.pth``;
+            ``'safetensors'``: ``merged_model.safetensors``; ``'full_torch_model'``: the merged
+            model pickled whole, ``merged_model.pth``. Defaults to None.
         allow_random_base (bool): Whether frozen weights may be ones that nothing was loaded into.
             Defaults to False.
     """
@@ -99,8 +101,7 @@ class PEFTConfig:
                             + ', or a list of layer names')
         if self.norm not in NORM_POLICIES:
             raise UserError(_not_one_of('peft.norm', self.norm, NORM_POLICIES))
-        if self.export not in EXPORTS:
-            raise UserError(_not_one_of('peft.export', self.export, EXPORTS))
+        check_export('peft.export', self.export)
         for name in ('adapter', 'base'):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
@@ -125,6 +126,25 @@ class PEFTConfig:
         plan['method'] = None if method is None else method.to_dict()
         plan['quant'] = None if self.quant is None else quant_to_dict(self.quant_options())
         return plan
+
+
+def check_export(where: str, value, allowed: Sequence = EXPORTS) -> None:
+    """Check what a merged model is to be written as.
+
+    Args:
+        where (str): What has this value, for the message.
+        value (str, optional): The value.
+        allowed (Sequence): What it may be. Defaults to ``EXPORTS``.
+
+    Raises:
+        UserError: It is something else.
+    """
+    if value == 'save_pretrained':
+        raise UserError(f"{where}='save_pretrained': that folder, with Hugging Face's names, is "
+                        'written in any case, as `adapter` in the work directory; for the merged '
+                        f'model too write one of {[*EXPORTS[1:]]}')
+    if value not in allowed:
+        raise UserError(_not_one_of(where, value, allowed))
 
 
 _TARGET_WORDS = ('auto', 'all', 'all-linear', 'all-conv')

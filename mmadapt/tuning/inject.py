@@ -9,22 +9,32 @@ from torch import nn
 from ..adapters import adapt_layer, adapted_class
 from ..errors import UserError
 from ..folding import find_sites, fold_norms
-from ..norms import FrozenStatistics, freeze_statistics, frozen_class, has_statistics, is_norm
+from ..norms import (
+    FrozenStatistics,
+    freeze_statistics,
+    frozen_class,
+    has_statistics,
+    is_norm,
+    statistics_move,
+)
+from .changes import Snapshot
 from .config import PEFTConfig
 from .guards import put_up_guards
-from .merging import remove
+from .named import active_adapter, adapter_names, set_adapter
 from .quantised_base import layers_to_quantise, quantise_base
 from .report import LayerReport, Report
 from .rules import Decision, Rules
-from .state import TuningState, get_state, set_state
+from .state import TuningState, add_state, drop_state, get_adapters
 from .targets import has_own_parameters, module_names
 
+DEFAULT_NAME = 'default'
 _BEHIND = 'its norm is adapted'
 _Plan = list[tuple[nn.Module, list[str], Decision]]
 
 
 def inject(model: nn.Module, cfg, not_loaded: Collection[str] = (),
-           weights_follow: bool = False) -> Report:
+           weights_follow: bool = False, name: str = DEFAULT_NAME,
+           keep_base: bool = True) -> Report:
     """Adapt a model in place, as the ``peft`` key says.
 
     The model keeps its modules, names and stock state-dict keys. Until it is trained it computes
@@ -36,7 +46,13 @@ def inject(model: nn.Module, cfg, not_loaded: Collection[str] = (),
         not_loaded (Collection[str]): State-dict keys for which no pretrained weight is there. Their
             layers train fully, wherever they are.
         weights_follow (bool): Whether weights are going to be loaded. What ``peft.quant`` asks for
-            is then left to :func:`~mmadapt.tuning.quantised_base.quantise_base`. Defaults to False.
+            is then left to :func:`~mmadapt.tuning.quantised_base.quantise_base`, and there are no
+            base values to keep. Defaults to False.
+        name (str): The adapter's name, for :func:`~mmadapt.tuning.named.set_adapter`. It is active
+            afterwards. Defaults to ``'default'``.
+        keep_base (bool): Whether to keep the values that the base model has in what trains fully,
+            which costs that much memory. Without them the adapter cannot be switched off. Defaults
+            to True.
 
     Returns:
         Report: What was adapted, trained and frozen, and why.
@@ -44,13 +60,16 @@ def inject(model: nn.Module, cfg, not_loaded: Collection[str] = (),
     Raises:
         UserError: The config is wrong, does not fit the model, or the model is adapted already.
     """
-    if get_state(model) is not None:
+    if name in adapter_names(model):
         raise UserError(f'this {type(model).__name__} is adapted already; call mmadapt.remove '
-                        'first')
+                        'first, or give the new adapter another name')
     config = PEFTConfig.parse(cfg)
     method = config.build_method()
-    state = TuningState(config, not_loaded=sorted(not_loaded), required_grad={
-        name: p.requires_grad for name, p in model.named_parameters()})
+    _check_base_is_shared(model, config)
+    state = TuningState(config, not_loaded=sorted(not_loaded))
+    previous = active_adapter(model)
+    set_adapter(model, None)
+    before = Snapshot(model)
     modes = {module: module.training for module in model.modules()}
     # Models that freeze stages do it (again) in train(); what train() freezes cannot be adapted.
     model.train()
@@ -67,22 +86,60 @@ def inject(model: nn.Module, cfg, not_loaded: Collection[str] = (),
                       if decision.action != 'train' and module not in rules.tied]
             state.quantised = layers_to_quantise(model, frozen, config.quant_options())
         report = Report(warnings=rules.warnings)
-        set_state(model, state)
+        add_state(model, name, state)
         _apply(model, plan, rules, state, report)
         report.count(model)
+        _keep_base(model, before, state, keep_base and not weights_follow)
+        remember(model, before, state, quantise=not weights_follow)
         if not weights_follow:
-            quantise_base(model)
-            for name in set(state.quantised) & set(state.adapted):
-                model.get_submodule(name).reset_adapter()
+            for layer in set(state.quantised) & set(state.adapted):
+                model.get_submodule(layer).reset_adapter()
     except Exception:
-        if get_state(model) is not None:
-            remove(model)
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(state.required_grad[name])
+        if name in adapter_names(model):
+            drop_state(model, name)
+        before.restore()
+        set_adapter(model, previous)
         raise
     finally:
         _restore_modes(modes)
     return report
+
+
+def remember(model: nn.Module, before: Snapshot, state: TuningState, quantise: bool) -> None:
+    """Note what an adapter has changed in its model.
+
+    Args:
+        model (nn.Module): The model, adapted.
+        before (Snapshot): What it was.
+        state (TuningState): The adapter.
+        quantise (bool): Whether to quantise now what ``peft.quant`` asks for. For the first adapter
+            that is no change of its own but one of the base, which is not kept in both forms.
+    """
+    if len(adapter_names(model)) > 1 and quantise:
+        quantise_base(model)
+    state.changes = before.changes()
+    if quantise:
+        quantise_base(model)
+
+
+def _keep_base(model: nn.Module, before: Snapshot, state: TuningState, keep: bool) -> None:
+    norms = {module for module in model.modules() if is_norm(module)}
+    moving = [b for module in norms if statistics_move(module) for b in module.buffers()]
+    state.keeps_base = keep or not (state.trained or moving)
+    if keep:
+        # A module may keep a statistic in a buffer of its own that no rule knows of.
+        unknown = [b for module in model.modules() if module not in norms
+                   for b in module.buffers(recurse=False)]
+        before.give_copies([*(p for p in model.parameters() if p.requires_grad), *moving,
+                            *unknown])
+
+
+def _check_base_is_shared(model: nn.Module, config: PEFTConfig) -> None:
+    adapters = get_adapters(model)
+    for name, other in (() if adapters is None else adapters.states.items()):
+        if other.config.quant_options() != config.quant_options():
+            raise UserError(f'all adapters of a model share its base: {name!r} is for '
+                            f'peft.quant={other.config.quant!r}, this one for {config.quant!r}')
 
 
 def _check(model: nn.Module, plan: _Plan, config: PEFTConfig, method) -> None:

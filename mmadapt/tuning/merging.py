@@ -1,4 +1,4 @@
-"""Merging adapters into the weights, taking them out again, and removing them."""
+"""Merging the active adapter into the weights, and taking it out again."""
 
 from collections import OrderedDict
 
@@ -12,11 +12,11 @@ from ..norms import FrozenStatistics, freeze_statistics, unfreeze_statistics
 from ..quantisation import QuantisedLinear
 from .guards import check_intact, put_up_guards, take_down_guards
 from .quantised_base import pack_base, packed_base
-from .state import require_state, set_state
+from .state import require_state
 
 
 def merge(model: nn.Module) -> None:
-    """Write the adapters into the weights, in place; the layers are of stock classes again.
+    """Write the active adapter into the weights, in place; the layers are of stock classes again.
 
     The frozen weights are kept beside, so that :func:`unmerge` is exact. Quantised ones become
     dense.
@@ -64,33 +64,6 @@ def unmerge(model: nn.Module) -> None:
     if state.config.fold_norm:
         fold_norms(model)
     put_up_guards(model)
-
-
-def remove(model: nn.Module) -> None:
-    """Remove the adapters: original classes, original weights, original ``requires_grad``.
-
-    Layers that were trained fully, such as the head, keep what they learnt. Weights that were
-    quantised become dense, but keep what quantising has rounded.
-
-    Raises:
-        UserError: The model is not adapted.
-    """
-    state = require_state(model)
-    if state.merged is not None:
-        unmerge(model)
-    check_intact(model)
-    take_down_guards(model)
-    unfold_norms(model)
-    packed_base(model)
-    for name in state.adapted:
-        model.get_submodule(name).detach_adapter()
-    for module in model.modules():
-        unfreeze_statistics(module, model.training)
-    # A backbone may keep its norms in eval mode itself, and freeze stages of itself, in train().
-    model.train(model.training)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(state.required_grad[name])
-    set_state(model, None)
 
 
 def merged_state_dict(model: nn.Module) -> 'OrderedDict[str, Tensor]':

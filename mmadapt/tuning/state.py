@@ -1,4 +1,4 @@
-"""What an adapted model remembers of its adaptation."""
+"""What an adapted model remembers of its adapters."""
 
 from dataclasses import dataclass, field
 
@@ -7,19 +7,22 @@ from torch import nn
 from ..errors import UserError
 from .config import PEFTConfig
 
-_ATTRIBUTE = '_mmadapt'
+ATTRIBUTE = '_mmadapt'
 
 
 @dataclass
 class TuningState:
-    """Kept on the model, so that it is copied and pickled with it.
+    """One adapter of a model.
 
     Attributes:
         config (PEFTConfig): What was asked for.
         adapted (list[str]): First names of the adapted layers.
         trained (list[str]): First names of the parameters that train fully.
         not_loaded (list[str]): State-dict keys for which there was no pretrained weight.
-        required_grad (dict[str, bool]): What ``requires_grad`` was before, for every parameter.
+        changes (list[Change]): What leads from the base model to the adapted one, or back while
+            the adapter is active.
+        keeps_base (bool): Whether that leads to the values that the base model had in what the
+            adapter trains fully.
         merged (dict, optional): While merged: the frozen tensors and the adapter of every adapted
             layer.
         frozen_norms (list[nn.Module]): While merged: the norms whose statistics are frozen else.
@@ -32,33 +35,69 @@ class TuningState:
     adapted: list = field(default_factory=list)
     trained: list = field(default_factory=list)
     not_loaded: list = field(default_factory=list)
-    required_grad: dict = field(default_factory=dict)
+    changes: list = field(default_factory=list)
+    keeps_base: bool = False
     merged: dict | None = None
     frozen_norms: list = field(default_factory=list)
     quantised: list = field(default_factory=list)
     packed: dict = field(default_factory=dict)
 
 
+@dataclass
+class Adapters:
+    """All adapters of a model. Kept on it, so that they are copied and pickled with it.
+
+    Attributes:
+        required_grad (dict[str, bool]): What ``requires_grad`` was before the first of them, for
+            every parameter.
+        states (dict[str, TuningState]): By name.
+        active (str, optional): The name of the one that the model computes with.
+    """
+
+    required_grad: dict
+    states: dict[str, TuningState] = field(default_factory=dict)
+    active: str | None = None
+
+
+def get_adapters(model: nn.Module) -> Adapters | None:
+    """Return all adapters of a model, None for a stock model."""
+    return model.__dict__.get(ATTRIBUTE)
+
+
 def get_state(model: nn.Module) -> TuningState | None:
-    """Return what an adapted model remembers, None for a stock model."""
-    return model.__dict__.get(_ATTRIBUTE)
+    """Return the active adapter of a model; None for a stock model, or one without an active."""
+    adapters = get_adapters(model)
+    return None if adapters is None or adapters.active is None else adapters.states[adapters.active]
 
 
-def set_state(model: nn.Module, state: TuningState | None) -> None:
-    """Set what the model remembers; None makes it a stock model again."""
-    if state is None:
-        model.__dict__.pop(_ATTRIBUTE, None)
-    else:
-        model.__dict__[_ATTRIBUTE] = state
+def add_state(model: nn.Module, name: str, state: TuningState) -> None:
+    """Remember another adapter, which is active from now on."""
+    adapters = get_adapters(model)
+    if adapters is None:
+        adapters = Adapters({key: p.requires_grad for key, p in model.named_parameters()})
+        model.__dict__[ATTRIBUTE] = adapters
+    adapters.states[name], adapters.active = state, name
+
+
+def drop_state(model: nn.Module, name: str) -> None:
+    """Forget an adapter; a model without any is a stock model again."""
+    adapters = get_adapters(model)
+    adapters.states.pop(name, None)
+    adapters.active = None if adapters.active == name else adapters.active
+    if not adapters.states:
+        del model.__dict__[ATTRIBUTE]
 
 
 def require_state(model: nn.Module) -> TuningState:
-    """Return what an adapted model remembers.
+    """Return the active adapter of a model.
 
     Raises:
-        UserError: The model is not adapted.
+        UserError: The model is not adapted, or all its adapters are off.
     """
-    state = get_state(model)
+    state, adapters = get_state(model), get_adapters(model)
+    if state is None and adapters is not None:
+        raise UserError(f'no adapter of this {type(model).__name__} is active; call '
+                        f'mmadapt.set_adapter(model, {next(iter(adapters.states))!r})')
     if state is None:
         raise UserError(f'this {type(model).__name__} is not adapted; call mmadapt.inject or '
                         'mmadapt.load_adapter first')

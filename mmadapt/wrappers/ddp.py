@@ -40,7 +40,7 @@ class PEFTDistributedDataParallel(MMDistributedDataParallel):
                 raise UserError(f'peft.{name} in model_wrapper_cfg: only PEFTInjectHook reads it; '
                                 'put `peft` at the top of the config and the hook into '
                                 'custom_hooks')
-        report = inject(module, config)
+        report = inject(module, config, weights_follow=True)
         for line in (*report.warnings, report.line()):
             print_log(line, 'current')
         self._loaded: LoadedKeys | None = LoadedKeys(module)

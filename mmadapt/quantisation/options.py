@@ -1,0 +1,132 @@
+"""The ``peft.quant`` key: its names, defaults and errors."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from difflib import get_close_matches
+from typing import ClassVar
+
+from ..errors import UserError
+
+COMPUTE_DTYPES = (None, 'float16', 'bfloat16', 'float32')
+
+# The same things as Hugging Face's BitsAndBytesConfig calls them.
+_OTHER_NAMES = dict(
+    load_in_4bit='bits=4', load_in_8bit='bits=8', bnb_4bit_quant_type='type',
+    bnb_4bit_compute_dtype='compute_dtype', bnb_4bit_use_double_quant='double_quant',
+    llm_int8_threshold='threshold', llm_int8_skip_modules='skip',
+    llm_int8_has_fp16_weight='has_fp16_weights')
+_OFFLOAD = ('cpu_offload', 'llm_int8_enable_fp32_cpu_offload')
+
+
+@dataclass(frozen=True)
+class FourBit:
+    """A base in 4 bits: a code for each weight and a scale for each 64 of them.
+
+    QLoRA (Dettmers et al., https://arxiv.org/abs/2305.14314).
+
+    Args:
+        type (str): ``'nf4'``, whose codes are quantiles of the normal distribution, or ``'fp4'``,
+            a 4-bit floating-point number. Defaults to ``'nf4'``.
+        compute_dtype (str, optional): What the quantised product is computed in: ``'float16'``,
+            ``'bfloat16'`` or ``'float32'``. Defaults to the type of the layer's input, or that of
+            autocast.
+        double_quant (bool): Whether the scales are quantised too, to 8 bits: 4.13 bits a weight
+            instead of 4.5. Defaults to False.
+        skip (list): What stays dense; the same grammar as ``peft.targets``.
+    """
+
+    bits: ClassVar[int] = 4
+    type: str = 'nf4'
+    compute_dtype: str | None = None
+    double_quant: bool = False
+    skip: list = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        _one_of('type', self.type, ('nf4', 'fp4'))
+        _one_of('compute_dtype', self.compute_dtype, COMPUTE_DTYPES)
+        _flag('double_quant', self.double_quant)
+
+
+@dataclass(frozen=True)
+class EightBit:
+    """A base in 8 bits: an integer for each weight and a scale for each row.
+
+    LLM.int8() (Dettmers et al., https://arxiv.org/abs/2208.07339). A GPU multiplies integers. A CPU
+    turns the weight back into floating point for each product, which is faster there and exact.
+
+    Args:
+        threshold (float): Columns of the input with a value beyond it are multiplied in floating
+            point; 0: none are. It counts where integers are multiplied. Defaults to 6.
+        has_fp16_weights (bool): Whether the weights stay in 16 bits and are quantised for each
+            product: twice the memory, but merging starts from weights that were not rounded to
+            8 bits. Defaults to False.
+        skip (list): What stays dense; the same grammar as ``peft.targets``.
+    """
+
+    bits: ClassVar[int] = 8
+    threshold: float = 6.0
+    has_fp16_weights: bool = False
+    skip: list = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        number = isinstance(self.threshold, (int, float)) and not isinstance(self.threshold, bool)
+        if not number or not self.threshold >= 0:
+            raise UserError('peft.quant.threshold must be a number of at least 0, got '
+                            f'{self.threshold!r}')
+        _flag('has_fp16_weights', self.has_fp16_weights)
+
+
+QuantOptions = FourBit | EightBit
+
+
+def parse_quant(cfg: Mapping) -> QuantOptions:
+    """Read and check the value of ``peft.quant``.
+
+    Args:
+        cfg (dict): ``bits`` (4 or 8) and the arguments of :class:`FourBit` or :class:`EightBit`.
+
+    Raises:
+        UserError: A key is unknown, has no meaning here, or its value is not one of those allowed.
+    """
+    if not isinstance(cfg, Mapping):
+        raise UserError(f"peft.quant must be a dict such as dict(bits=4, type='nf4') or None, got "
+                        f'{cfg!r}')
+    arguments = dict(cfg)
+    bits = arguments.pop('bits', None)
+    for key in arguments:
+        if key in _OFFLOAD:
+            raise UserError(f'peft.quant.{key}: it lets transformers leave some layers on the CPU, '
+                            'in float32; MMEngine keeps a whole model on one device. What is to '
+                            'stay in float32 is named in peft.quant.skip')
+        if key in _OTHER_NAMES:
+            raise UserError(f'peft.quant.{key} is written peft.quant.{_OTHER_NAMES[key]} here')
+    if isinstance(bits, bool) or bits not in (4, 8):
+        raise UserError(f'peft.quant.bits must be 4 or 8, got {bits!r}')
+    options = FourBit if bits == 4 else EightBit
+    names = [f.name for f in fields(options)]
+    for key in arguments:
+        if key not in names:
+            near = get_close_matches(key, names, n=1, cutoff=0.0)
+            raise UserError(f'peft.quant has no key {key!r} for bits={bits}; nearest: {near[0]!r}, '
+                            f'all: {names}')
+    if not isinstance(arguments.get('skip', []), (list, tuple)):
+        raise UserError('peft.quant.skip takes a list of names, regular expressions or dicts, got '
+                        f'{arguments["skip"]!r}')
+    return options(**arguments)
+
+
+def quant_to_dict(options: QuantOptions) -> dict:
+    """Return the value of ``peft.quant`` that means these options."""
+    return dict(bits=options.bits, **asdict(options))
+
+
+def _one_of(name: str, value, allowed) -> None:
+    if value not in allowed:
+        near = get_close_matches(str(value), [str(item) for item in allowed], n=1, cutoff=0.0)
+        raise UserError(f'peft.quant.{name}={value!r} is not one of {list(allowed)}; nearest: '
+                        f'{near[0]!r}')
+
+
+def _flag(name: str, value) -> None:
+    if not isinstance(value, bool):
+        raise UserError(f'peft.quant.{name} must be True or False, got {value!r}')
