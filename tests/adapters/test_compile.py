@@ -47,7 +47,8 @@ def assert_compiles(kind, layer, args, backend='eager'):
 @pytest.mark.parametrize(('name', 'method'), CASES)
 def test_an_adapted_layer_compiles_without_a_graph_break(name, method):
     kind, layer, args = build(name, dict(LoRA=LoRA, DoRA=DoRA, SSF=SSF)[method])
-    for training in (True, False):
+    # Only these look at the mode.
+    for training in (True, False) if name.startswith(('attention', 'BatchNorm')) else (True,):
         assert_compiles(kind, layer.train(training), args)
 
 

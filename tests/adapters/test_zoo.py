@@ -94,6 +94,8 @@ def assert_close(ours, theirs, tolerance=1e-5):
 def no_drop(monkeypatch):
     """Dropout that is asked for and drops nothing: its way of computing without the noise."""
     monkeypatch.setattr(F, 'dropout', lambda x, p=0.5, training=True, inplace=False: x)
+    monkeypatch.setattr('mmadapt.adapters.layers.dropout.draw_mask',
+                        lambda x, p: (torch.ones_like(x, dtype=torch.bool), 1.0))
 
 
 @every_case

@@ -1,8 +1,10 @@
 """Adapted convolutions: any dimension, stride, padding mode, dilation and number of groups."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .dropout import drop_and_map
 from .weight import WeightLayer
 
 _CONVS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -19,9 +21,22 @@ class ConvLayer(WeightLayer):
 
     def branch(self, x: Tensor, *, down: Tensor, up: Tensor) -> Tensor:
         """Convolve to ``r`` channels, for each group of input channels, and from those to all."""
+        narrow = self.run(x, weight=self._for_each_group(down), bias=None)
+        return mix_channels(narrow, up, down.dim() - 2, self.groups)
+
+    def branch_behind_dropout(self, x: Tensor, probability: float, *, down: Tensor,
+                              up: Tensor) -> Tensor:
+        """Convolve an input some of whose elements are dropped."""
+        plain = self.padding_mode == 'zeros' and not isinstance(self.padding, str)
+        if not plain or torch.compiler.is_compiling() or type(self).run is not ConvLayer.run:
+            return super().branch_behind_dropout(x, probability, down=down, up=up)
+        geometry = (self.stride, self.padding, self.dilation, self.groups)
+        narrow = drop_and_map(x, self._for_each_group(down), probability, geometry)
+        return mix_channels(narrow, up, down.dim() - 2, self.groups)
+
+    def _for_each_group(self, down: Tensor) -> Tensor:
         # Every group of the weight has the same A, applied to its own channels of the input.
-        down = down.repeat(self.groups, *(1,) * (down.dim() - 1)) if self.groups > 1 else down
-        return mix_channels(self.run(x, weight=down, bias=None), up, down.dim() - 2, self.groups)
+        return down.repeat(self.groups, *(1,) * (down.dim() - 1)) if self.groups > 1 else down
 
     def is_factored(self, x: Tensor) -> bool:
         """Only if asked for: a second convolution costs more than the sum of two weights."""

@@ -1,8 +1,10 @@
 """Adapted Linear layers."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .dropout import drop_and_map
 from .weight import WeightLayer
 
 
@@ -16,6 +18,13 @@ class LinearLayer(WeightLayer):
     def branch(self, x: Tensor, *, down: Tensor, up: Tensor) -> Tensor:
         """Map ``(..., in)`` to ``(..., out)`` through ``r`` features."""
         return F.linear(F.linear(x, down), up)
+
+    def branch_behind_dropout(self, x: Tensor, probability: float, *, down: Tensor,
+                              up: Tensor) -> Tensor:
+        """Map features some of which are dropped."""
+        if torch.compiler.is_compiling():
+            return super().branch_behind_dropout(x, probability, down=down, up=up)
+        return F.linear(drop_and_map(x, down, probability), up)
 
     def is_factored(self, x: Tensor) -> bool:
         """Compare the multiplications of both ways."""

@@ -39,6 +39,11 @@ class WeightLayer(AdapterLayer):
         """Compute what the low-rank factors add to the output; None if it has no such form."""
         return None
 
+    def branch_behind_dropout(self, x: Tensor, probability: float, *inputs, down: Tensor,
+                              up: Tensor) -> Tensor | None:
+        """Compute :meth:`branch` of an input some of whose elements are dropped."""
+        return self.branch(F.dropout(x, probability), *inputs, down=down, up=up)
+
     def canonical(self, weight: Tensor) -> Tensor:
         """Turn a weight of the layer to ``(out, in / groups, *kernel)``."""
         return weight
@@ -102,16 +107,18 @@ class WeightLayer(AdapterLayer):
 
     def _compute_with_dropout(self, x: Tensor, *inputs, affine: Affine | None) -> Tensor:
         tensors, (weight, bias) = self.adapter_tensors(), self.weight_parts()['']
-        dropped, added = F.dropout(x, self.adapter.dropout), None
+        probability, added = self.adapter.dropout, None
         factors = self.adapter.low_rank(tensors)
-        if factors is not None and self.adapter.gain(weight, tensors) is None:
+        if factors is not None and not self.standardises \
+                and self.adapter.gain(weight, tensors) is None:
             down, up = factors
             up = up if affine is None else scale_rows(up, affine[0])
-            added = self.branch(dropped, *inputs, down=down.to(weight.dtype),
-                                up=up.to(weight.dtype))
+            added = self.branch_behind_dropout(x, probability, *inputs, down=down.to(weight.dtype),
+                                               up=up.to(weight.dtype))
         if added is None:
             change = self.transform(self.adapted('', weight, bias)[0]) - self.transform(weight)
             change = change if affine is None else scale_rows(change, affine[0])
+            dropped = F.dropout(x, probability)
             added = self.run(dropped, *inputs, weight=self.stock_layout(change), bias=None)
         pair = weight, self.adapter.adapt_bias(bias, tensors)
         return self._run(x, *inputs, pair=pair, affine=affine) + added

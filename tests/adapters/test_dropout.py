@@ -1,0 +1,93 @@
+"""Dropout before a linear map, against the same written out."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mmadapt.adapters import LoRA, adapt_layer, adapted_class
+from mmadapt.adapters.layers import dropout
+from mmadapt.adapters.layers.dropout import drop_and_map, draw_mask
+
+CASES = {
+    'linear': ((2, 5, 8), (6, 8), None),
+    'conv1d': ((2, 8, 9), (6, 8, 3), ((2, ), (1, ), (1, ), 1)),
+    'conv2d': ((2, 8, 9, 7), (6, 8, 3, 3), ((1, 2), (1, 0), (2, 1), 1)),
+    'depthwise': ((2, 8, 9, 7), (16, 1, 3, 3), ((1, 1), (1, 1), (1, 1), 8)),
+    'conv3d': ((1, 4, 5, 4, 3), (6, 4, 1, 2, 3), ((1, 1, 1), (0, 1, 1), (1, 1, 1), 1)),
+}
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_output_and_gradients_are_those_of_the_masked_input(case, monkeypatch):
+    torch.manual_seed(0)
+    size, shape, geometry = CASES[case]
+    x, weight = torch.randn(size, requires_grad=True), torch.randn(shape, requires_grad=True)
+    mask, scale = draw_mask(x, 0.3)
+    monkeypatch.setattr(dropout, 'draw_mask', lambda x, p: (mask, scale))
+    functions = {2: F.linear, 3: F.conv1d, 4: F.conv2d, 5: F.conv3d}
+    wanted = functions[weight.dim()](x * mask / 0.7, weight, None, *(geometry or ()))
+    found = drop_and_map(x, weight, 0.3, geometry)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    grad = torch.randn_like(wanted)
+    for ours, theirs in zip(torch.autograd.grad(found, (x, weight), grad),
+                            torch.autograd.grad(wanted, (x, weight), grad), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_an_input_without_a_gradient_gets_none_and_the_weight_its_own():
+    x, weight = torch.randn(3, 8), torch.randn(6, 8, requires_grad=True)
+    drop_and_map(x, weight, 0.5).sum().backward()
+    assert weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize('probability', [0.001, 0.1, 0.5, 0.9, 1e-9])
+def test_the_mask_drops_as_often_as_asked_for_and_keeps_the_mean(probability):
+    torch.manual_seed(1)
+    mask, scale = draw_mask(torch.empty(1000, 1001), probability)
+    drawn = max(probability, 2**-16)
+    deviation = (drawn * (1 - drawn) / mask.numel()) ** 0.5
+    assert abs((~mask).double().mean() - probability) < 5 * deviation + 2e-5
+    assert abs(mask.double().mean() * scale - 1) < 5 * deviation * scale + 1e-9
+
+
+def test_what_is_dropped_depends_on_the_seed_alone_and_not_on_the_neighbours():
+    masks = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(seed)
+        masks.append(draw_mask(torch.empty(50, 41), 0.3)[0])
+    assert torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[0], masks[2])
+    torch.manual_seed(5)
+    columns = draw_mask(torch.empty(100_000, 4), 0.5)[0].double()
+    assert (torch.corrcoef(columns.T) - torch.eye(4)).abs().max() < 0.02
+
+
+@pytest.mark.parametrize('layer', [nn.Linear(64, 64, bias=False),
+                                   nn.Conv2d(64, 64, 3, padding=1, bias=False)])
+def test_no_copy_of_the_input_is_kept_beside_the_input(layer):
+    adapt_layer(layer, adapted_class(layer), LoRA(r=4, dropout=0.2))
+    layer.weight.requires_grad_(False)
+    x = torch.randn(2, 64, 32, 64) if layer.weight.dim() == 4 else torch.randn(4096, 64)
+    x.requires_grad_()
+    saved = {}
+
+    def pack(tensor):
+        saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        layer.train()(x)
+    map_bytes = 4 * x.numel()
+    # The input, a byte an element for the mask, r of 64 channels, and the weights.
+    assert sum(saved.values()) < map_bytes * (1 + 1 / 4 + 4 / 64) + 500_000
+
+
+def test_autocast_keeps_gradients_in_their_types():
+    x, weight = torch.randn(2, 8, 5, 5, requires_grad=True), torch.randn(6, 8, 3, 3)
+    weight.requires_grad_()
+    with torch.autocast('cpu', torch.bfloat16):
+        out = drop_and_map(x, weight, 0.1, ((1, 1), (1, 1), (1, 1), 1))
+    assert out.dtype == torch.bfloat16
+    out.float().sum().backward()
+    assert x.grad.dtype == weight.grad.dtype == torch.float32
