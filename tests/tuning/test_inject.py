@@ -61,6 +61,9 @@ def action(report, name):
     (dict(method=lora(16)), '923610 || all params: 5441454 || trainable%: 16.97'),
     (dict(method=lora(32), exclude=[DEPTHWISE]), '1471794 || all params: 6009438 || '
                                                  'trainable%: 24.49'),
+    (dict(method=dict(type='DoRA', r=8)), '647298 || all params: 5165142 || trainable%: 12.53'),
+    (dict(method=dict(type='DoRA', r=32)), '1499274 || all params: 6017118 || trainable%: 24.92'),
+    (dict(method=dict(type='SSF')), '370986 || all params: 4888830 || trainable%: 7.59'),
     (dict(method=None), '335826 || all params: 4873470 || trainable%: 6.89'),
     (dict(method=None, targets='all', head='train', norm='train'),
      '4873470 || all params: 4873470 || trainable%: 100.00'),
