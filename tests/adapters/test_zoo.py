@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from layer_zoo import ALPHA, KINDS, NORMS, STANDARDISED, WEIGHTS, R, call, formula
+from layer_formulas import formula
+from layer_zoo import ALPHA, KINDS, NORMS, STANDARDISED, WEIGHTS, R, call
 from torch import nn
 
 from mmadapt import UserError
@@ -90,6 +91,21 @@ def assert_close(ours, theirs, tolerance=1e-5):
     torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance * scale)
 
 
+def assert_computes_the_formula(pair):
+    """Compare outputs, and gradients for the adapter's tensors and the inputs."""
+    for arg in pair.args:
+        arg.requires_grad_(arg.is_floating_point())
+    tensors = [getattr(pair.adapted, name) for name in pair.names]
+    tensors += [arg for arg in dict.fromkeys(pair.args) if arg.requires_grad]
+    ours, wanted = pair(), pair.wanted()
+    assert_close(ours, wanted)
+    weights = torch.randn_like(ours)
+    own = torch.autograd.grad((ours * weights).sum(), tensors)
+    theirs = torch.autograd.grad((wanted * weights).sum(), tensors)
+    for left, right in zip(own, theirs, strict=True):
+        assert_close(left, right, 2e-5)
+
+
 @pytest.fixture
 def no_drop(monkeypatch):
     """Dropout that is asked for and drops nothing: its way of computing without the noise."""
@@ -118,18 +134,8 @@ def test_until_it_is_trained_a_layer_computes_what_the_stock_layer_does(kind, me
     (kind, method, True) for kind, method in CASES] + [(kind, 'SSF', False) for kind in NORMS])
 def test_output_and_gradients_are_those_of_the_closed_formula(kind, method, training):
     pair = Pair(kind, method).perturb().train(training)
-    for arg in pair.args:
-        arg.requires_grad_(arg.is_floating_point())
-    tensors = [getattr(pair.adapted, name) for name in pair.names]
-    tensors += [arg for arg in dict.fromkeys(pair.args) if arg.requires_grad]
-    ours, wanted = pair(), pair.wanted()
-    assert (wanted - pair(copy.deepcopy(pair.stock))).abs().max() > 1e-3
-    assert_close(ours, wanted)
-    weights = torch.randn_like(ours)
-    own = torch.autograd.grad((ours * weights).sum(), tensors)
-    theirs = torch.autograd.grad((wanted * weights).sum(), tensors)
-    for left, right in zip(own, theirs, strict=True):
-        assert_close(left, right, 2e-5)
+    assert (pair.wanted() - pair(copy.deepcopy(pair.stock))).abs().max() > 1e-3
+    assert_computes_the_formula(pair)
 
 
 @every_case
@@ -212,8 +218,7 @@ def test_copies_compute_the_same_and_share_nothing_and_aliases_stay_one(kind, me
 
 @every_low_rank_case
 def test_dropout_that_drops_nothing_computes_the_same(kind, method, no_drop):
-    pair = Pair(kind, method, dropout=0.3).perturb()
-    assert_close(pair.train()(), pair.wanted(), 2e-5)
+    assert_computes_the_formula(Pair(kind, method, dropout=0.3).perturb().train())
 
 
 @every_low_rank_case
@@ -230,7 +235,7 @@ def test_dropout_changes_only_what_the_adapter_adds_and_only_in_training(kind, m
 @pytest.mark.parametrize('compute', ['merged', 'factored'])
 def test_both_ways_to_compute_give_the_same(kind, method, compute):
     pair = Pair(kind, method, compute=compute).perturb()
-    assert_close(pair(), pair.wanted())
+    assert_computes_the_formula(pair)
     has_factors = not (kind.startswith(('attention', 'DCN', 'embedding, freq'))
                        or kind in STANDARDISED)
     if not kind.startswith('attention'):
@@ -265,9 +270,10 @@ def skip_unless_stock_runs(pair):
         pytest.skip(f'the stock layer has no such precision here: {str(error)[:80]}')
 
 
-@every_case
-def test_autocast_gives_the_precision_of_the_stock_layer(kind, method):
-    pair = Pair(kind, method).perturb()
+@pytest.mark.parametrize(('kind', 'method', 'arguments'), [
+    (*case, {}) for case in CASES] + [(*case, dict(dropout=0.3)) for case in LOW_RANK])
+def test_autocast_gives_the_precision_of_the_stock_layer(kind, method, arguments, no_drop):
+    pair = Pair(kind, method, **arguments).perturb()
     wanted = pair()
     with torch.autocast('cpu', torch.bfloat16):
         dtype = skip_unless_stock_runs(pair).dtype

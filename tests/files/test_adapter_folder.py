@@ -1,15 +1,15 @@
-"""Adapter folders: round trips, what is refused, and Hugging Face's PEFT as reader and writer."""
+"""Adapter folders: round trips of every method and kind of layer, and what is refused."""
 
 import copy
-import json
 import os
 
 import pytest
 import torch
+from layer_zoo import KINDS, NORMS, call
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from mmadapt import UserError, inject, load_adapter, merge, remove, save_adapter
+from mmadapt import UserError, export_hf, inject, load_adapter, merge, remove, save_adapter
 from mmadapt.adapters import AdapterLayer
 from mmadapt.files import BaseRecord, read_adapter
 from mmadapt.tuning import get_state
@@ -75,6 +75,87 @@ def test_a_trained_adapter_on_a_fresh_base_computes_bit_for_bit_the_same(tmp_pat
     inject(again, {'method': LORA, **peft})
     load_adapter(again, str(tmp_path / 'adapter'))
     assert torch.equal(again(X), wanted)
+
+
+class Odd(nn.Module):
+    """One layer of the zoo."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.layer, self.args = kind.make()
+        self.layer.requires_grad_(True)
+
+    def forward(self):
+        return call(self.layer, self.args, self.kind)
+
+
+METHODS = dict(LoRA=LORA, DoRA=dict(type='DoRA', r=2, alpha=6), SSF=dict(type='SSF'),
+               PiSSA=dict(type='LoRA', r=2, alpha=6, init='pissa'))
+
+
+@pytest.mark.parametrize(('kind', 'method'), [
+    (kind, method) for kind in KINDS for method in METHODS
+    # Without a bias nothing is left of a scale once the weight is standardised.
+    if (method == 'SSF' or kind not in NORMS)
+    and not (method == 'SSF' and kind in ('WS, grouped', 'StdConvSame'))])
+def test_an_adapter_of_every_method_on_every_kind_of_layer_is_the_same_after_a_round_trip(
+        tmp_path, kind, method):
+    cfg = dict(method={**METHODS[method], **KINDS[kind].options}, targets=['layer'])
+    model = Odd(KINDS[kind]).eval()
+    inject(model, cfg)
+    before = model()
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter), alpha=0.3)
+    wanted = model()
+    assert not torch.allclose(wanted, before, atol=1e-4)
+    save_adapter(model, str(tmp_path / 'a'))
+    fresh = Odd(KINDS[kind]).eval()
+    load_adapter(fresh, str(tmp_path / 'a'))
+    assert torch.equal(fresh(), wanted)
+    save_adapter(fresh, str(tmp_path / 'b'))
+    for name in (CONFIG, WEIGHTS):
+        assert (tmp_path / 'a' / name).read_bytes() == (tmp_path / 'b' / name).read_bytes()
+
+
+def test_what_pissa_started_from_is_in_the_folder_and_not_computed_anew(tmp_path, monkeypatch):
+    model = Detector()
+    inject(model, dict(method=METHODS['PiSSA']))
+    wanted = train(model)(X)
+    save_adapter(model, str(tmp_path / 'a'))
+    svd = torch.linalg.svd
+
+    def other_signs(*args, **kwargs):  # as another library or device may choose them
+        left, values, right = svd(*args, **kwargs)
+        return -left, values, -right
+
+    monkeypatch.setattr(torch.linalg, 'svd', other_signs)
+    fresh = Detector().eval()
+    load_adapter(fresh, str(tmp_path / 'a'))
+    assert torch.equal(fresh(X), wanted)
+
+
+@pytest.mark.parametrize('cls', [nn.Linear, nn.Conv2d])
+def test_a_model_that_is_one_layer_has_an_adapter_of_its_own(tmp_path, cls):
+    def build():
+        torch.manual_seed(0)
+        return cls(3, 4, *([1] if cls is nn.Conv2d else []))
+
+    model, x = build(), torch.randn(3, 3, 3)
+    inject(model, dict(method=LORA))
+    with torch.no_grad():
+        model.lora_B.normal_()
+    save_adapter(model, str(tmp_path / 'a'))
+    assert set(load_file(tmp_path / 'a' / WEIGHTS)) == {'mmadapt.lora_A', 'mmadapt.lora_B'}
+    fresh = build()
+    load_adapter(fresh, str(tmp_path / 'a'))
+    assert torch.equal(fresh(x), model(x))
+    assert not torch.equal(fresh(x), build()(x))
+    with pytest.raises(UserError, match=r'\(the model\): it is the model itself'):
+        export_hf(model, str(tmp_path / 'b'))
 
 
 def test_an_adapter_of_a_stock_detector_computes_bit_for_bit_the_same(build_detector, tmp_path):
@@ -171,7 +252,6 @@ def merged():
     (other_base, 'was trained on other base weights than this model holds'),
     (one_bit_off, 'was trained on other base weights than this model holds'),
     (lambda: Detector(channels=8), r'backbone.0.lora_B of shape \(4, 2, 1, 1\), the model has \(8'),
-    (lambda: Detector(classes=3), r'bbox_head.* of shape \(2.*the model has \(3.*classes'),
     (other_rank, "was trained with another `peft`; method: .*'r': 2.* there, .*'r': 3"),
     (merged, 'an adapter is merged into this model; call mmadapt.unmerge first'),
     (lambda: nn.Sequential(nn.Linear(3, 3)), 'adapts backbone.0, which this model does not have'),
@@ -230,6 +310,12 @@ def edit(folder, change):
      'holds neck.extra and 0 more tensors that this model does not have'),
     (lambda f: edit(f, lambda t: t.update({'neck.weight': torch.ones(1)})),
      'holds neck.weight, which has no meaning here'),
+    (lambda f: edit(f, lambda t: t.update({'mmadapt.': torch.ones(1)})),
+     'holds mmadapt., which has no meaning here'),
+    (lambda f: edit(f, lambda t: t.update(
+        {'base_model.model.bbox_head.weight': torch.ones(1)})), 'bbox_head.weight, which has no m'),
+    (lambda f: edit(f, lambda t: t.update({'mmadapt.neck.lora_A': torch.ones(2, 4)})),
+     'holds neck.lora_A under two names, one of them '),
 ])
 def test_a_damaged_folder_is_refused_and_the_model_stays_what_it_was(folder, damage, message):
     damage(folder)
@@ -239,6 +325,19 @@ def test_a_damaged_folder_is_refused_and_the_model_stays_what_it_was(folder, dam
     assert get_state(model) is None
     assert [type(m) for m in model.modules()] == [type(m) for m in Detector().modules()]
     assert all(p.requires_grad for p in model.parameters())
+
+
+def test_layers_of_an_older_folder_may_have_the_names_that_only_others_have_now(folder):
+    """A grouped convolution once had the names that PEFT has for others."""
+    model = Detector()
+    inject(model, dict(method=LORA, targets=['backbone.2'], head='freeze'))
+    wanted = train(model)(X)
+    save_adapter(model, str(folder))
+    edit(folder, lambda t: [t.update({f'base_model.model.backbone.2.{name}.weight': t.pop(
+        f'mmadapt.backbone.2.{name}')}) for name in ('lora_A', 'lora_B')])
+    fresh = Detector().eval()
+    load_adapter(fresh, str(folder))
+    assert torch.equal(fresh(X), wanted)
 
 
 def test_a_folder_that_is_not_there_is_called_no_adapter_folder(tmp_path):
@@ -285,96 +384,3 @@ def test_an_adapter_can_be_removed_and_another_loaded(folder):
     fresh = Detector().eval()
     load_adapter(fresh, str(folder))
     assert torch.equal(model(X), fresh(X))
-
-
-class Body(nn.Module):
-    """No head: every tensor of its adapter has a form in Hugging Face's files."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.conv = nn.Conv2d(3, 4, 3, stride=2)
-        self.block = nn.ModuleDict(dict(conv=nn.Conv2d(4, 4, (1, 3), bias=False)))
-        self.fc = nn.Linear(4, 5)
-
-    def forward(self, x):
-        return self.fc(self.block['conv'](self.conv(x)).mean((2, 3)))
-
-
-@pytest.mark.parametrize('targets', ['auto', ['conv'], ['fc'], ['block.conv']])
-def test_hugging_faces_peft_reads_our_folder(tmp_path, targets):
-    peft = pytest.importorskip('peft', reason='peft, the reference, is not installed')
-    model = Body()
-    inject(model, dict(method=LORA, targets=targets))
-    wanted = train(model)(X)
-    save_adapter(model, str(tmp_path / 'adapter'))
-    theirs = peft.PeftModel.from_pretrained(Body(), str(tmp_path / 'adapter')).eval()
-    assert (wanted - Body()(X)).abs().max() > 1e-3
-    torch.testing.assert_close(theirs(X), wanted, rtol=1e-5, atol=1e-5)
-
-
-def test_hugging_faces_peft_adapts_no_layer_whose_name_merely_ends_like_ours(tmp_path):
-    peft = pytest.importorskip('peft', reason='peft, the reference, is not installed')
-    model = Body()
-    inject(model, dict(method=LORA, exclude=['block']))  # `conv` is a suffix of `block.conv`
-    wanted = train(model)(X)
-    save_adapter(model, str(tmp_path / 'adapter'))
-    theirs = peft.PeftModel.from_pretrained(Body(), str(tmp_path / 'adapter')).eval()
-    assert not isinstance(theirs.base_model.model.block['conv'], peft.tuners.lora.LoraLayer)
-    torch.testing.assert_close(theirs(X), wanted, rtol=1e-5, atol=1e-5)
-
-
-def hf_folder(path, **options):
-    peft = pytest.importorskip('peft', reason='peft, the reference, is not installed')
-    config = peft.LoraConfig(r=3, lora_alpha=7, **{'target_modules': ['conv', 'fc'], **options})
-    theirs = peft.get_peft_model(Body(), config)
-    torch.manual_seed(2)
-    with torch.no_grad():
-        for name, parameter in theirs.named_parameters():
-            if 'lora_' in name:
-                parameter.normal_(std=0.3)
-    theirs.save_pretrained(str(path))
-    return theirs.eval()
-
-
-def test_we_read_a_folder_of_hugging_faces_peft(tmp_path):
-    wanted = hf_folder(tmp_path / 'theirs', lora_dropout=0.2)(X)
-    model = Body().eval()
-    load_adapter(model, str(tmp_path / 'theirs'))
-    torch.testing.assert_close(model(X), wanted, rtol=1e-5, atol=1e-5)
-    assert {name for name, m in model.named_modules() if isinstance(m, AdapterLayer)} == {
-        'conv', 'block.conv', 'fc'}
-    assert not any(p.requires_grad for name, p in model.named_parameters() if 'lora' not in name)
-    save_adapter(model, str(tmp_path / 'ours'))
-    again = Body().eval()
-    load_adapter(again, str(tmp_path / 'ours'))
-    assert torch.equal(again(X), model(X))
-
-
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(use_dora=True), 'use_dora'),
-    (dict(use_rslora=True), 'use_rslora'),
-    (dict(rank_pattern=dict(fc=5)), 'rank_pattern'),
-    (dict(alpha_pattern=dict(fc=5)), 'alpha_pattern'),
-    (dict(bias='all'), "bias='all'"),
-    (dict(target_modules=['conv'], modules_to_save=['fc']), 'modules_to_save'),
-    (dict(init_lora_weights='pissa', target_modules=['fc']), "init_lora_weights='pissa'"),
-    (dict(lora_bias=True), 'lora_B.bias, which has no meaning here'),
-])
-def test_what_we_do_not_read_of_hugging_faces_settings_is_refused_by_name(
-        tmp_path, options, message):
-    hf_folder(tmp_path / 'theirs', **options)
-    model = Body()
-    with pytest.raises(UserError, match=message):
-        load_adapter(model, str(tmp_path / 'theirs'))
-    assert get_state(model) is None
-
-
-@pytest.mark.parametrize('key', ['r', 'lora_alpha', 'peft_type'])
-def test_a_folder_of_another_program_without_its_settings_is_refused(tmp_path, key):
-    hf_folder(tmp_path / 'theirs')
-    config = json.loads((tmp_path / 'theirs' / CONFIG).read_text())
-    del config[key]
-    (tmp_path / 'theirs' / CONFIG).write_text(json.dumps(config))
-    with pytest.raises(UserError, match=f'{key}=None'):
-        load_adapter(Body(), str(tmp_path / 'theirs'))

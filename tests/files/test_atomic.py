@@ -13,6 +13,7 @@ import torch
 from mmengine.fileio import LocalBackend, backends, get_file_backend
 from mmengine.runner import save_checkpoint
 
+from mmadapt import UserError
 from mmadapt.files import replace_folder, write_atomically, write_checkpoints_atomically
 
 
@@ -83,6 +84,28 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
     replace_folder(folder, lambda path: (path / 'new').write_text('2'))
     assert os.listdir(folder) == ['new']
     assert os.listdir(folder.parent) == ['adapter']
+
+
+@pytest.mark.parametrize('exists', [True, False])
+def test_a_link_stays_and_the_folder_that_it_leads_to_is_replaced(tmp_path, exists):
+    place, link = tmp_path / 'disk' / 'adapter', tmp_path / 'runs' / 'latest'
+    link.parent.mkdir()
+    if exists:
+        replace_folder(place, lambda path: (path / 'old').write_text('1'))
+    link.symlink_to('../disk/adapter')
+    replace_folder(link, lambda path: (path / 'new').write_text('2'))
+    assert link.is_symlink()
+    assert os.listdir(link) == os.listdir(place) == ['new']
+    assert os.listdir(place.parent) == ['adapter']
+    assert os.listdir(link.parent) == ['latest']
+
+
+def test_a_link_to_itself_is_refused(tmp_path):
+    (tmp_path / 'a').symlink_to('b')
+    (tmp_path / 'b').symlink_to('a')
+    with pytest.raises(UserError, match='a is a symbolic link that leads to itself; remove it'):
+        replace_folder(tmp_path / 'a', lambda path: (path / 'new').write_text('2'))
+    assert sorted(os.listdir(tmp_path)) == ['a', 'b']
 
 
 def test_a_crash_while_a_folder_is_filled_leaves_the_old_one_and_nothing_else(tmp_path):

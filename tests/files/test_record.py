@@ -53,6 +53,42 @@ def test_a_random_base_that_was_asked_for_is_adapted_again_as_it_was():
     assert not model.train().backbone[1].training
 
 
+class Heads(nn.Module):
+    """Heads that know their classes in every way, one of them in a way that cannot be set."""
+
+    num_classes = 7
+
+    def __init__(self):
+        super().__init__()
+        self.panoptic = nn.Linear(2, 2)
+        self.panoptic.num_things_classes, self.panoptic.num_stuff_classes = 80, 53
+        self.stages = nn.ModuleList([nn.Linear(2, 2)])
+        self.stages[0].num_classes, self.stages[0].cls_out_channels = 3, 4
+        self.same = self.stages[0]
+        self.flag = nn.Linear(2, 2)
+        self.flag.num_classes, self.flag.cls_out_channels = True, None
+
+
+def test_a_record_says_how_many_classes_each_head_has(build_detector):
+    model = build_detector(num_classes=5)
+    inject(model, dict(method=LORA))
+    counts = AdapterRecord.of(model, BaseRecord()).class_counts
+    assert counts == {'bbox_head': dict(num_classes=5, cls_out_channels=5)}
+    model = Heads()
+    inject(model, dict(method=LORA))
+    record = AdapterRecord.of(model, BaseRecord())
+    assert record.class_counts == {'panoptic': dict(num_things_classes=80, num_stuff_classes=53),
+                                   'stages.0': dict(num_classes=3, cls_out_channels=4)}
+    assert AdapterRecord.from_dict(json.loads(json.dumps(record.to_dict())), 'FILE') == record
+
+
+def test_a_record_older_than_the_class_counts_is_read():
+    record = record_of().to_dict()
+    assert record['format'] == 1
+    del record['class_counts']
+    assert AdapterRecord.from_dict(record, 'FILE').class_counts == {}
+
+
 @pytest.mark.parametrize(('damage', 'message'), [
     (lambda r: r.pop('plan'), r"FILE: its description of the adapter is damaged \('plan'\)"),
     (lambda r: r.pop('format'), 'damaged'),
@@ -61,6 +97,9 @@ def test_a_random_base_that_was_asked_for_is_adapted_again_as_it_was():
     (lambda r: r.update(plan='LoRA'), 'damaged'),
     (lambda r: r.update(adapted=None), 'damaged'),
     (lambda r: r.update(base=dict(path='x')), 'damaged'),
+    (lambda r: r.update(class_counts=3), 'damaged'),
+    (lambda r: r.update(class_counts=dict(head=3)), 'damaged'),
+    (lambda r: r.update(class_counts=dict(head=dict(num_classes='x'))), 'damaged'),
     (lambda r: r.update(format=99), 'FILE was written by a newer version of mmadapt'),
 ])
 def test_a_damaged_or_newer_record_is_refused_with_the_files_name(damage, message):

@@ -13,7 +13,7 @@ LORA = dict(type='LoRA', r=4)
 @pytest.mark.parametrize(('cfg', 'message'), [
     (dict(methd=LORA), "peft has no key 'methd'; nearest: 'method'"),
     (dict(method=LORA, target='auto'), "peft has no key 'target'; nearest: 'targets'"),
-    (dict(method=LORA, quant=None), "peft has no key 'quant'"),
+    (dict(method=LORA, quantize=None), "peft has no key 'quantize'; nearest: 'quant'"),
     ('LoRA', "peft must be a dict, got 'LoRA'"),
     (dict(method='LoRA'), r"peft.method must be a dict such as dict\(type='LoRA', r=8\) or None"),
     (dict(method=dict(r=4)), r"peft.method needs a `type`, one of \['DoRA', 'LoRA'.*got None"),
@@ -87,7 +87,7 @@ def test_one_name_as_targets_is_a_list_of_one():
 def test_the_plan_spells_out_the_methods_defaults_and_leaves_out_what_decides_no_tensor():
     plan = PEFTConfig.parse(dict(method=dict(type='LoRA'), adapter='a', export='state_dict')).plan()
     method = plan.pop('method')
-    assert plan == dict(targets='auto', exclude=[], head='auto', norm='freeze')
+    assert plan == dict(targets='auto', exclude=[], head='auto', norm='freeze', quant=None)
     assert {key: method[key] for key in ('type', 'r', 'alpha', 'dropout')} == dict(
         type='LoRA', r=8, alpha=16, dropout=0.0)
     assert method == build_method(method).to_dict()

@@ -27,7 +27,8 @@ class ConvLayer(WeightLayer):
     def branch_behind_dropout(self, x: Tensor, probability: float, *, down: Tensor,
                               up: Tensor) -> Tensor:
         """Convolve an input some of whose elements are dropped."""
-        plain = self.padding_mode == 'zeros' and not isinstance(self.padding, str)
+        plain = (self.padding_mode == 'zeros' and not isinstance(self.padding, str)
+                 and x.dim() == down.dim())  # an input without a batch has no backward of its own
         if not plain or torch.compiler.is_compiling() or type(self).run is not ConvLayer.run:
             return super().branch_behind_dropout(x, probability, down=down, up=up)
         geometry = (self.stride, self.padding, self.dilation, self.groups)
