@@ -177,6 +177,11 @@ def _behind_norms(model: nn.Module, plan: _Plan) -> _Plan:
             if norm.action == 'freeze' or norm.why.startswith('norm='):
                 decisions[site.norm] = replace(norm, action='adapt',
                                                why=f'behind a convolution; {conv.why}')
+    for module, decision in decisions.items():
+        if decision.action == 'adapt' and decision.why != 'peft.targets' \
+                and adapted_class(module).standardises and module.bias is None:
+            decisions[module] = replace(decision, action='freeze',
+                                        why='standardises its weight and has no bias')
     return [(module, names, decisions[module]) for module, names, _ in plan]
 
 

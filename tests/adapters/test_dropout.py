@@ -7,7 +7,7 @@ from torch import nn
 
 from mmadapt.adapters import LoRA, adapt_layer, adapted_class
 from mmadapt.adapters.layers import dropout
-from mmadapt.adapters.layers.dropout import drop_and_map, draw_mask
+from mmadapt.adapters.layers.dropout import draw_mask, drop_and_map
 
 CASES = {
     'linear': ((2, 5, 8), (6, 8), None),

@@ -24,21 +24,27 @@ class Probe(Hook):
     Args:
         out (str): The folder to write into.
         sensitivity (list[str]): The events at which every adapter tensor is perturbed by itself.
+        gradients (list[str]): Other events, at which their gradients are looked at.
     """
 
     priority = 'LOWEST'
 
-    def __init__(self, out, sensitivity=('train', 'test')):
+    def __init__(self, out, sensitivity=('train', 'test'), gradients=()):
         self.out = Path(out)
-        self.sensitivity = sensitivity
+        self.sensitivity, self.gradients = sensitivity, gradients
 
     def before_train(self, runner):
         model = _model(runner)
         found = dict(
-            base_differs=_differences(model, runner._load_from),
-            outputs_equal=_same(_eval_outputs(model), _eval_outputs(_stock(runner, model))),
             optimiser=_optimiser_is_exact(runner, model),
             trainable=sum(p.numel() for p in model.parameters() if p.requires_grad))
+        if runner._resume:
+            self._write('resumed', model, found)
+            return
+        found.update(
+            base_differs=_differences(model, runner._load_from),
+            outputs_differ=_difference(_eval_outputs(model),
+                                       _eval_outputs(_stock(runner, model))))
         model.train()
         found['trainable_after_train'] = sum(
             p.numel() for p in model.parameters() if p.requires_grad)
@@ -54,7 +60,7 @@ class Probe(Hook):
         equal = {n: torch.equal(self._before[n], p) for n, p in names.items()}
         self._write('moved', model, dict(
             at_rest=sorted(n for n in trained if equal[n]),
-            drifted=sorted(n for n in names if n not in trained and not equal[n])), False)
+            drifted=sorted(n for n in names if n not in trained and not equal[n])))
         torch.save({n: names[n].detach() for n in trained}, self.out / f'rank{get_rank()}.pth')
 
     def before_val_epoch(self, runner):
@@ -66,9 +72,9 @@ class Probe(Hook):
         if get_rank() == 0:
             torch.save(_eval_outputs(model), self.out / 'test_outputs.pth')
 
-    def _write(self, event, model, found, sensitivity=True):
-        if sensitivity and event in self.sensitivity:
-            found.update(_sensitivity(model))
+    def _write(self, event, model, found):
+        if event in (*self.sensitivity, *self.gradients):
+            found.update(_sensitivity(model, event in self.sensitivity))
         self.out.mkdir(parents=True, exist_ok=True)
         (self.out / f'{event}{get_rank()}.json').write_text(json.dumps(found))
 
@@ -103,8 +109,10 @@ def _eval_outputs(model) -> list:
     return result
 
 
-def _same(left, right) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+def _difference(left, right) -> float:
+    """Return the largest difference, relative to the largest value of its tensor."""
+    return max(((a - b).abs().max() / b.abs().max()).item()
+               for a, b in zip(left, right, strict=True))
 
 
 def _differences(model, path) -> list:
@@ -129,8 +137,8 @@ def _optimiser_is_exact(runner, model) -> bool:
     return len(held) == len(wanted) and {id(p) for p in held} == {id(p) for p in wanted}
 
 
-def _sensitivity(model) -> dict:
-    """Return the adapter tensors that have no effect, and those that get no gradient."""
+def _sensitivity(model, perturb) -> dict:
+    """Return the adapter tensors that have no effect, if asked, and those without a gradient."""
     kept, mode = copy.deepcopy(model.state_dict()), model.training
     tensors = {f'{name}.{key}': getattr(model.get_submodule(name), key)
                for name in require_state(model).adapted
@@ -144,17 +152,18 @@ def _sensitivity(model) -> dict:
         sum(t.square().sum() for t in _outputs(model)).backward()
     no_gradient = [n for n, t in tensors.items() if t.grad is None or not t.grad.abs().sum() > 0]
     reference, no_effect = _eval_outputs(model), []
-    for name, tensor in tensors.items():
+    for name, tensor in tensors.items() if perturb else ():
         value = tensor.detach().clone()
         with torch.no_grad():
             tensor += torch.randn(tensor.shape, generator=generator) * tensor.abs().mean()
-            if _same(_eval_outputs(model), reference):
+            if _difference(_eval_outputs(model), reference) == 0:
                 no_effect.append(name)
             tensor.copy_(value)
     model.load_state_dict(kept)
     model.train(mode)
     model.zero_grad()
-    return dict(tensors=len(tensors), no_gradient=no_gradient, no_effect=no_effect)
+    found = dict(tensors=len(tensors), no_gradient=no_gradient)
+    return dict(found, no_effect=no_effect) if perturb else found
 
 
 @HOOKS.register_module()

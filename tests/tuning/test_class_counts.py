@@ -7,8 +7,10 @@ from torch import Tensor
 from mmadapt import UserError
 from mmadapt.tuning import CLASS_COUNTS, fit_class_counts
 
-_SMALL = dict(backbone=dict(depth=18, base_channels=16), neck=dict(in_channels=[16, 32, 64, 128]))
-_DETR = dict(backbone=dict(depth=18, base_channels=16), encoder=dict(num_layers=1), decoder=dict(num_layers=1))
+_SMALL = dict(backbone=dict(depth=18, base_channels=16),
+              neck=dict(in_channels=[16, 32, 64, 128]))
+_DETR = dict(backbone=dict(depth=18, base_channels=16), encoder=dict(num_layers=1),
+             decoder=dict(num_layers=1))
 _CASCADE = 'cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco.py'
 
 

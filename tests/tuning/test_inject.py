@@ -419,3 +419,13 @@ def test_injecting_a_detector_is_fast(build_detector):
     inject(model, dict(method=lora(32)))
     # 0.2 s for 100 layers are the aim; a slow machine gets some more.
     assert time.process_time() - start < 2
+
+
+def test_ssf_leaves_out_a_convolution_that_undoes_every_scale_and_has_no_bias():
+    cnn = pytest.importorskip('mmcv.cnn')
+    model = nn.Sequential(cnn.ConvWS2d(3, 4, 1, bias=False), nn.Conv2d(4, 4, 1),
+                          cnn.ConvModule(4, 4, 1, conv_cfg=dict(type='ConvWS'),
+                                         norm_cfg=dict(type='GN', num_groups=2)))
+    report = inject(model, dict(method=dict(type='SSF'), head='adapt'))
+    assert [action(report, n) for n in ('0', '1', '2.conv', '2.gn')] == [
+        'freeze', 'adapt', 'freeze', 'adapt']

@@ -406,6 +406,14 @@ def test_an_unknown_name_is_told_with_the_nearest(served):
     set_adapter(Detector(), None)  # a base it is already
 
 
+def test_a_layer_that_was_replaced_is_noticed_when_its_adapter_is_switched_off(served):
+    set_adapter(served, 'face')
+    served.neck = nn.Linear(4, 4)
+    with pytest.raises(UserError, match='neck has lost its adapter'):
+        set_adapter(served, None)
+    assert active_adapter(served) == 'face'
+
+
 def test_the_state_dict_of_the_base_has_stock_keys_and_that_of_an_adapter_its_own(folders, served):
     stock = Detector().state_dict()
     for name, (_, alone) in folders.items():
@@ -553,6 +561,55 @@ def test_layers_that_share_a_weight_share_it_in_every_adapter_too():
         set_adapter(model, name)
         assert model['a'].weight is model['b'].weight is weight
         assert [p.requires_grad for p in model.parameters()] == flags
+
+
+class Text(nn.Module):
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.backbone = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64))
+        self.bbox_head = nn.Linear(64, 3)
+
+    def forward(self, x):
+        return self.bbox_head(self.backbone(x.flatten()[:128].view(2, 64)))
+
+
+def test_quantised_adapters_share_one_quantised_base(tmp_path):
+    pytest.importorskip('bitsandbytes', reason='bitsandbytes is not installed')
+    quant, models = dict(bits=4, double_quant=True), {}
+    for name, r in (('one', 1), ('two', 2)):
+        models[name] = Text().eval()
+        inject(models[name], dict(method=dict(type='LoRA', r=r), quant=quant))
+        save_adapter(train(models[name]), str(tmp_path / name))
+    dense = Text()
+    inject(dense, dict(method=dict(type='LoRA', r=3)))
+    save_adapter(dense, str(tmp_path / 'dense'))
+    untrained = Text()
+    inject(untrained, dict(method=dict(type='LoRA', r=1), quant=quant))
+
+    model = Text().eval()
+    for name in models:
+        load_adapter(model, str(tmp_path / name), name)
+    packed = model.backbone[0].weight
+    assert packed.dtype is torch.uint8
+    for name in ('one', 'two', None, 'one'):
+        set_adapter(model, name)
+        assert model.backbone[0].weight is packed
+        assert torch.equal(model(X), (models[name] if name else untrained)(X))
+    with pytest.raises(UserError, match="all adapters of a model share its base: 'one' is for "
+                                        'peft.quant=.*, this one for None'):
+        load_adapter(model, str(tmp_path / 'dense'), 'three')
+    assert torch.equal(model(X), models['one'](X))
+    copied = copy.deepcopy(model)
+    for each in (model, copied):
+        remove(each, 'one')
+        set_adapter(each, 'two')
+        assert torch.equal(each(X), models['two'](X))
+        remove(each)
+        assert [type(m) for m in each.modules()] == [type(m) for m in Text().modules()]
+        assert all(p.requires_grad and p.dtype is torch.float32 for p in each.parameters())
+        assert torch.equal(each.bbox_head.weight, Text().bbox_head.weight)
 
 
 def own_bytes():
