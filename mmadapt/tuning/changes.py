@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .state import ATTRIBUTE
 
-_HANDLED = ('_parameters', '_buffers', '_flat_weights', '_flat_weight_refs', 'training', ATTRIBUTE)
+_HANDLED = ('_parameters', '_buffers', 'training', ATTRIBUTE)
 
 
 class _Absent:
@@ -69,7 +69,6 @@ class Change:
                 self.requires_grad[name] = parameter.requires_grad
                 parameter.requires_grad_(flag)
         self.dtype = _placement(module)[1]
-        _settle(module)
 
     def _follow(self) -> None:
         # `model.to()` and `model.half()` reach what is registered only; the rest follows now.
@@ -116,7 +115,6 @@ class Snapshot:
         for state in self._modules:
             for live in (state.module._parameters, state.module._buffers):
                 live.update({name: copies[id(t)] for name, t in live.items() if id(t) in copies})
-            _settle(state.module)
 
 
 class _ModuleState:
@@ -154,12 +152,6 @@ def _others(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     # In the order of now: what an adapter has added comes back in that order.
     return {name: before.get(name, _Absent) for name in {**now, **before}
             if before.get(name, _Absent) is not now.get(name, _Absent)}
-
-
-def _settle(module: nn.Module) -> None:
-    # It has its weights a second time, in a list.
-    if isinstance(module, nn.RNNBase):
-        module._init_flat_weights()
 
 
 def _placement(module: nn.Module) -> tuple[torch.device | None, torch.dtype | None]:

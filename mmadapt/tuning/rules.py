@@ -14,6 +14,7 @@ from ..errors import UserError
 from ..norms import is_norm
 from .config import PEFTConfig
 from .heads import find_heads, guess_heads, head_warnings, resolve_head_policy
+from .read_layers import layers_read
 from .targets import has_own_parameters, select
 
 
@@ -51,7 +52,8 @@ class Rules:
         self.not_loaded = {key for key in not_loaded if not key.endswith('num_batches_tracked')}
         self.warnings: list[str] = []
         self.tied = _layers_with_a_common_parameter(model)
-        self.read_not_called = {m.out_proj for m in model.modules()
+        self.read_not_called = layers_read(model)
+        self.out_projections = {m.out_proj for m in model.modules()
                                 if isinstance(m, nn.MultiheadAttention)}
         known = find_heads(model)
         heads = known or guess_heads(model)
@@ -89,7 +91,8 @@ class Rules:
         if self.method is None:
             # Norms outside the head are governed by peft.norm alone.
             return module in self.head or not is_norm(module)
-        return self._has_form(module) and module not in self.tied
+        return (self._has_form(module) and module not in self.tied
+                and module not in self.read_not_called)
 
     def _has_form(self, module: nn.Module) -> bool:
         return adapted_class(module) is not None and self.method.supports(module)
@@ -97,10 +100,14 @@ class Rules:
     def _why_not_usable(self, hits) -> str:
         if self.method is None:
             return 'only norm layers, which peft.norm governs'
+        read = [m for m in hits if m in self.read_not_called]
+        if read:
+            return (f'only layers whose weights {self.read_not_called[read[0]]} reads without '
+                    'calling them, where an adapter would do nothing')
         if any(self._has_form(m) for m in hits):
             return ('only layers that share their weight with other layers, which cannot be '
                     'adapted one by one')
-        if all(m in self.read_not_called for m in hits):
+        if all(m in self.out_projections for m in hits):
             return ('only the output projection of a MultiheadAttention, which that reads without '
                     "calling it: name the attention, and choose with peft.method.attention=['out']")
         kinds = sorted({type(m).__name__ for m in hits})
@@ -155,9 +162,9 @@ class Rules:
         if is_norm(module):
             affine = self.config.norm in ('affine', 'train')
             return Decision('train' if affine else 'freeze', f'norm={self.config.norm!r}', moves)
-        return self._body(module)
+        return self._body(module, names[0])
 
-    def _body(self, module: nn.Module) -> Decision:
+    def _body(self, module: nn.Module, name: str) -> Decision:
         word = self.config.targets
         if self.method is None:
             if word == 'all':
@@ -175,8 +182,17 @@ class Rules:
         if module in self.tied:
             return Decision('freeze', 'shares its weight with another layer')
         if _is_kind(module, word):
+            if module in self.read_not_called:
+                return self._leave_out(name, self.read_not_called[module])
             return Decision('adapt', f'targets={word!r}')
         return Decision('freeze', f'not in targets={word!r}')
+
+    def _leave_out(self, name: str, reader: str) -> Decision:
+        line = (f'WARNING: {reader} reads the weights of such layers as {name} without calling '
+                'them, where an adapter would do nothing: they stay frozen')
+        if not any(f' {reader} reads the weights' in other for other in self.warnings):
+            self.warnings.append(line)
+        return Decision('freeze', f'read by {reader}, not called')
 
 
 def _is_kind(module: nn.Module, word: str) -> bool:

@@ -184,6 +184,25 @@ def test_norms_that_move_are_not_folded(build_detector):
     assert _count(model) == 0
 
 
+@pytest.mark.parametrize('kind', METHODS)
+def test_the_bias_of_a_convolution_is_folded_too(kind):
+    torch.manual_seed(0)
+    stock = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(),
+                          nn.ConvTranspose2d(6, 4, 3), nn.BatchNorm2d(4), nn.ReLU(),
+                          nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))
+    for norm in (m for m in stock if isinstance(m, _BatchNorm)):
+        for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            tensor.data.uniform_(0.5, 2)
+    x, found = torch.randn(2, 3, 9, 9, dtype=torch.float64), []
+    for fold in (True, False):
+        # The last convolution has no adapter; its bias is folded by another class.
+        model = adapt(copy.deepcopy(stock), kind, fold, targets=['0', '3']).double().train()
+        assert _count(model) == (0 if not fold else 2 if kind == 'SSF' else 3)
+        torch.manual_seed(5)
+        found.append(model(x))
+    close(found[0], found[1], 1e-9)
+
+
 def test_a_norm_before_its_convolution_or_behind_two_of_them_is_no_site():
     class PreActivation(nn.Module):
         def __init__(self):

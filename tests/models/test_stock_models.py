@@ -13,7 +13,6 @@ from adapting import EVERYWHERE, METHODS, adapt, adapter_tensors, perturb
 from model_zoo import DETECTORS, raw_outputs
 
 from mmadapt import merge, unmerge
-from mmadapt.adapters import AdapterLayer
 from mmadapt.norms import statistics_move
 from mmadapt.tuning import merged_state_dict
 
@@ -34,6 +33,9 @@ BLIND = {
 # Their gradients are no derivatives: DINO and its like detach the boxes that they refine, FCOS
 # computes boxes in single precision.
 CUT = {'DINO', 'Deformable DETR, refined in two stages', 'FCOS'}
+
+# With dropout, or other queries in training.
+RANDOM = {'DETR', 'Deformable DETR', 'Deformable DETR, refined in two stages', 'DINO'}
 
 # Levels that no box of so small a picture is assigned to get no gradient in a step.
 _OF_LARGE_BOXES = {
@@ -101,7 +103,7 @@ def test_merged_it_predicts_the_same_as_a_stock_model(family, method):
     assert difference(wanted, start) > 0.05
     before = copy.deepcopy(model.state_dict())
     merge(model)
-    assert not any(isinstance(m, AdapterLayer) for m in model.modules())
+    assert [type(m) for m in model.modules()] == [type(m) for m in stock.modules()]
     assert difference(outputs(model), wanted) < 1e-4
     stock.load_state_dict(model.state_dict(), strict=True)
     assert difference(outputs(stock), wanted) < 1e-4
@@ -152,7 +154,8 @@ def test_every_adapter_tensor_changes_what_is_computed(family, method):
     if method != 'DoRA' and name not in CUT:  # DoRA's norm is taken for a constant on purpose
         check_slope(tensors, found, project)
 
-    reference = outputs(model.eval())
+    folded, reference = outputs(model), outputs(model.eval())
+    assert name in RANDOM or difference(folded, reference) < 1e-6
     found, _ = gradients(model)
     blind = {n for n in tensors if name in BLIND and re.fullmatch(BLIND[name][method], n)}
     assert blind <= without_effect(model, found)
