@@ -74,7 +74,8 @@ def build_variant(row: Row, case: Case) -> Variant:
 
 
 def _adapt_by_ours(model: nn.Module, row: Row) -> tuple:
-    mmadapt.inject(model, dict(row.peft, allow_random_base=True))
+    # As in training by a runner: no copies of the base values of what trains fully.
+    mmadapt.inject(model, dict(row.peft, allow_random_base=True), keep_base=False)
     adapters = [parameter for layer in model.modules() if isinstance(layer, AdapterLayer)
                 for name, parameter in layer.named_parameters(recurse=False)
                 if name in layer.adapter_names]
