@@ -47,7 +47,7 @@ class LoRA(AdapterMethod):
         attention (Sequence[str]): Which projections of a ``MultiheadAttention`` are adapted.
         compute (str): ``'merged'``: one call of the layer with ``W'``; ``'factored'``: the layer's
             own output plus ``s B (A x)``, where a layer can be computed so; ``'auto'``: what is
-            cheaper for its shapes. Defaults to ``'auto'``.
+            cheaper for its shapes, forward and backward. Defaults to ``'auto'``.
     """
 
     tensor_names = ('lora_A', 'lora_B', 'lora_A0', 'lora_B0')
@@ -138,6 +138,12 @@ class LoRA(AdapterMethod):
             down = torch.cat([down, tensors['lora_A0']])
             up = torch.cat([up, tensors['lora_B0'].flatten(1) * -self.scale], dim=1)
         return down, up
+
+    @property
+    def is_free_sum(self) -> bool:
+        """bool: Whether the backward pass may go by the factors; not if a subclass adds to it."""
+        return (self.compute == 'auto' and type(self).adapt is LoRA.adapt
+                and type(self).gain is AdapterMethod.gain)
 
     def arguments(self) -> dict:
         """Return the constructor's arguments."""

@@ -94,6 +94,11 @@ class AdapterMethod(ABC):
         """
         return None
 
+    @property
+    def is_free_sum(self) -> bool:
+        """bool: Whether ``adapt`` is ``W + up down`` and no more, by whatever way is cheapest."""
+        return False
+
     def gain(self, weight: Tensor, tensors: Mapping[str, Tensor]) -> Tensor | None:
         """Return the factors ``(out, )`` on the rows of a weight and its low-rank addition.
 

@@ -4,7 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..affine import Affine, move_affine, scale_rows
 from .dropout import drop_and_map
+from .low_rank_conv import SMALLEST_WEIGHT, low_rank_conv
 from .weight import WeightLayer
 
 _CONVS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -19,6 +21,32 @@ class ConvLayer(WeightLayer):
         """Map ``(batch, in, *size)`` to ``(batch, out, *size')``."""
         return self._conv_forward(x, weight, bias)
 
+    def compute(self, x: Tensor, *, affine: Affine | None = None) -> Tensor:
+        """Compute the output, in training with the backward pass that is cheaper."""
+        if not self._pays_low_rank_backward(x):
+            return super().compute(x, affine=affine)
+        tensors, (weight, bias) = self.adapter_tensors(), self.weight_parts()['']
+        bias, (down, up) = self.adapter.adapt_bias(bias, tensors), self.adapter.low_rank(tensors)
+        if affine is not None:
+            up = scale_rows(up, affine[0])
+            weight, bias = move_affine(weight, bias, affine)
+        if weight.requires_grad:  # the norm behind is trained
+            return super().compute(x, affine=affine)
+        return low_rank_conv(x, weight, bias, down, up,
+                             (self.stride, self.padding, self.dilation))
+
+    def _pays_low_rank_backward(self, x: Tensor) -> bool:
+        weight, adapter = self.weight, self.adapter
+        return (self.training and adapter.is_free_sum and weight.numel() >= SMALLEST_WEIGHT
+                and self.groups == 1 and self._is_plain(x) and not self.standardises
+                and not adapter.dropout and not weight.requires_grad and torch.is_grad_enabled())
+
+    def _is_plain(self, x: Tensor) -> bool:
+        # An input without a batch has no backward of its own.
+        return (self.padding_mode == 'zeros' and not isinstance(self.padding, str)
+                and x.dim() == self.weight.dim() and not torch.compiler.is_compiling()
+                and type(self).run is ConvLayer.run)
+
     def branch(self, x: Tensor, *, down: Tensor, up: Tensor) -> Tensor:
         """Convolve to ``r`` channels, for each group of input channels, and from those to all."""
         narrow = self.run(x, weight=self._for_each_group(down), bias=None)
@@ -27,9 +55,7 @@ class ConvLayer(WeightLayer):
     def branch_behind_dropout(self, x: Tensor, probability: float, *, down: Tensor,
                               up: Tensor) -> Tensor:
         """Convolve an input some of whose elements are dropped."""
-        plain = (self.padding_mode == 'zeros' and not isinstance(self.padding, str)
-                 and x.dim() == down.dim())  # an input without a batch has no backward of its own
-        if not plain or torch.compiler.is_compiling() or type(self).run is not ConvLayer.run:
+        if not self._is_plain(x):
             return super().branch_behind_dropout(x, probability, down=down, up=up)
         geometry = (self.stride, self.padding, self.dilation, self.groups)
         narrow = drop_and_map(x, self._for_each_group(down), probability, geometry)
