@@ -8,6 +8,7 @@ from mmengine.dist import master_only
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
+from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from ..files import (
@@ -47,8 +48,16 @@ class PEFTCheckpointHook(Hook):
         self.base = base
         self._buffers: dict[str, str] = {}
 
+    def before_wrap(self, runner) -> None:
+        """Note the fingerprint of the frozen weights, now that they are loaded."""
+        self._note_base()
+
     def before_train(self, runner) -> None:
         """Note the fingerprint of the frozen weights, now that they are loaded."""
+        if isinstance(runner, Runner):
+            self._note_base()
+
+    def _note_base(self) -> None:
         frozen = frozen_tensors(self.model, stored_keys(self.model, self.base.not_in_base))
         self.base.fingerprint = fingerprint(frozen)
         buffers = dict(self.model.named_buffers())

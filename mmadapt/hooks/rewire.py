@@ -5,6 +5,7 @@ import copy
 from torch import nn
 
 from ..errors import UserError
+from ..optim.trained_only import build_for_trained
 
 
 def rewire(runner, model: nn.Module) -> None:
@@ -27,30 +28,11 @@ def rewire(runner, model: nn.Module) -> None:
     if cfg.get('optim_wrapper') is None:
         raise UserError('PEFTInjectHook builds the optimiser anew and needs its config: '
                         'Runner.from_cfg(cfg), not a built optim_wrapper')
-    runner.logger.addFilter(_is_not_of_frozen_parameter)
-    runner.optim_wrapper = runner.build_optim_wrapper(copy.deepcopy(cfg.optim_wrapper))
-    runner.logger.removeFilter(_is_not_of_frozen_parameter)
-    _drop_frozen(runner.optim_wrapper)
+    runner.optim_wrapper = build_for_trained(
+        lambda: runner.build_optim_wrapper(copy.deepcopy(cfg.optim_wrapper)), runner.logger)
     if runner.param_schedulers is not None:
         # scale_lr refuses to run once there are schedulers.
         runner.param_schedulers = copy.deepcopy(cfg.param_scheduler)
     runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
     if runner.param_schedulers is not None:
         runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
-
-
-def _is_not_of_frozen_parameter(log_record) -> bool:
-    # The constructor warns of every frozen parameter, hundreds of them, that it is frozen.
-    return 'skipped since its requires_grad=False' not in log_record.getMessage()
-
-
-def _drop_frozen(optim_wrapper) -> None:
-    wrappers = getattr(optim_wrapper, 'optim_wrappers', {'': optim_wrapper})
-    for wrapper in wrappers.values():
-        optimizer = wrapper.optimizer
-        for group in optimizer.param_groups:
-            group['params'] = [p for p in group['params'] if p.requires_grad]
-        optimizer.param_groups[:] = [g for g in optimizer.param_groups if g['params']]
-        # Some, such as Adagrad, make their state when they are built.
-        for parameter in [p for p in optimizer.state if not p.requires_grad]:
-            del optimizer.state[parameter]

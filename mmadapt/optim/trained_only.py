@@ -1,0 +1,40 @@
+"""An optimiser over exactly the parameters that are trained."""
+
+from collections.abc import Callable
+from logging import Logger
+
+from mmengine.optim import BaseOptimWrapper
+
+
+def build_for_trained(build: Callable[[], BaseOptimWrapper], logger: Logger) -> BaseOptimWrapper:
+    """Build an optimiser wrapper and drop what is frozen from it.
+
+    Args:
+        build (Callable): Builds it from its config.
+        logger (Logger): Where MMEngine's constructor says that a parameter is frozen; hundreds of
+            such lines are kept from it.
+
+    Returns:
+        BaseOptimWrapper: Without frozen parameters, groups of none and state for them.
+    """
+    logger.addFilter(_is_not_of_frozen_parameter)
+    try:
+        optim_wrapper = build()
+    finally:
+        logger.removeFilter(_is_not_of_frozen_parameter)
+    for wrapper in getattr(optim_wrapper, 'optim_wrappers', {'': optim_wrapper}).values():
+        _drop_frozen(wrapper.optimizer)
+    return optim_wrapper
+
+
+def _is_not_of_frozen_parameter(log_record) -> bool:
+    return 'skipped since its requires_grad=False' not in log_record.getMessage()
+
+
+def _drop_frozen(optimizer) -> None:
+    for group in optimizer.param_groups:
+        group['params'] = [p for p in group['params'] if p.requires_grad]
+    optimizer.param_groups[:] = [g for g in optimizer.param_groups if g['params']]
+    # Some, such as Adagrad, make their state when they are built.
+    for parameter in [p for p in optimizer.state if not p.requires_grad]:
+        del optimizer.state[parameter]

@@ -1,0 +1,71 @@
+"""MMEngine's FlexibleRunner, with a place for hooks between building a model and wrapping it.
+
+MMEngine's wraps the model before any hook runs, and loads weights before ``before_run``, where
+EMAHook makes the copy that they are loaded into too. Here the order is the stock ``Runner``'s: the
+model is built, the hooks' ``before_run`` sees it, its weights are loaded, and only then is it
+wrapped or sharded and the optimiser built. Whatever adapts a model or loads it then works on an
+ordinary module, whatever the strategy.
+"""
+
+import weakref
+
+from mmengine.registry import RUNNERS
+from mmengine.runner import FlexibleRunner as StockRunner
+from torch import nn
+
+from ..strategies import AdaptingStrategy, choose_strategy
+
+
+@RUNNERS.register_module(force=True)
+class FlexibleRunner(StockRunner):
+    """A runner whose strategy builds, wraps, saves and loads the model.
+
+    Takes the place of MMEngine's under its name. With a strategy of MMEngine's and neither ``peft``
+    nor ``memory`` in the config it does what that one does.
+
+    Args:
+        args: What MMEngine's takes.
+        kwargs: The same.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        self._begun = False
+        super().__init__(*args, **kwargs)
+        # from_cfg does not pass it on.
+        self._compile = self._compile or self.cfg.get('compile', False)
+
+    def build_strategy(self, strategy=None, launcher: str = 'none', **kwargs):
+        """Build the strategy that the config names, or ours of that kind where it is needed.
+
+        Raises:
+            UserError: It cannot do what the config asks for.
+        """
+        strategy = choose_strategy(strategy, launcher, self.cfg)
+        strategy = super().build_strategy(strategy, launcher, **kwargs)
+        if isinstance(strategy, AdaptingStrategy):
+            strategy.runner = weakref.proxy(self)
+        return strategy
+
+    def begin(self, model: nn.Module) -> None:
+        """Run what belongs between building the model and wrapping it; called by the strategy.
+
+        Args:
+            model (nn.Module): The model, built and initialised.
+        """
+        self.model = model
+        self.call_hook('before_run')
+        self._begun = True
+        self.load_or_resume()
+        self.call_hook('before_wrap')
+
+    def call_hook(self, fn_name: str, **kwargs) -> None:
+        """Call all hooks, but ``before_run`` once a run only."""
+        if fn_name == 'before_run' and self._begun:
+            self._begun = False
+            return
+        super().call_hook(fn_name, **kwargs)
+
+    def set_randomness(self, seed: int | None = None, diff_rank_seed: bool = False,
+                       deterministic: bool = False) -> None:
+        """Seed all random generators, as the stock ``Runner``'s method of this name."""
+        self.strategy._set_randomness(seed, diff_rank_seed, deterministic)

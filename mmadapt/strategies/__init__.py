@@ -1,0 +1,10 @@
+"""How a model is wrapped or sharded, saved and loaded under ``runner_type='FlexibleRunner'``."""
+
+from .choice import choose_strategy
+from .ddp import DDPStrategy
+from .lifecycle import AdaptingStrategy
+from .registry import STRATEGIES
+from .single_device import SingleDeviceStrategy
+
+__all__ = ['STRATEGIES', 'AdaptingStrategy', 'DDPStrategy', 'SingleDeviceStrategy',
+           'choose_strategy']

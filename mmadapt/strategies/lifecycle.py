@@ -1,0 +1,176 @@
+"""What our strategies have in common: the order in which a run is prepared, resumed and saved."""
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+
+from mmengine._strategy import SingleDeviceStrategy
+from mmengine.model import is_model_wrapper
+from mmengine.runner import load_state_dict, weights_to_cpu
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..files import read_checkpoint
+from ..optim.trained_only import build_for_trained
+
+
+class AdaptingStrategy(SingleDeviceStrategy):
+    """A strategy that lets the hooks act on the model, and loads it, before it wraps it.
+
+    Attributes:
+        runner (FlexibleRunner): The runner it belongs to; set by it.
+    """
+
+    runner = None
+    _pending: dict | None = None      # what a resumed run restores once it is built
+
+    def prepare(self, model: nn.Module | dict, *, optim_wrapper=None, param_scheduler=None,
+                compile: dict | bool = False, dispatch_kwargs: dict | None = None):
+        """Build the model, adapt it and load it; wrap it; build the optimiser and schedulers.
+
+        Args:
+            model (nn.Module or dict): The model or its config.
+            optim_wrapper (dict or BaseOptimWrapper, optional): None where nothing is trained.
+            param_scheduler (dict or list, optional): None where nothing changes.
+            compile (bool or dict): Whether and how to compile the model. Defaults to False.
+            dispatch_kwargs (dict, optional): Lengths of the run, as the runner knows them.
+
+        Returns:
+            The model, and with an ``optim_wrapper`` also it and the schedulers.
+        """
+        if self._prepared:
+            return self._prepared_components()
+        if self.runner is None:
+            raise UserError(f"{type(self).__name__} needs mmadapt's FlexibleRunner: "
+                            "runner_type='FlexibleRunner' and RUNNERS.build(cfg), or "
+                            'mmadapt.runner.FlexibleRunner.from_cfg(cfg)')
+        self.dispatch_kwargs.update(dispatch_kwargs or {})
+        model = self.place(self._init_model_weights(self.build_model(model)))
+        self.model = model
+        self.runner.begin(model)
+        self.model = self.compile_model(self.wrap(model), compile)
+        if optim_wrapper is not None:
+            self._build_optimisation(optim_wrapper, param_scheduler)
+        self._prepared = True
+        return self._prepared_components()
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """Convert the layers of a new model and move it to where it is loaded."""
+        raise NotImplementedError
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Wrap the adapted and loaded model."""
+        raise NotImplementedError
+
+    def _build_optimisation(self, optim_wrapper, param_scheduler) -> None:
+        self.optim_wrapper = build_for_trained(
+            lambda: self.build_optim_wrapper(optim_wrapper, self.model), self.logger)
+        self._scale_lr()
+        if param_scheduler is not None:
+            self.param_schedulers = self.build_param_scheduler(param_scheduler, self.optim_wrapper)
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            self.restore_training(pending)
+        if getattr(self.optim_wrapper, '_accumulative_counts', 1) > 1:
+            self.optim_wrapper.initialize_count_status(
+                self.model, 0 if pending is None else pending['meta']['iter'],
+                self.dispatch_kwargs['max_iters'])
+
+    def restore_training(self, checkpoint: dict) -> None:
+        """Give a resumed run the state of its optimiser and schedulers.
+
+        Args:
+            checkpoint (dict): What :meth:`resume` has read, without the model.
+        """
+        if 'optimizer' in checkpoint:
+            self.load_optim_state_dict(checkpoint.pop('optimizer'))
+        if 'param_schedulers' in checkpoint and hasattr(self, 'param_schedulers'):
+            self.load_scheduler_state_dict(checkpoint.pop('param_schedulers'))
+
+    def load_checkpoint(self, filename: str, *, map_location: str | Callable = 'cpu',
+                        strict: bool = False, revise_keys=((r'^module\.', ''), ),
+                        callback: Callable | None = None) -> dict:
+        """Load the model from a checkpoint file, before it is wrapped.
+
+        Args:
+            filename (str): Anything that ``load_from`` takes.
+            map_location (str or Callable): Not used: everything is read onto the CPU.
+            strict (bool): Whether every key has to fit. Defaults to False.
+            revise_keys (Sequence[tuple[str, str]]): Patterns and replacements for keys.
+            callback (Callable, optional): Changes the checkpoint before it is loaded.
+
+        Returns:
+            dict: What it holds beside the model.
+
+        Raises:
+            UserError: It cannot be read, or none of its weights fits.
+        """
+        self.logger.info(f'Load checkpoint from {filename}')
+        checkpoint = read_checkpoint(filename)
+        if callback is not None:
+            callback(checkpoint)
+        state = checkpoint.pop('state_dict')
+        revised = OrderedDict(state)
+        for pattern, replacement in revise_keys:
+            revised = OrderedDict((re.sub(pattern, replacement, key), value)
+                                  for key, value in revised.items())
+        revised._metadata = getattr(state, '_metadata', OrderedDict())
+        self._check_some_fit(revised, filename)
+        self.load_weights(revised, strict)
+        return checkpoint
+
+    def resume(self, filename: str, *, resume_optimizer: bool = True,
+               resume_param_scheduler: bool = True, map_location: str | Callable = 'cpu',
+               callback: Callable | None = None) -> dict:
+        """Load the model, and keep the rest until the optimiser is built.
+
+        Args:
+            filename (str): A checkpoint of a training.
+            resume_optimizer (bool): Whether to restore the optimiser. Defaults to True.
+            resume_param_scheduler (bool): Whether to restore the schedulers. Defaults to True.
+            map_location (str or Callable): Not used: everything is read onto the CPU.
+            callback (Callable, optional): Changes the checkpoint before it is loaded.
+
+        Returns:
+            dict: What the checkpoint holds beside the model.
+        """
+        checkpoint = self.load_checkpoint(filename, callback=callback)
+        if 'optimizer' not in checkpoint and resume_optimizer:
+            raise UserError(f'{filename} holds no optimiser (best_*.pth never does) and cannot be '
+                            'resumed; resume epoch_k.pth, or start from it with load_from')
+        if not resume_optimizer:
+            checkpoint.pop('optimizer', None)
+        if not resume_param_scheduler:
+            checkpoint.pop('param_schedulers', None)
+        self._pending = checkpoint
+        seed, own = checkpoint['meta'].get('seed'), self._randomness.get('seed')
+        if seed is not None and seed != own:
+            if own is not None:
+                self.logger.warning(f'the checkpoint was trained with seed {seed}, which is taken '
+                                    f"instead of the config's {own}")
+            self._randomness.update(seed=seed)
+            self._set_randomness(**self._randomness)
+        return checkpoint
+
+    def load_weights(self, state: 'OrderedDict[str, Tensor]', strict: bool) -> None:
+        """Load tensors into the model, which is not wrapped yet; misfits are logged."""
+        load_state_dict(self.model, state, strict, self.logger)
+
+    def model_state_dict(self) -> dict[str, Tensor]:
+        """Return the whole model's tensors, on the CPU, under their stock keys."""
+        return weights_to_cpu(self.unwrapped.state_dict())
+
+    @property
+    def unwrapped(self) -> nn.Module:
+        """nn.Module: The model itself."""
+        return self.model.module if is_model_wrapper(self.model) else self.model
+
+    def _check_some_fit(self, state: Mapping[str, Tensor], filename: str) -> None:
+        own = self.unwrapped.state_dict()
+        fitting = [key for key, value in state.items()
+                   if key in own and own[key].shape == value.shape]
+        if not fitting and own:
+            raise UserError(f'{filename} has none of the {len(own)} weights of this '
+                            f'{type(self.unwrapped).__name__}: its first key is '
+                            f"{next(iter(state), None)!r}, the model's {next(iter(own))!r}")
+        self.logger.info(f'{len(fitting)} of the {len(own)} tensors of the model are in {filename}')
