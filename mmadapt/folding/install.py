@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ..adapters.affine import Affine, move_affine
+from ..adapters.layers.norm import NormLayer
 from ..adapters.layers.weight import WeightLayer
 from .affine import affine_of, is_affine
 from .sites import Site, find_sites
@@ -59,6 +60,9 @@ def fold_norms(model: nn.Module) -> int:
             _keep_output(site.owner, site.norm)
             folded += 1
     for site in pairs:
+        # Folded into a frozen convolution, a trained norm would cost it a weight gradient.
+        if isinstance(site.norm, NormLayer) and not isinstance(site.conv, WeightLayer):
+            continue
         if site.owner is None and convs.count(site.conv) == 1 and _norms(sites, site.norm) == 1:
             _fold_pair(site)
             folded += 1

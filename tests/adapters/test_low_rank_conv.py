@@ -34,8 +34,10 @@ def tensors_of(name, dtype=torch.float64):
 def test_gradients_are_those_of_finite_differences(name):
     x, weight, bias, down, up, geometry = tensors_of(name)
     trained = [t.requires_grad_() for t in (x, bias, down, up)]
+    factor = torch.rand(len(weight), dtype=weight.dtype)
     assert torch.autograd.gradcheck(
-        lambda x, bias, down, up: low_rank_conv(x, weight, bias, down, up, geometry), trained)
+        lambda x, bias, down, up: low_rank_conv(x, weight, factor, bias, down, up, geometry),
+        trained)
 
 
 @pytest.fixture
@@ -89,6 +91,14 @@ def test_a_norm_behind_is_folded_in_the_same():
         y.square().sum().backward()
         results.append([y, layer.lora_A.grad, layer.lora_B.grad])
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-4)
+
+
+def test_the_input_and_the_factors_are_all_that_is_kept():
+    x, weight, bias, down, up, geometry = tensors_of('square')
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        low_rank_conv(x, weight, None, bias, down.requires_grad_(), up, geometry)
+    assert {t.data_ptr() for t in kept} == {t.data_ptr() for t in (x, weight, down, up)}
 
 
 @pytest.mark.usefixtures('any_size')

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..affine import Affine, move_affine, scale_rows
+from ..affine import Affine, move_into_bias, scale_rows
 from .dropout import drop_and_map
 from .low_rank_conv import SMALLEST_WEIGHT, low_rank_conv
 from .weight import WeightLayer
@@ -27,12 +27,13 @@ class ConvLayer(WeightLayer):
             return super().compute(x, affine=affine)
         tensors, (weight, bias) = self.adapter_tensors(), self.weight_parts()['']
         bias, (down, up) = self.adapter.adapt_bias(bias, tensors), self.adapter.low_rank(tensors)
+        factor = None
         if affine is not None:
-            up = scale_rows(up, affine[0])
-            weight, bias = move_affine(weight, bias, affine)
-        if weight.requires_grad:  # the norm behind is trained
-            return super().compute(x, affine=affine)
-        return low_rank_conv(x, weight, bias, down, up,
+            factor = affine[0]
+            if factor.requires_grad:  # the norm behind is trained
+                return super().compute(x, affine=affine)
+            up, bias = scale_rows(up, factor), move_into_bias(bias, affine)
+        return low_rank_conv(x, weight, factor, bias, down, up,
                              (self.stride, self.padding, self.dilation))
 
     def _pays_low_rank_backward(self, x: Tensor) -> bool:
