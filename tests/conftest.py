@@ -9,6 +9,13 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 RTMDET = 'rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
+# Folders whose files take minutes: they come first, so that no worker begins one when the other
+# has nothing left to do.
+LONG = ('hooks', 'runner', 'strategies', 'models', 'projects')
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.parent.name not in LONG)
 
 
 @pytest.fixture(scope='session')

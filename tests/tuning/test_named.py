@@ -7,8 +7,6 @@ import copy
 import gc
 import io
 import json
-import statistics
-import time
 from pathlib import Path
 
 import pytest
@@ -654,7 +652,7 @@ def own_bytes():
     return sum({s.data_ptr(): s.nbytes() for s in storages}.values())
 
 
-def test_twenty_adapters_cost_their_own_tensors_and_milliseconds(build_detector, tmp_path):
+def test_twenty_adapters_cost_their_own_tensors_and_a_switch_copies_none(build_detector, tmp_path):
     from safetensors.torch import load_file
     base = build_detector(RTMDET, 3).eval()
     model = build_detector(RTMDET, 1).eval()
@@ -668,14 +666,11 @@ def test_twenty_adapters_cost_their_own_tensors_and_milliseconds(build_detector,
     for index in range(20):
         load_adapter(base, str(tmp_path / 'a'), f'customer {index}')
     assert own_bytes() - before == pytest.approx(20 * own, rel=1e-3)
-    times = []
-    for training in (False, True):
-        base.train(training)
-        for index in range(50):
-            start = time.process_time()
-            set_adapter(base, f'customer {index % 20}')
-            times.append(1000 * (time.process_time() - start))
-    print(f'\n{own} bytes an adapter; a switch takes {statistics.median(times[:50]):.2f} ms in '
-          f'eval mode, {statistics.median(times[50:]):.2f} ms in training mode')
-    assert statistics.median(times) < 10
+    places = {}
+    for index in (3, 4, 3):
+        set_adapter(base, f'customer {index}')
+        tensors = dict(base.named_parameters())
+        place = {name: tensors[name].data_ptr() for name in tensors if 'lora' in name}
+        assert places.setdefault(index, place) == place
+    assert not set(places[3].values()) & set(places[4].values())
     assert_equal(predict(base.eval(), torch.ones(1, 3, 64, 64)), wanted)
