@@ -6,7 +6,7 @@ from .version import __version__
 check_environment()
 repair()
 
-from . import hooks, optim, wrappers  # noqa: E402,F401  registers what is in them
+from . import hooks, optim, runner, strategies, wrappers  # noqa: E402,F401  registers what is in them
 from .errors import UserError  # noqa: E402
 from .files import export_hf, load_adapter, save_adapter  # noqa: E402
 from .tuning import (  # noqa: E402

@@ -14,9 +14,16 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 import mmadapt  # noqa: F401  registers everything, also for configs without custom_imports
-from mmadapt.cli import load_config, resume_command, run_tool, set_resume, set_work_dir
+from mmadapt.cli import (
+    load_config,
+    resume_command,
+    run_tool,
+    set_amp,
+    set_resume,
+    set_work_dir,
+)
 from mmadapt.cli.checkpoints import last_checkpoint
-from mmadapt.configs import check_peft_hook, find_inconsistencies
+from mmadapt.configs import check_memory_hook, check_peft_hook, find_inconsistencies
 from mmadapt.datasets import check_data
 from mmadapt.errors import UserError
 
@@ -26,7 +33,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file, or a stock one as mmdet::FOLDER/NAME.py')
     parser.add_argument('--work-dir', help='folder for logs and checkpoints; default: the '
                         "config's own, or ./work_dirs/NAME_OF_THE_CONFIG")
-    parser.add_argument('--amp', action='store_true', help='mixed precision')
+    parser.add_argument('--amp', action='store_true', help='mixed precision: bfloat16 '
+                        'where the device computes in it, else float16 with a gradient scaler')
     parser.add_argument('--auto-scale-lr', action='store_true',
                         help='scale the rate by the batch of this run over '
                         'auto_scale_lr.base_batch_size')
@@ -54,9 +62,6 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> None:
     cfg.launcher = args.launcher
     set_work_dir(cfg, args.config, args.work_dir)
     set_resume(cfg, args.resume)
-    if args.amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.loss_scale = 'dynamic'
     if args.auto_scale_lr:
         if not {'enable', 'base_batch_size'} <= set(cfg.get('auto_scale_lr') or {}):
             raise UserError('--auto-scale-lr: the config has no auto_scale_lr=dict(enable=False, '
@@ -69,11 +74,15 @@ def main() -> None:
     setup_cache_size_limit_of_dynamo()
     cfg = load_config(args.config, args.cfg_options)
     check_peft_hook(cfg)
+    check_memory_hook(cfg)
     check_data(cfg, ('train', 'val'))
+    precision = [set_amp(cfg)] if args.amp else []
     apply_args(cfg, args)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     for line in find_inconsistencies(cfg):
         print_log(line, logger='current', level=logging.WARNING)
+    for line in precision:
+        print_log(line, logger='current')
     try:
         runner.train()
     except KeyboardInterrupt:

@@ -2,12 +2,17 @@
 
 from .checkpoint_globals import allow_checkpoint_globals
 from .cpu import repair_cpu
+from .fairscale import provide_checkpoint_wrapper
 from .versions import check_environment
 
 __all__ = ['check_environment', 'repair']
 
 
 def repair() -> None:
-    """Make stock MMEngine load its own checkpoints and run without an accelerator."""
+    """Make stock OpenMMLab code load its own checkpoints, and run without what it need not have.
+
+    That is an accelerator, and fairscale.
+    """
     allow_checkpoint_globals()
     repair_cpu()
+    provide_checkpoint_wrapper()

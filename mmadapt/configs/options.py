@@ -9,7 +9,7 @@ from mmengine.runner import FlexibleRunner, Runner
 from ..errors import UserError
 
 # Top-level names that something else than a runner's constructor reads.
-_OTHER_NAMES = ('auto_scale_lr', 'custom_imports', 'peft', 'runner_type', 'tta_model',
+_OTHER_NAMES = ('auto_scale_lr', 'custom_imports', 'memory', 'peft', 'runner_type', 'tta_model',
                 'tta_pipeline')
 
 

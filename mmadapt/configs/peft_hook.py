@@ -12,8 +12,12 @@ def check_peft_hook(cfg: dict) -> None:
     Raises:
         UserError: ``peft`` is set and nothing would read it.
     """
-    hooks = [hook.get('type') for hook in cfg.get('custom_hooks') or [] if isinstance(hook, dict)]
-    if cfg.get('peft') is not None and 'PEFTInjectHook' not in [
-            getattr(kind, '__name__', str(kind)).split('.')[-1] for kind in hooks]:
+    if cfg.get('peft') is not None and 'PEFTInjectHook' not in hook_names(cfg):
         raise UserError("the config has `peft` but no hook that reads it: custom_hooks = [*_base_."
                         "get('custom_hooks', []), dict(type='PEFTInjectHook')]")
+
+
+def hook_names(cfg: dict) -> list[str]:
+    """Return the class names of a config's ``custom_hooks``."""
+    kinds = [hook.get('type') for hook in cfg.get('custom_hooks') or [] if isinstance(hook, dict)]
+    return [getattr(kind, '__name__', str(kind)).split('.')[-1] for kind in kinds]

@@ -1,7 +1,6 @@
 """Merged models: stock files with stock keys and no trace of an adapter."""
 
 import copy
-import functools
 import os.path as osp
 import pickletools
 import types
@@ -13,7 +12,6 @@ import torch
 from mmengine.fileio import dump
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint as recompute
 
 from ..errors import UserError
 from ..tuning import merged_state_dict, remove
@@ -30,6 +28,7 @@ READ_BY = dict(
     'load a file like this if it comes from somebody you trust')
 """Who reads such a file."""
 
+_PACKAGE = __name__.split('.')[0]
 _INSTEAD = "export it as 'state_dict' or 'safetensors'"
 
 
@@ -96,10 +95,9 @@ def _make_stock(model: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
 
 
 def _is_put_there_for_training(value) -> bool:
-    # By `activation_checkpointing` and `compile`, in place of a method of the class.
-    if isinstance(value, functools.partial):
-        return value.func is recompute
-    return isinstance(value, types.FunctionType) and hasattr(value, '_torchdynamo_orig_callable')
+    # By `memory` and `compile`, in place of a method of the class.
+    return type(value).__module__.startswith(f'{_PACKAGE}.memory.') or (
+        isinstance(value, types.FunctionType) and hasattr(value, '_torchdynamo_orig_callable'))
 
 
 def _own_globals(path: str) -> list[str]:
@@ -108,5 +106,4 @@ def _own_globals(path: str) -> list[str]:
         pickled, = (archive.read(n) for n in archive.namelist() if n.endswith('/data.pkl'))
     found = [arg.split() for opcode, arg, _ in pickletools.genops(pickled)
              if opcode.name == 'GLOBAL']
-    package = __name__.split('.')[0]
-    return sorted(f'{module}.{name}' for module, name in found if module.split('.')[0] == package)
+    return sorted(f'{module}.{name}' for module, name in found if module.split('.')[0] == _PACKAGE)

@@ -2,6 +2,7 @@
 
 from .checkpoint_hook import PEFTCheckpointHook
 from .inject_hook import PEFTInjectHook
+from .memory_hook import MemoryHook
 from .random_state_hook import RandomStateHook
 
-__all__ = ['PEFTCheckpointHook', 'PEFTInjectHook', 'RandomStateHook']
+__all__ = ['MemoryHook', 'PEFTCheckpointHook', 'PEFTInjectHook', 'RandomStateHook']

@@ -28,10 +28,12 @@ from ..files import (
     write_checkpoints_atomically,
 )
 from ..files.record import KEY
-from ..memory import checkpoint_activations
+from ..runner import FlexibleRunner
+from ..strategies import AdaptingStrategy
 from ..tuning import PEFTConfig, check_intact, inject, require_state
 from .base_check import check_base
 from .checkpoint_hook import PEFTCheckpointHook
+from .memory_hook import add_memory_hook
 from .quantise import quantise_loaded
 from .random_state_hook import RandomStateHook
 from .rewire import rewire
@@ -54,7 +56,6 @@ class PEFTInjectHook(Hook):
         self._config: PEFTConfig | None = None
         self._model: nn.Module | None = None
         self._adapter: str | None = None    # folder whose tensors are still to be loaded
-        self._checkpointing = None
         self._trains = False
         self._is_new = False                # nothing has been trained yet
 
@@ -65,9 +66,13 @@ class PEFTInjectHook(Hook):
                 raise UserError('this runner has evaluated an adapted model and cannot train it; '
                                 'build another one with Runner.from_cfg(cfg)')
             return
-        if not isinstance(runner, Runner):
-            raise UserError(f"PEFTInjectHook works under runner_type='Runner'; a "
-                            f'{type(runner).__name__} wraps the model before any hook runs')
+        if not isinstance(runner, (Runner, FlexibleRunner)):
+            raise UserError(f'PEFTInjectHook: a {type(runner).__name__} wraps the model before any '
+                            "hook runs; build it from a config with runner_type='FlexibleRunner' "
+                            "or 'Runner'")
+        if isinstance(runner, FlexibleRunner) and not isinstance(runner.strategy, AdaptingStrategy):
+            raise UserError(f'PEFTInjectHook: {type(runner.strategy).__name__} wraps the model '
+                            'before any hook runs; name a strategy of mmadapt in the config')
         if runner.cfg.get('peft') is None:
             raise UserError('custom_hooks holds PEFTInjectHook but the config has no `peft`; '
                             'inherit configs/_base_/peft/lora.py or write peft=dict(method=...)')
@@ -98,30 +103,36 @@ class PEFTInjectHook(Hook):
                 self._model, record, tensors, checkpoint['state_dict'], self._adapter)
             self._adapter = None
 
+    def before_wrap(self, runner) -> None:
+        """Finish the adapter, now that its base is loaded and before a strategy wraps the model."""
+        self._finish(runner)
+
     def before_train(self, runner) -> None:
-        """Finish the adapter, now that its base is loaded, and recompute activations if asked."""
+        """Finish the adapter, now that its base is loaded."""
+        if isinstance(runner, Runner):
+            self._finish(runner)
+
+    def before_val(self, runner) -> None:
+        """Load an adapter to evaluate."""
+        if isinstance(runner, Runner):
+            self._finish(runner)
+
+    def before_test(self, runner) -> None:
+        """Load an adapter to evaluate."""
+        if isinstance(runner, Runner):
+            self._finish(runner)
+
+    def _finish(self, runner) -> None:
+        if self._model is None:
+            return
+        if not self._trains:
+            self._load_pending_adapter()
         check_intact(self._model)
         quantise_loaded(runner, self._model)
         if self._is_new:
             start_from_weights(runner, self._model)
+            self._is_new = False
         self._load_pending_adapter()
-        if self._checkpointing is not None:
-            runner.cfg.activation_checkpointing = self._checkpointing
-            checkpoint_activations(self._model, self._checkpointing)
-
-    def before_val(self, runner) -> None:
-        """Load an adapter to evaluate."""
-        self._load_pending_adapter()
-        if self._model is not None:
-            check_intact(self._model)
-            quantise_loaded(runner, self._model)
-
-    def before_test(self, runner) -> None:
-        """Load an adapter to evaluate."""
-        self._load_pending_adapter()
-        if self._model is not None:
-            check_intact(self._model)
-            quantise_loaded(runner, self._model)
 
     def _prepare_training(self, runner, model, path, checkpoint) -> None:
         config = self._config
@@ -151,9 +162,9 @@ class PEFTInjectHook(Hook):
             check_adapter_fits(model, config.adapter, base.not_in_base)
         self._model, self._trains = model, True
         self._is_new = KEY not in checkpoint and config.adapter is None
-        rewire(runner, model)
-        # MMEngine would apply it between here and `before_train`, and reentrantly.
-        self._checkpointing = runner.cfg.pop('activation_checkpointing', None)
+        if isinstance(runner, Runner):
+            rewire(runner, model)
+        add_memory_hook(runner, model)  # MMEngine's own checkpointing would leave adapters at rest
         write_checkpoints_atomically()
         for hook in runner.hooks:
             if isinstance(hook, CheckpointHook) and hook.published_keys is not None:
@@ -217,10 +228,12 @@ def _unwrap(model: nn.Module) -> nn.Module:
 
 
 def _checkpoint_to_load(runner) -> str | None:
+    if isinstance(runner._resume, str):
+        return runner._resume
     if not runner._resume or runner._load_from is not None:
         return runner._load_from
     path = find_latest_checkpoint(runner.work_dir)
-    if path is not None and '://' not in path and not osp.isfile(path):
+    if path is not None and '://' not in path and not osp.exists(path):
         raise UserError(f'{osp.join(runner.work_dir, "last_checkpoint")} names {path!r}, which is '
                         'not there; say --resume FILE')
     return path

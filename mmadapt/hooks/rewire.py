@@ -6,6 +6,7 @@ from torch import nn
 
 from ..errors import UserError
 from ..optim.trained_only import build_for_trained
+from ..optim.zero_redundancy import refuse_under_stock_runner
 
 
 def rewire(runner, model: nn.Module) -> None:
@@ -16,9 +17,11 @@ def rewire(runner, model: nn.Module) -> None:
         model (nn.Module): Its model, adapted, not wrapped.
 
     Raises:
-        UserError: The runner was given a built optimiser instead of a config.
+        UserError: The runner was given a built optimiser instead of a config, or one that hangs
+            under it.
     """
     cfg = runner.cfg
+    refuse_under_stock_runner(runner.optim_wrapper)
     if runner.distributed:
         # The first wrapping has done what sync_bn asks for; a second time would undo frozen norms.
         sync_bn = cfg.pop('sync_bn', None)

@@ -1,5 +1,6 @@
 """Techniques that let a model train in less memory."""
 
-from .checkpointing import checkpoint_activations
+from .apply import apply_memory
+from .config import MemoryConfig
 
-__all__ = ['checkpoint_activations']
+__all__ = ['MemoryConfig', 'apply_memory']

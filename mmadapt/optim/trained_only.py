@@ -5,6 +5,8 @@ from logging import Logger
 
 from mmengine.optim import BaseOptimWrapper
 
+from .zero_redundancy import is_zero_redundancy
+
 
 def build_for_trained(build: Callable[[], BaseOptimWrapper], logger: Logger) -> BaseOptimWrapper:
     """Build an optimiser wrapper and drop what is frozen from it.
@@ -23,7 +25,8 @@ def build_for_trained(build: Callable[[], BaseOptimWrapper], logger: Logger) -> 
     finally:
         logger.removeFilter(_is_not_of_frozen_parameter)
     for wrapper in getattr(optim_wrapper, 'optim_wrappers', {'': optim_wrapper}).values():
-        _drop_frozen(wrapper.optimizer)
+        if not is_zero_redundancy(wrapper):  # which has dealt them out when it was built
+            _drop_frozen(wrapper.optimizer)
     return optim_wrapper
 
 

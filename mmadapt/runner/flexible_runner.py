@@ -52,7 +52,9 @@ class FlexibleRunner(StockRunner):
         Args:
             model (nn.Module): The model, built and initialised.
         """
+        from ..hooks.memory_hook import add_memory_hook  # the hooks know this runner
         self.model = model
+        add_memory_hook(self, model)
         self.call_hook('before_run')
         self._begun = True
         self.load_or_resume()

@@ -2,9 +2,11 @@
 
 from .choice import choose_strategy
 from .ddp import DDPStrategy
+from .deepspeed import DeepSpeedStrategy
+from .fsdp2 import FSDP2Strategy
 from .lifecycle import AdaptingStrategy
 from .registry import STRATEGIES
 from .single_device import SingleDeviceStrategy
 
-__all__ = ['STRATEGIES', 'AdaptingStrategy', 'DDPStrategy', 'SingleDeviceStrategy',
-           'choose_strategy']
+__all__ = ['STRATEGIES', 'AdaptingStrategy', 'DDPStrategy', 'DeepSpeedStrategy', 'FSDP2Strategy',
+           'SingleDeviceStrategy', 'choose_strategy']

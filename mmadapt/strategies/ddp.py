@@ -1,10 +1,13 @@
 """A copy of the model in every process, gradients averaged between them."""
 
+from typing import ClassVar
+
 from mmengine._strategy import DDPStrategy as StockStrategy
 from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
-from torch import nn
+from torch import Tensor, nn
 
+from ..optim.zero_redundancy import is_zero_redundancy
 from .lifecycle import AdaptingStrategy
 from .registry import STRATEGIES
 
@@ -19,6 +22,8 @@ class DDPStrategy(AdaptingStrategy, StockStrategy):
         sync_bn (str, optional): ``'torch'`` or ``'mmcv'``: which synchronised BatchNorm to use.
         kwargs: What every strategy takes.
     """
+
+    _whole: ClassVar[dict] = {}  # what all processes have put together while the first one writes
 
     def place(self, model: nn.Module) -> nn.Module:
         """Convert the norms as asked for and move the model to the device."""
@@ -36,3 +41,33 @@ class DDPStrategy(AdaptingStrategy, StockStrategy):
             return self._wrap_model(model)
         finally:
             self.sync_bn = sync_bn
+
+    def save_checkpoint(self, filename: str, *, save_optimizer: bool = True, **kwargs) -> None:
+        """Write a checkpoint in the first process; to be called by all.
+
+        Args:
+            filename (str): The file.
+            save_optimizer (bool): Whether to save the optimiser. Defaults to True.
+            kwargs: What every strategy takes.
+        """
+        self._whole = self.gather(save_optimizer and hasattr(self, 'optim_wrapper'))
+        super().save_checkpoint(filename, save_optimizer=save_optimizer, **kwargs)
+        self._whole = {}
+
+    def gather(self, save_optimizer: bool) -> dict:
+        """Return what of a checkpoint takes all processes to get, as ``model`` and ``optimizer``.
+
+        Args:
+            save_optimizer (bool): Whether there is to be an optimiser in it.
+        """
+        sharded = save_optimizer and is_zero_redundancy(self.optim_wrapper)
+        return dict(optimizer=self.optim_wrapper.state_dict()) if sharded else {}
+
+    def model_state_dict(self) -> dict[str, Tensor]:
+        """Return the whole model's tensors."""
+        return self._whole['model'] if 'model' in self._whole else super().model_state_dict()
+
+    def optim_state_dict(self) -> dict:
+        """Return the whole optimiser's state."""
+        return self._whole['optimizer'] if 'optimizer' in self._whole \
+            else super().optim_state_dict()

@@ -2,15 +2,18 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from mmengine._strategy import SingleDeviceStrategy
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapperDict
 from mmengine.runner import load_state_dict, weights_to_cpu
 from torch import Tensor, nn
 
 from ..errors import UserError
 from ..files import read_checkpoint
+from ..optim.groups import check_groups
 from ..optim.trained_only import build_for_trained
 
 
@@ -19,9 +22,14 @@ class AdaptingStrategy(SingleDeviceStrategy):
 
     Attributes:
         runner (FlexibleRunner): The runner it belongs to; set by it.
+        sharded (bool): Whether a process has only a part of each weight once the model is wrapped.
+            Then no hook can read one.
+        first_has_weights (bool): Whether only the first process has the weights until then.
     """
 
     runner = None
+    sharded = False
+    first_has_weights = False
     _pending: dict | None = None      # what a resumed run restores once it is built
 
     def prepare(self, model: nn.Module | dict, *, optim_wrapper=None, param_scheduler=None,
@@ -62,9 +70,13 @@ class AdaptingStrategy(SingleDeviceStrategy):
         """Wrap the adapted and loaded model."""
         raise NotImplementedError
 
+    def wrap_optimiser(self) -> None:
+        """Wrap the optimiser too, which is over what is trained only by now."""
+
     def _build_optimisation(self, optim_wrapper, param_scheduler) -> None:
         self.optim_wrapper = build_for_trained(
             lambda: self.build_optim_wrapper(optim_wrapper, self.model), self.logger)
+        self.wrap_optimiser()
         self._scale_lr()
         if param_scheduler is not None:
             self.param_schedulers = self.build_param_scheduler(param_scheduler, self.optim_wrapper)
@@ -83,6 +95,7 @@ class AdaptingStrategy(SingleDeviceStrategy):
             checkpoint (dict): What :meth:`resume` has read, without the model.
         """
         if 'optimizer' in checkpoint:
+            self._check_groups(checkpoint['optimizer'])
             self.load_optim_state_dict(checkpoint.pop('optimizer'))
         if 'param_schedulers' in checkpoint and hasattr(self, 'param_schedulers'):
             self.load_scheduler_state_dict(checkpoint.pop('param_schedulers'))
@@ -157,13 +170,43 @@ class AdaptingStrategy(SingleDeviceStrategy):
         load_state_dict(self.model, state, strict, self.logger)
 
     def model_state_dict(self) -> dict[str, Tensor]:
-        """Return the whole model's tensors, on the CPU, under their stock keys."""
-        return weights_to_cpu(self.unwrapped.state_dict())
+        """Return the whole model's tensors; to be called by all processes."""
+        return self.full_state_dict(self.unwrapped)
+
+    def full_state_dict(self, module: nn.Module) -> dict[str, Tensor]:
+        """Return the tensors of a module, whole, whatever each process has of them.
+
+        To be called by all processes, none of which may use the model meanwhile.
+
+        Args:
+            module (nn.Module): The run's model, not wrapped, or a copy of it that a hook averages.
+
+        Returns:
+            dict[str, Tensor]: On the CPU, by stock key. Only the first process need get them.
+        """
+        return weights_to_cpu(module.state_dict())
+
+    @contextmanager
+    def accumulated_gradients(self) -> Iterator[dict[str, nn.Parameter]]:
+        """Have, while it is entered, this process's gradients that no step has been made with yet.
+
+        Yields:
+            dict[str, nn.Parameter]: What is trained, by name; gradients can be read and set.
+        """
+        yield {name: p for name, p in self.unwrapped.named_parameters() if p.requires_grad}
 
     @property
     def unwrapped(self) -> nn.Module:
         """nn.Module: The model itself."""
         return self.model.module if is_model_wrapper(self.model) else self.model
+
+    def _check_groups(self, state: dict) -> None:
+        wrapper = self.optim_wrapper
+        if 'param_groups' in state and not isinstance(wrapper, OptimWrapperDict):
+            groups = getattr(wrapper, 'groups', None)  # a sharded optimiser has others inside
+            if groups is None:
+                groups = [group['params'] for group in wrapper.optimizer.param_groups]
+            check_groups(state['param_groups'], [len(params) for params in groups])
 
     def _check_some_fit(self, state: Mapping[str, Tensor], filename: str) -> None:
         own = self.unwrapped.state_dict()

@@ -1,0 +1,92 @@
+"""Where ``--amp`` of the training tool is put."""
+
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.fileio import load
+
+from ..errors import UserError
+from ..optim import autocast_dtype
+
+_KEPT = ('AmpOptimWrapper', 'AutocastOptimWrapper')
+
+
+def set_amp(cfg: Config) -> str:
+    """Let a run compute in mixed precision: bfloat16 where the device does, else float16.
+
+    A strategy of DeepSpeed has its own autocast, which gets it; otherwise the optimiser wrapper
+    does. What the config says itself about mixed precision is kept.
+
+    Args:
+        cfg (Config): The config; changed in place.
+
+    Returns:
+        str: A line that says what was chosen.
+
+    Raises:
+        UserError: The config trains by other means, which have no place for it.
+    """
+    strategy = ''
+    if _name(cfg.get('runner_type')) == 'FlexibleRunner':  # the other one has no strategies
+        strategy = _name((cfg.get('strategy') or {}).get('type'))
+    if strategy.endswith('DeepSpeedStrategy'):
+        return _set_deepspeed(cfg.strategy)
+    if strategy == 'ColossalAIStrategy':
+        raise UserError('--amp: ColossalAIStrategy has its own mixed precision; leave out --amp '
+                        'and set strategy.mixed_precision')
+    return _set_wrapper(cfg)
+
+
+def _set_wrapper(cfg: Config) -> str:
+    wrapper = cfg.get('optim_wrapper')
+    if not isinstance(wrapper, dict) or 'optimizer' not in wrapper:
+        raise UserError('--amp: the config has no optim_wrapper=dict(optimizer=dict(type=...))')
+    kind = _name(wrapper.get('type', 'OptimWrapper'))
+    if kind in _KEPT:
+        dtype = _dtype_of(wrapper.get('dtype')) or f'the default of {kind}'
+        return f"--amp: the config's own {kind} is kept, in {dtype}"
+    if kind != 'OptimWrapper':
+        raise UserError(f'--amp takes the place of an OptimWrapper, the config has a {kind}; leave '
+                        "out --amp, or set optim_wrapper.type='OptimWrapper'")
+    wrapper.type = 'AutocastOptimWrapper'
+    wrapper.setdefault('dtype', _dtype_of(autocast_dtype()))
+    return _said(wrapper.dtype, 'optim_wrapper.dtype')
+
+
+def _set_deepspeed(strategy: ConfigDict) -> str:
+    config = strategy.get('config')
+    if isinstance(config, str):
+        if not Path(config).is_file():
+            raise UserError(f'strategy.config: there is no file {config}')
+        config = load(config)
+    strategy.config = config = ConfigDict(config or {})
+    for section in ('fp16', 'bf16', 'amp', 'torch_autocast'):
+        own = strategy.get(section) or config.get(section) or {}
+        if own.get('enabled', False):
+            return f"--amp: the config's own DeepSpeed section {section} is kept"
+    strategy.pop('torch_autocast', None)  # it is off, and would come before that of `config`
+    # ZeRO-3 would hand out the weights of "safe" modules, which are all of the class Linear or
+    # Conv2d, rounded to this dtype: those of float32 islands too.
+    config.torch_autocast = dict(enabled=True, dtype=_dtype_of(autocast_dtype()),
+                                 lower_precision_safe_modules=[])
+    return _said(config.torch_autocast.dtype, 'strategy.config.torch_autocast.dtype')
+
+
+def _said(dtype, where: str) -> str:
+    dtype = _dtype_of(dtype)
+    if dtype != 'float16':
+        return f'--amp: autocast in {dtype} ({where})'
+    reason = ''
+    if autocast_dtype() == torch.float16:
+        reason = f', because this {torch.cuda.get_device_name()} does not compute in bfloat16'
+    return f'--amp: autocast in float16, with a gradient scaler ({where}){reason}'
+
+
+def _dtype_of(dtype) -> str | None:
+    return None if dtype is None else str(dtype).removeprefix('torch.')
+
+
+def _name(kind) -> str:
+    """Return the name of the class that a config's ``type`` means, without its scope."""
+    return kind.rpartition('.')[2] if isinstance(kind, str) else getattr(kind, '__name__', '')

@@ -1,0 +1,94 @@
+"""The ``memory`` key under a runner."""
+
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import BaseLoop, Runner
+from torch import nn
+
+from ..errors import UserError
+from ..memory import MemoryConfig, apply_memory
+from ..memory.blocks import find_blocks
+from ..memory.inherited import asks_for_recomputation, modules_named, unwrap_fairscale
+from ..memory.matching import find_modules
+from ..optim.zero_redundancy import refuse_under_stock_runner
+
+_KEY = 'activation_checkpointing'
+
+
+@HOOKS.register_module()
+class MemoryHook(Hook):
+    """Train the runner's model in less memory, as the config's top-level ``memory`` key says.
+
+    Under the stock ``Runner``, the stock tools and every strategy; validation and testing are left
+    alone. Also takes over what the config asks for by ``activation_checkpointing`` and the model by
+    ``with_cp`` and ``num_cp``. PEFTInjectHook brings one along where the config has none.
+    """
+
+    # Behind PEFTInjectHook, and before EMAHook copies the model.
+    priority = 'HIGH'
+
+    def __init__(self) -> None:
+        self._config: MemoryConfig | None = None
+        self._names: list[str] = []
+        self._is_applied = False
+
+    def before_run(self, runner) -> None:
+        """Check the names, and take the key that MMEngine would apply in its own way."""
+        if self._config is not None or not isinstance(runner._train_loop, BaseLoop):
+            return
+        if isinstance(runner, Runner):
+            refuse_under_stock_runner(runner.optim_wrapper)
+        model, cfg = _unwrap(runner.model), runner.cfg
+        if not is_needed(runner, model):
+            raise UserError('custom_hooks holds MemoryHook but the config has no `memory`; inherit '
+                            'one of configs/_base_/memory or write memory=dict(checkpoint=[...])')
+        self._config = MemoryConfig.parse(cfg.get('memory'))
+        names = cfg.pop(_KEY, None) or []
+        self._names = [names] if isinstance(names, str) else list(names)
+        find_blocks(model, self._config.checkpoint)
+        find_modules(model, self._config.fp32_modules, 'memory.fp32_modules')
+        modules_named(model, self._names)
+        unwrap_fairscale(model)  # a copy would run the weights of the original
+
+    def before_wrap(self, runner) -> None:
+        """Apply it before a strategy wraps or shards the model; it has its weights by now."""
+        self._apply(runner)
+
+    def before_train(self, runner) -> None:
+        """Apply it under the stock ``Runner``; the model has its weights and adapters by now."""
+        self._apply(runner)
+
+    def _apply(self, runner) -> None:
+        if self._config is None or self._is_applied:
+            return
+        self._is_applied = True
+        if self._names:
+            runner.cfg[_KEY] = self._names
+        for line in apply_memory(_unwrap(runner.model), self._config, self._names):
+            print_log(line, 'current')
+
+
+def add_memory_hook(runner, model: nn.Module) -> None:
+    """Register a MemoryHook where one is needed and the config has none.
+
+    Args:
+        runner (Runner): A runner before its hooks' ``before_run``, or in that of one of a higher
+            priority.
+        model (nn.Module): Its model, not wrapped.
+    """
+    if is_needed(runner, model) and not any(isinstance(h, MemoryHook) for h in runner.hooks):
+        runner.register_hook(MemoryHook())
+
+
+def is_needed(runner, model: nn.Module) -> bool:
+    """Return whether a config or its model asks for what a MemoryHook does."""
+    asked = [runner.cfg.get(key) is not None for key in ('memory', _KEY)]
+    return any(asked) or asks_for_recomputation(model)
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    while is_model_wrapper(model):
+        model = model.module
+    return model

@@ -1,0 +1,75 @@
+"""The `memory` key of a config: its names, defaults and errors."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from typing import Union
+
+from ..errors import UserError
+
+
+@dataclass
+class MemoryConfig:
+    """What is given up so that training needs less memory.
+
+    Args:
+        checkpoint (list[str]): Blocks whose activations are recomputed in the backward pass, by
+            class name, by name, or by a regular expression of full names
+            (:func:`~mmadapt.memory.matching.find_modules`). Those that the model's own ``with_cp``,
+            ``num_cp`` or the config's ``activation_checkpointing`` ask for are in any case.
+            Defaults to none.
+        every (int): Only every n-th block of ``checkpoint`` within each list of blocks, from the
+            first on. Defaults to 1.
+        offload (bool): Whether what is kept of a recomputed block, its inputs, waits for the
+            backward pass in the memory of the CPU. Defaults to False.
+        fp32_modules (list[str]): Modules that compute in float32 under autocast; the same grammar.
+            Defaults to none.
+    """
+
+    checkpoint: list = field(default_factory=list)
+    every: int = 1
+    offload: bool = False
+    fp32_modules: list = field(default_factory=list)
+
+    @classmethod
+    def parse(cls, cfg: Union[Mapping, 'MemoryConfig', None]) -> 'MemoryConfig':
+        """Read and check the value of ``memory``; None, as of a config without it, asks nothing.
+
+        Raises:
+            UserError: A key is unknown or a value is not one of those allowed.
+        """
+        if isinstance(cfg, MemoryConfig):
+            cfg._check()
+            return cfg
+        if cfg is None:
+            return cls()
+        if not isinstance(cfg, Mapping):
+            raise UserError(f'memory must be a dict, got {cfg!r}')
+        names = [f.name for f in fields(cls)]
+        for key in cfg:
+            if key not in names:
+                near = get_close_matches(key, names, n=1, cutoff=0.0)
+                raise UserError(f'memory has no key {key!r}; nearest: {near[0]!r}, all: {names}')
+        parsed = cls(**cfg)
+        parsed._check()
+        return parsed
+
+    def _check(self) -> None:
+        self.checkpoint = _patterns('memory.checkpoint', self.checkpoint)
+        self.fp32_modules = _patterns('memory.fp32_modules', self.fp32_modules)
+        if not isinstance(self.offload, bool):
+            raise UserError(f'memory.offload must be True or False, got {self.offload!r}')
+        if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
+            raise UserError(f'memory.every must be a number of blocks, 1 or more, got '
+                            f'{self.every!r}')
+        if self.every > 1 and not self.checkpoint:
+            raise UserError(f'memory.every={self.every} chooses among the blocks that '
+                            'memory.checkpoint names, and it names none')
+
+
+def _patterns(where: str, value) -> list[str]:
+    patterns = [value] if isinstance(value, str) else value
+    if not isinstance(patterns, Sequence) or not all(isinstance(p, str) for p in patterns):
+        raise UserError(f'{where} takes a list of class names, names or regular expressions of '
+                        f'modules, got {value!r}')
+    return list(patterns)

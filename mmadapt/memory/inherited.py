@@ -1,0 +1,88 @@
+"""Recomputation that a model or its config asks for by other means.
+
+Blocks of MMDetection's backbones call reentrant checkpointing themselves (``with_cp``), and only if
+their input requires a gradient: not behind an image or a frozen stem. The layers of its
+transformers (``num_cp``) are wrapped by fairscale, which recomputes in float16 whatever autocast
+computed in, and whose copies run the weights of the original. All of them are recomputed by
+:mod:`~mmadapt.memory.checkpointing` instead.
+"""
+
+import functools
+from difflib import get_close_matches
+
+from torch import nn
+
+from ..errors import UserError
+from .blocks import called
+from .checkpointing import is_recomputed, keep_activations, recompute
+
+_FAIRSCALE = 'fairscale.nn.checkpoint.'
+
+
+def asks_for_recomputation(model: nn.Module) -> bool:
+    """Return whether something in a model is recomputed, or would be, by whatever means."""
+    return any(vars(m).get('with_cp') or is_recomputed(m) or _is_of_fairscale(m)
+               for m in model.modules())
+
+
+def take_over(model: nn.Module) -> dict[str, list[nn.Module]]:
+    """Switch off the recomputation that a model was built with.
+
+    Args:
+        model (nn.Module): The model, not wrapped.
+
+    Returns:
+        dict[str, list[nn.Module]]: The blocks that were to be recomputed, by the argument of the
+        model's config that asked for it.
+    """
+    unwrap_fairscale(model)
+    layers = [m for m in model.modules() if is_recomputed(m)]
+    for layer in layers:
+        keep_activations(layer)
+    flagged = [m for m in model.modules() if vars(m).get('with_cp')]
+    # A backbone has the flag too, and hands it on to its blocks.
+    blocks = [m for m in flagged
+              if not any(vars(inner).get('with_cp') for inner in m.modules() if inner is not m)]
+    for module in flagged:
+        module.with_cp = False
+    return dict(with_cp=blocks, num_cp=layers)
+
+
+def unwrap_fairscale(model: nn.Module) -> None:
+    """Let what fairscale's ``checkpoint_wrapper`` has wrapped be recomputed by this package."""
+    for module in model.modules():
+        if _is_of_fairscale(module):
+            del module.forward
+            for norm in module.modules():
+                for hooks in (norm._forward_pre_hooks, norm._forward_hooks):
+                    for key in [k for k, hook in hooks.items() if _has_made(hook)]:
+                        del hooks[key]
+            recompute(module)
+
+
+def modules_named(model: nn.Module, names: list[str]) -> list[nn.Module]:
+    """Return the modules that MMEngine's ``activation_checkpointing`` names.
+
+    Args:
+        model (nn.Module): The model, not wrapped.
+        names (list[str]): Full names of modules; a list of modules means those that are in it.
+
+    Raises:
+        UserError: There is no module of such a name.
+    """
+    modules = dict(model.named_modules(remove_duplicate=False))
+    for name in names:
+        if name not in modules:
+            near = get_close_matches(name, modules, n=3, cutoff=0.0)
+            raise UserError(f'activation_checkpointing: there is no module {name!r}; nearest: '
+                            f'{", ".join(map(repr, near))}')
+    return [module for name in names for module, _ in called(modules[name], name)]
+
+
+def _is_of_fairscale(module: nn.Module) -> bool:
+    forward = vars(module).get('forward')
+    return isinstance(forward, functools.partial) and _has_made(forward.func)
+
+
+def _has_made(function) -> bool:
+    return (getattr(function, '__module__', None) or '').startswith(_FAIRSCALE)
