@@ -114,11 +114,16 @@ class AdapterLayer:
             UserError: The weight or bias is replaced, other than by loading a state dict.
         """
         if name in ('weight', 'bias') and name in self._parameters \
-                and param is not self._parameters[name] and '_is_loading' not in self.__dict__:
+                and param is not self._parameters[name] and '_is_loading' not in self.__dict__ \
+                and '_is_sharded' not in self.__dict__:
             raise UserError(f'the {name} of an adapted {self.stock_class.__name__} is being '
                             'replaced by another, which its adapter does not fit; call '
                             'mmadapt.merge(model) before such an operation')
         super().register_parameter(name, param)
+
+    def expect_sharding(self) -> None:
+        """Let the weights be exchanged from now on by parts of them, and for these by the whole."""
+        self.__dict__['_is_sharded'] = True
 
     def __setattr__(self, name: str, value) -> None:
         # As `efficient_conv_bn_eval` does; the adapter would be dropped without a word.

@@ -10,11 +10,12 @@ from .load import load_adapter
 from .merged import MERGED_NAMES, READ_BY, write_merged
 from .rebuild import rebuild, restore
 from .record import AdapterRecord
+from .sharded import is_sharded, write_sharded
 
 __all__ = [
     'AdapterRecord', 'BaseRecord', 'MERGED_NAMES', 'READ_BY', 'base_state_dict', 'canonical_keys',
     'check_adapter_fits', 'complete_state_dict', 'export_hf', 'fingerprint', 'frozen_tensors',
-    'load_adapter', 'make_base_record', 'read_adapter', 'read_checkpoint', 'rebuild',
+    'is_sharded', 'load_adapter', 'make_base_record', 'read_adapter', 'read_checkpoint', 'rebuild',
     'replace_folder', 'restore', 'save_adapter', 'stored_keys', 'write_atomically',
-    'write_checkpoints_atomically', 'write_merged'
+    'write_checkpoints_atomically', 'write_merged', 'write_sharded'
 ]

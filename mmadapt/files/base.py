@@ -23,7 +23,7 @@ class BaseRecord:
 
     Attributes:
         load_from (str, optional): Absolute path or URL of a checkpoint.
-        sha256 (str, optional): Of that file, if it is a local one.
+        sha256 (str, optional): Of that file, if it is a local one and no folder.
         pretrained (list[str]): Modules that load a file of their own when they are initialised
             (``init_cfg`` of type ``Pretrained``).
         not_in_base (list[str]): State-dict keys that none of these files provides.
@@ -56,6 +56,8 @@ def read_checkpoint(path: str) -> dict:
     """
     try:
         checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f'checkpoint {path} not found{_neighbours(path)}') from None
     except URLError as error:
@@ -141,7 +143,7 @@ def make_base_record(model: nn.Module, load_from: str | None,
     if load_from is not None:
         local = osp.exists(load_from)
         record.load_from = osp.abspath(load_from) if local else load_from
-        record.sha256 = file_sha256(load_from) if local else None
+        record.sha256 = file_sha256(load_from) if osp.isfile(load_from) else None
     return record
 
 

@@ -13,6 +13,7 @@ from .base import base_state_dict, read_checkpoint
 from .contents import canonical_keys, complete_state_dict
 from .fingerprint import fingerprint
 from .record import KEY, AdapterRecord
+from .sharded import is_sharded
 
 
 def rebuild(model: nn.Module, path: str, base: str | None = None) -> AdapterRecord:
@@ -49,7 +50,7 @@ def read_trained(path: str) -> tuple[AdapterRecord, Mapping[str, Tensor]]:
     Raises:
         UserError: There is no such file, or there is no adapter in it.
     """
-    if osp.isdir(path):
+    if osp.isdir(path) and not is_sharded(path):
         return read_adapter(path)
     checkpoint = read_checkpoint(path)
     if KEY not in checkpoint:

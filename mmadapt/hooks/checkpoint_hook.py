@@ -1,16 +1,19 @@
 """Checkpoints that hold what was trained, and what the end of training leaves."""
 
+import copy
 import os.path as osp
 from collections import defaultdict
 
 import torch
-from mmengine.dist import master_only
+from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.logging import print_log
-from mmengine.registry import HOOKS
+from mmengine.registry import HOOKS, MODELS
 from mmengine.runner import Runner
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
+from ..digest import tensor_digest
 from ..files import (
     MERGED_NAMES,
     READ_BY,
@@ -19,6 +22,7 @@ from ..files import (
     fingerprint,
     frozen_tensors,
     read_checkpoint,
+    rebuild,
     save_adapter,
     stored_keys,
     write_merged,
@@ -46,7 +50,7 @@ class PEFTCheckpointHook(Hook):
         self.model = model
         self.config = config
         self.base = base
-        self._buffers: dict[str, str] = {}
+        self._frozen: dict[str, str] = {}
 
     def before_wrap(self, runner) -> None:
         """Note the fingerprint of the frozen weights, now that they are loaded."""
@@ -57,12 +61,12 @@ class PEFTCheckpointHook(Hook):
         if isinstance(runner, Runner):
             self._note_base()
 
+    @master_only  # which may be the only process that has them by now
     def _note_base(self) -> None:
         frozen = frozen_tensors(self.model, stored_keys(self.model, self.base.not_in_base))
-        self.base.fingerprint = fingerprint(frozen)
-        buffers = dict(self.model.named_buffers())
-        self._buffers = {key: fingerprint({key: tensor})
-                         for key, tensor in frozen.items() if key in buffers}
+        self._frozen = {key: value if isinstance(value, str) else tensor_digest(value)
+                        for key, value in frozen.items()}
+        self.base.fingerprint = fingerprint(self._frozen)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Keep what is trained; record how to get the rest."""
@@ -74,25 +78,32 @@ class PEFTCheckpointHook(Hook):
                     if not key.startswith(prefix) or key.removeprefix(prefix) in stored})
         checkpoint[KEY] = AdapterRecord.of(self.model, self.base, _class_names(runner)).to_dict()
 
-    @master_only
     def after_train(self, runner) -> None:
         """Export the adapter, the best one, and the merged model if asked for.
 
         The weights are those that were validated: their moving average where there is an EMAHook.
         """
-        self._stored_keys()  # notes in `base` which buffers have moved
         source = self.model
         for hook in runner.hooks:
             if isinstance(hook, EMAHook):
                 source = hook.ema_model.module
+        strategy = getattr(runner, 'strategy', None)
+        values = source.state_dict() if strategy is None else strategy.full_state_dict(source)
+        if is_main_process():
+            self._stored_keys()  # notes in `base` which buffers have moved
+            self._export_all(runner, source, values)
+
+    def _export_all(self, runner, source: nn.Module, values: dict[str, Tensor]) -> None:
         classes = _class_names(runner)
         folder = osp.join(runner.work_dir, 'adapter')
-        self._export(folder, source.state_dict(), classes)
+        self._export(folder, values, classes)
         for name, path in self._best_checkpoints(runner):
             self._export(osp.join(runner.work_dir, name), read_checkpoint(path)['state_dict'],
                          classes)
         export = self.config.export
         if export is not None:
+            if getattr(getattr(runner, 'strategy', None), 'sharded', False):
+                source = _rebuilt(runner, folder, self.config.base)
             path = osp.join(runner.work_dir, MERGED_NAMES[export])
             metainfo = getattr(runner.train_dataloader.dataset, 'metainfo', None)
             write_merged(path, source, metainfo, export)
@@ -105,12 +116,13 @@ class PEFTCheckpointHook(Hook):
     def _stored_keys(self) -> set:
         stored = stored_keys(self.model, self.base.not_in_base)
         # A module may keep a statistic in a buffer of its own that no rule here knows of.
-        buffers = dict(self.model.named_buffers())
-        moved = {key for key, before in self._buffers.items()
-                 if fingerprint({key: buffers[key]}) != before}
+        moved = {key for key, buffer in self.model.named_buffers()
+                 if key in self._frozen and tensor_digest(buffer) != self._frozen[key]}
         if not moved <= set(self.base.not_in_base):
             self.base.not_in_base = sorted({*self.base.not_in_base, *moved})
-            self.base.fingerprint = fingerprint(frozen_tensors(self.model, stored | moved))
+            self.base.fingerprint = fingerprint({
+                key: digest for key, digest in self._frozen.items()
+                if key not in self.base.not_in_base})
         return stored | moved
 
     def _best_checkpoints(self, runner):
@@ -126,18 +138,29 @@ class PEFTCheckpointHook(Hook):
                     yield '_'.join(filter(None, ['best_adapter', metric.replace('/', '_')])), path
 
 
+def _rebuilt(runner, folder: str, base: str | None) -> nn.Module:
+    """Return the whole model, of whose weights each process has a part."""
+    cfg = copy.deepcopy(runner.cfg.model)
+    if runner.cfg.get('data_preprocessor') is not None:
+        cfg.setdefault('data_preprocessor', runner.cfg.data_preprocessor)
+    model = MODELS.build(cfg)
+    rebuild(model, folder, base)
+    return model
+
+
 def _on_one_storage(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     # A file of torch.save has some 200 bytes around every storage, which counts for small tensors.
     alike = defaultdict(list)
     for key, tensor in tensors.items():
-        alike[tensor.dtype, tensor.device].append(key)
+        if not isinstance(tensor, DTensor):  # these have a file a process
+            alike[tensor.dtype, tensor.device].append(key)
     moved = {}
     for keys in alike.values():
         together = torch.cat([tensors[key].flatten() for key in keys])
         pieces = together.split([tensors[key].numel() for key in keys])
         moved.update((key, piece.view(tensors[key].shape))
                      for key, piece in zip(keys, pieces, strict=True))
-    return {key: moved[key] for key in tensors}
+    return {key: moved.get(key, tensor) for key, tensor in tensors.items()}
 
 
 def _class_names(runner):

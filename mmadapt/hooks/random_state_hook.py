@@ -6,6 +6,7 @@ first two differ between the processes of a distributed run.
 """
 
 import logging
+from contextlib import nullcontext
 
 from mmengine.dist import gather_object, get_rank, get_world_size
 from mmengine.hooks import CheckpointHook, Hook, IterTimerHook
@@ -14,6 +15,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
 
+from ..strategies import AdaptingStrategy
 from .random_state import get_random_state, set_random_state
 from .resume_data import drop_batches, inexact_because, use_seed
 
@@ -120,16 +122,18 @@ class RandomStateHook(Hook):
         state = {**get_random_state(), **where}
         wrappers = getattr(runner.optim_wrapper, 'optim_wrappers', {'': runner.optim_wrapper})
         if any(w._inner_count % w._accumulative_counts for w in wrappers.values()):
-            state['gradients'] = {name: p.grad.detach().cpu().clone()
-                                  for name, p in _parameters(runner) if p.grad is not None}
+            with _parameters(runner) as parameters:
+                state['gradients'] = {name: p.grad.detach().cpu().clone()
+                                      for name, p in parameters.items() if p.grad is not None}
         self._states = gather_object(state)
 
     def _restore(self, runner) -> None:
         set_random_state(self._resumed)
-        gradients = self._resumed.get('gradients', {})
-        for name, parameter in _parameters(runner):
-            if name in gradients:
-                parameter.grad = gradients[name].to(parameter.device)
+        gradients = self._resumed.get('gradients')
+        if gradients is not None:
+            with _parameters(runner) as parameters:
+                for name, gradient in gradients.items():
+                    parameters[name].grad = gradient.to(parameters[name].device)
         for hook in runner.hooks:
             if isinstance(hook, IterTimerHook):
                 hook.before_train_epoch(runner)  # the estimate of the time left begins here
@@ -141,5 +145,8 @@ def _checkpoint_hooks(runner) -> list:
 
 
 def _parameters(runner):
+    strategy = getattr(runner, 'strategy', None)
+    if isinstance(strategy, AdaptingStrategy):
+        return strategy.accumulated_gradients()
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    return [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    return nullcontext({name: p for name, p in model.named_parameters() if p.requires_grad})

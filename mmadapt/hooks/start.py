@@ -17,11 +17,13 @@ def start_from_weights(runner, model: nn.Module) -> None:
         model (nn.Module): Its adapted model, not wrapped; nothing in it is trained yet.
     """
     copies = [hook.ema_model.module for hook in runner.hooks if isinstance(hook, EMAHook)]
+    handed_out = getattr(getattr(runner, 'strategy', None), 'first_has_weights', False)
     for name in require_state(model).adapted:
         layer = model.get_submodule(name)
         layer.reset_adapter()
         for tensor in layer.adapter_names:
             value = getattr(layer, tensor).data
-            broadcast(value)
+            if not handed_out:  # the strategy does it, with the weights
+                broadcast(value)
             for copy in copies:
                 getattr(copy.get_submodule(name), tensor).data.copy_(value)

@@ -13,6 +13,9 @@ _OURS = dict(SingleDeviceStrategy='SingleDeviceStrategy', DDPStrategy='DDPStrate
              FSDPStrategy='FSDP2Strategy', DeepSpeedStrategy='DeepSpeedStrategy')
 _TAKEN_OVER = ('SingleDeviceStrategy', 'DDPStrategy')
 KEYS = ('peft', 'memory')
+# From the requirements of colossalai 0.5.0, which has not been followed by another.
+_WHY_NOT = dict(ColossalAIStrategy=' (there is none for ColossalAI: its last release, 0.5.0, '
+                'requires torch<=2.5.1, mmadapt 2.6 or newer)')
 
 
 def choose_strategy(strategy, launcher: str, cfg: Mapping):
@@ -50,7 +53,7 @@ def choose_strategy(strategy, launcher: str, cfg: Mapping):
     ours = _OURS.get(name)
     remedy = (f"write strategy=dict(type='mmadapt.{ours}', ...)" if ours
               else "choose among 'mmadapt.DDPStrategy', 'mmadapt.FSDP2Strategy' and "
-              "'mmadapt.DeepSpeedStrategy'")
+              "'mmadapt.DeepSpeedStrategy'") + _WHY_NOT.get(name, '')
     raise UserError(f"strategy: MMEngine's {name} wraps the model before anything can act on "
                     f'{" or ".join(f"`{key}`" for key in keys)}; {remedy}')
 

@@ -24,7 +24,7 @@ def run_several(folder: Path, runs: dict[str, dict], processes: int = 2) -> str:
     done = subprocess.run(stock_runs.command(__file__, plan, processes=processes),
                           env=stock_runs.environment(), stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout[-6000:]
+    assert done.returncode == 0, done.stdout[done.stdout.find('Traceback'):][:6000]
     return done.stdout
 
 

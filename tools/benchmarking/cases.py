@@ -84,7 +84,7 @@ class Case:
         self.name, self.size, self.batch, self.device = name, size, batch, device
         set_random_seed(SEED)
         cfg = get_config(spec.config)
-        _adjust(cfg.model)
+        adjust(cfg.model)
         classifier = spec.config.startswith('mmpretrain::')
         if classifier:
             _adjust_classifier(cfg, size)
@@ -172,17 +172,22 @@ def _in_float32(tensors: tuple) -> tuple:
     return tree_map_only(Tensor, Tensor.float, tensors)
 
 
-def _adjust(node) -> None:
-    """Set the number of categories and drop what would download weights, at any depth."""
+def adjust(node, num_classes: int | None = NUM_CLASSES) -> None:
+    """Drop what would download weights, and set the number of categories unless it is None.
+
+    Args:
+        node (dict or list): A config of a model; changed in place, at any depth.
+        num_classes (int, optional): The number of categories.
+    """
     if isinstance(node, dict):
         init_cfg = node.get('init_cfg')
         if isinstance(init_cfg, dict) and init_cfg['type'] == 'Pretrained':
             node['init_cfg'] = None
-        if 'num_classes' in node:
-            node['num_classes'] = NUM_CLASSES
+        if 'num_classes' in node and num_classes is not None:
+            node['num_classes'] = num_classes
     if isinstance(node, (dict, list, tuple)):
         for item in (node.values() if isinstance(node, dict) else node):
-            _adjust(item)
+            adjust(item, num_classes)
 
 
 def _adjust_classifier(cfg: Config, size: int) -> None:

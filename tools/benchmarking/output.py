@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,30 +33,32 @@ class Column:
     text: Callable[[object], str]
 
 
-def _milliseconds(value: float) -> str:
+def milliseconds(value: float) -> str:
+    """Return seconds as text, in ms."""
     return f'{value * 1e3:.4g}'
 
 
-def _mib(value: int) -> str:
+def mib(value: int) -> str:
+    """Return bytes as text, in MiB."""
     return f'{value / 2**20:.4g}'
 
 
 COLUMNS = (
     Column('title', 'row', str),
-    Column('step_s', 'step ms', _milliseconds),
+    Column('step_s', 'step ms', milliseconds),
     Column('ratio', 'x full', '{:.2f}'.format),
-    Column('forward_s', 'forward ms', _milliseconds),
-    Column('backward_s', 'backward ms', _milliseconds),
-    Column('optimizer_s', 'optimiser ms', _milliseconds),
-    Column('saved_bytes', 'saved for backward MiB', _mib),
+    Column('forward_s', 'forward ms', milliseconds),
+    Column('backward_s', 'backward ms', milliseconds),
+    Column('optimizer_s', 'optimiser ms', milliseconds),
+    Column('saved_bytes', 'saved for backward MiB', mib),
     Column('saved_ratio', 'x full', '{:.2f}'.format),
-    Column('peak_bytes', 'peak MiB', _mib),
-    Column('optimizer_bytes', 'optimiser MiB', _mib),
+    Column('peak_bytes', 'peak MiB', mib),
+    Column('optimizer_bytes', 'optimiser MiB', mib),
     Column('trainable_percent', 'trainable %', '{:.2f}'.format),
-    Column('adapter_bytes', 'file MiB', _mib),
+    Column('adapter_bytes', 'file MiB', mib),
     Column('inference_ratio', 'merged inference x base', '{:.2f}'.format),
     Column('merge_error', 'merge error', '{:.1e}'.format),
-    Column('injection_s', 'injection ms', _milliseconds),
+    Column('injection_s', 'injection ms', milliseconds),
 )
 
 
@@ -75,15 +77,27 @@ def about(command: str, device: torch.device, seed: int) -> dict:
 
 def show(section: dict, console: Console) -> None:
     """Print the table of a section."""
-    table = Table(title=escape(_title(section)), title_justify='left')
-    for column in COLUMNS:
-        table.add_column(column.title, justify='left' if column.key == 'title' else 'right',
-                         no_wrap=column.key == 'title')
-    for row in section['rows']:
-        table.add_row(*(escape(cell) for cell in _cells(row)))
+    show_table(_title(section), COLUMNS, section['rows'], _notes(section), console)
+
+
+def show_table(title: str, columns: Sequence[Column], rows: list[dict], notes: list[str],
+               console: Console) -> None:
+    """Print a table and notes below it; its first column is text."""
+    table = Table(title=escape(title), title_justify='left')
+    for number, column in enumerate(columns):
+        table.add_column(column.title, justify='right' if number else 'left', no_wrap=not number)
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in _cells(columns, row)))
     console.print(table)
-    for note in _notes(section):
+    for note in notes:
         console.print(escape(note), soft_wrap=True)
+
+
+def markdown_table(columns: Sequence[Column], rows: list[dict]) -> list[str]:
+    """Return the lines of a table in Markdown."""
+    return ['| ' + ' | '.join(column.title for column in columns) + ' |',
+            '|---' + '|---:' * (len(columns) - 1) + '|',
+            *('| ' + ' | '.join(_cells(columns, row)) + ' |' for row in rows)]
 
 
 def write_json(report: dict, path: str) -> None:
@@ -104,16 +118,13 @@ def write_markdown(report: dict, path: str) -> None:
         'that training changes. "Merge error": largest difference of an output, relative to its '
         'largest value.', '']
     for section in report['sections']:
-        lines += [f'## {_title(section)}', '',
-                  '| ' + ' | '.join(column.title for column in COLUMNS) + ' |',
-                  '|---' + '|---:' * (len(COLUMNS) - 1) + '|']
-        lines += ['| ' + ' | '.join(_cells(row)) + ' |' for row in section['rows']]
-        lines += ['', *(f'* {note}' for note in _notes(section)), '']
+        lines += [f'## {_title(section)}', '', *markdown_table(COLUMNS, section['rows']), '',
+                  *(f'* {note}' for note in _notes(section)), '']
     Path(path).write_text('\n'.join(lines).rstrip() + '\n', encoding='utf-8')
 
 
-def _cells(row: dict) -> list[str]:
-    return ['-' if row[c.key] is None else c.text(row[c.key]) for c in COLUMNS]
+def _cells(columns: Sequence[Column], row: dict) -> list[str]:
+    return ['-' if row.get(c.key) is None else c.text(row[c.key]) for c in columns]
 
 
 def _title(section: dict) -> str:

@@ -1,0 +1,11 @@
+# DeepSpeed, ZeRO-2: each process keeps its part of the gradients and of the optimiser's state. In
+# bfloat16 autocast, so that a DETR also wants what configs/_base_/memory/fp32_*.py names. Needs
+# make env EXTRAS=deepspeed.
+runner_type = 'FlexibleRunner'
+strategy = dict(
+    type='mmadapt.DeepSpeedStrategy',
+    torch_autocast=dict(enabled=True, dtype='bfloat16'),  # enabled=False: float32
+    # Elements; of the gradients that are averaged at once a copy is kept. The optimiser's state
+    # waits in the memory of the CPU with offload_optimizer=dict(device='cpu').
+    zero_optimization=dict(
+        stage=2, reduce_bucket_size=50_000_000, allgather_bucket_size=50_000_000))

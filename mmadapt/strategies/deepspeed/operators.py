@@ -1,0 +1,103 @@
+"""DeepSpeed itself, its operators and the processes it works with."""
+
+import contextlib
+import importlib.util
+import io
+import os
+import shutil
+from pathlib import Path
+
+import torch.distributed as dist
+from mmengine.dist import barrier, init_dist
+from mmengine.logging import print_log
+from mmengine.utils import digit_version
+
+from ...errors import UserError
+
+_LOWEST = '0.19.0'
+# The operators of optimisers that are DeepSpeed's own, by the class of the optimiser.
+OPTIMISERS = dict(DeepSpeedCPUAdam='CPUAdamBuilder', FusedAdam='FusedAdamBuilder')
+
+
+def require_deepspeed() -> None:
+    """Check that DeepSpeed is installed and is one that this package knows.
+
+    Raises:
+        UserError: It is not.
+    """
+    if importlib.util.find_spec('deepspeed') is None:
+        raise UserError('DeepSpeedStrategy: deepspeed is not installed; make env EXTRAS=deepspeed, '
+                        'or pip install deepspeed==0.19.8')
+    import deepspeed
+    if digit_version(deepspeed.__version__) < digit_version(_LOWEST):
+        raise UserError(f'DeepSpeedStrategy needs deepspeed {_LOWEST} or newer, '
+                        f'{deepspeed.__version__} is installed; pip install -U deepspeed')
+
+
+def register_optimisers() -> None:
+    """Make DeepSpeed's optimisers known by their names. MMEngine's way of it fails since 0.19."""
+    from deepspeed.ops import adam
+    from mmengine.registry import OPTIMIZERS
+    for name in OPTIMISERS:
+        OPTIMIZERS.register_module(name=name, module=getattr(adam, name), force=True)
+
+
+def start(optimiser: str) -> None:
+    """Bring the processes together and compile what has not been compiled yet.
+
+    Args:
+        optimiser (str): The class of the optimiser.
+
+    Raises:
+        UserError: Something is to be compiled, and there is nothing to do it with.
+    """
+    if not dist.is_initialized():
+        os.environ.setdefault('RANK', '0')
+        os.environ.setdefault('LOCAL_RANK', '0')
+        init_dist('pytorch', 'nccl', store=dist.HashStore(), rank=0, world_size=1)
+    from deepspeed.accelerator import get_accelerator
+    builders = [OPTIMISERS[optimiser]] if optimiser in OPTIMISERS else []
+    if get_accelerator().device_name() == 'cpu':
+        builders.append('ShareMemCommBuilder')
+    if os.environ.get('LOCAL_RANK', '0') == '0':
+        for name in builders:
+            _compile(get_accelerator().create_op_builder(name))
+    barrier()  # what one process compiles the others only load
+    import deepspeed
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints, once a process
+        deepspeed.init_distributed(dist.get_backend(), verbose=False)
+
+
+def _compile(builder) -> None:
+    from deepspeed.git_version_info import installed_ops
+    if builder is None or not builder.is_compatible() or installed_ops.get(builder.name):
+        return  # it does without it, or brings it
+    name = builder.name
+    from torch.utils import cpp_extension  # looks for CUDA when it is imported
+    folder = Path(cpp_extension._get_build_directory(name, verbose=False))
+    if not (folder / f'{name}.so').is_file():
+        _require_compiler(name)
+        print_log(f"compiling DeepSpeed's operator {name}, about a minute, once (into {folder})",
+                  'current')
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder.load(verbose=False)
+    except (RuntimeError, OSError) as error:
+        raise UserError(f"DeepSpeed's operator {name} could not be compiled: "
+                        f'{str(error).strip().splitlines()[-1]}; remove {folder} and try again, or '
+                        'train with mmadapt.FSDP2Strategy') from error
+
+
+def _require_compiler(name: str) -> None:
+    compiler = os.environ.get('CXX', 'c++')
+    if shutil.which(compiler) is None:
+        raise UserError(f'DeepSpeed compiles its operator {name} at the first use, and there is no '
+                        f'C++ compiler {compiler}; install one (apt install g++), or train with '
+                        'mmadapt.FSDP2Strategy')
+    if shutil.which('ninja') is None and importlib.util.find_spec('ninja') is not None:
+        import ninja  # deepspeed requires it, into a folder that need not be on the path
+        os.environ['PATH'] += os.pathsep + ninja.BIN_DIR
+    from torch.utils import cpp_extension  # looks for CUDA when it is imported
+    if not cpp_extension.is_ninja_available():
+        raise UserError(f'DeepSpeed compiles its operator {name} at the first use, which needs '
+                        'ninja; pip install ninja')

@@ -1,0 +1,28 @@
+"""The moving average of a divided model."""
+
+from mmengine.hooks import EMAHook
+
+from ...errors import UserError
+from .shard import Sharding
+
+
+def divide_average(hook: EMAHook, sharding: Sharding) -> None:
+    """Divide the copy of the model that a hook averages as the model is divided.
+
+    The hook has made it of the whole model, before. Each process then averages its part.
+
+    Args:
+        hook (EMAHook): The hook.
+        sharding (Sharding): How the model is divided.
+
+    Raises:
+        UserError: The copy is to be on another device.
+    """
+    average = hook.ema_model
+    if hook.ema_cfg.get('device') is not None:
+        raise UserError(f'EMAHook.device={hook.ema_cfg["device"]!r}: under FSDP2Strategy the '
+                        'average is divided as the model is, and where that is; remove it')
+    sharding.apply(average.module)
+    tensors = average.module.state_dict() if average.update_buffers else dict(
+        average.module.named_parameters())
+    average.avg_parameters = {key: tensors[key] for key in average.avg_parameters}

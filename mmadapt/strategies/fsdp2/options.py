@@ -1,0 +1,75 @@
+"""What FSDP2Strategy is told, and what it is told in vain."""
+
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
+
+from ...errors import UserError
+
+_AUTOCAST = ('weights that are cast as they are gathered meet float32 masks and boxes in most '
+             "detectors; write optim_wrapper.type='AutocastOptimWrapper', or run with --amp")
+# Of torch's function, of MMEngine's FSDPStrategy and of its wrapper.
+_ELSEWHERE = dict(
+    mp_policy=_AUTOCAST, mixed_precision=_AUTOCAST, param_dtype=_AUTOCAST, reduce_dtype=_AUTOCAST,
+    activation_checkpointing='write memory=dict(checkpoint=[...]) at the top of the config',
+    auto_wrap_policy='write shard=[...], the classes of the blocks',
+    model_wrapper='write shard=[...], the classes of the blocks',
+    offload_policy='write cpu_offload=True', skip_init_weights='write meta_init=True',
+    mesh='write replicate=N for N copies, each divided among the processes of a node',
+    state_dict_cfg='write sharded_checkpoints=True for folders, False for ordinary files')
+
+
+def refuse_unknown(unknown: Mapping, known: Collection[str]) -> None:
+    """Refuse arguments that the strategy does not have.
+
+    Args:
+        unknown (Mapping): What it was given beside those that it has.
+        known (Collection[str]): Those that it has.
+
+    Raises:
+        UserError: There is one.
+    """
+    for name in unknown:
+        remedy = _ELSEWHERE.get(name)
+        if remedy is None:
+            near = get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            remedy = f'nearest: {near!r}, all: {sorted(known)}'
+        raise UserError(f'FSDP2Strategy has no {name!r}: {remedy}')
+
+
+def check_values(options: Mapping) -> None:
+    """Check the types of the strategy's arguments.
+
+    Raises:
+        UserError: One has a value that is none of those allowed.
+    """
+    for name in ('cpu_offload', 'meta_init', 'sharded_checkpoints'):
+        if not isinstance(options[name], bool):
+            raise UserError(f'strategy.{name} must be True or False, got {options[name]!r}')
+    shard = options['shard']
+    if shard is not None and (not isinstance(shard, (list, tuple))
+                              or not all(isinstance(pattern, str) for pattern in shard)):
+        raise UserError('strategy.shard takes a list of class names, names or regular expressions '
+                        f'of modules, got {shard!r}')
+    prefetch = options['prefetch']
+    if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 0:
+        raise UserError(f'strategy.prefetch must be a number of blocks, got {prefetch!r}')
+    if not isinstance(options['reshard_after_forward'], int):
+        raise UserError('strategy.reshard_after_forward must be True, False or a number of '
+                        f'processes, got {options["reshard_after_forward"]!r}')
+
+
+def check_group(reshard_after_forward: bool | int, size: int) -> None:
+    """Check how many processes keep a unit together between forward and backward.
+
+    Args:
+        reshard_after_forward (bool or int): The argument of this name.
+        size (int): Among how many processes a copy of the model is divided.
+
+    Raises:
+        UserError: They cannot be divided into groups of so many.
+    """
+    groups = [n for n in range(2, size) if size % n == 0]
+    if not isinstance(reshard_after_forward, bool) and reshard_after_forward not in groups:
+        raise UserError(f'strategy.reshard_after_forward={reshard_after_forward}: the {size} '
+                        'processes that divide the model can keep it together in groups of '
+                        f'{groups or "no other size"}; or write True or False')

@@ -1,0 +1,43 @@
+"""Parameters without dimensions, such as the scales of FCOS: there are no rows to divide."""
+
+from collections import defaultdict
+
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+
+def give_a_dimension(model: nn.Module) -> list[str]:
+    """Let parameters without dimensions have one, of one element; modules see them without it.
+
+    What they see matters: a scale without dimensions does not make a bfloat16 tensor float32.
+
+    Args:
+        model (nn.Module): The model.
+
+    Returns:
+        list[str]: Their names, all of them where a parameter has several.
+    """
+    owners: dict[nn.Module, list[str]] = defaultdict(list)
+    scalars = []
+    for prefix, module in model.named_modules(remove_duplicate=False):
+        for name, parameter in module._parameters.items():
+            if parameter is not None and parameter.dim() == 0:
+                scalars.append(f'{prefix}.{name}'.lstrip('.'))
+                if name not in owners[module]:
+                    owners[module].append(name)
+    for module, names in owners.items():
+        cls = type(module)
+        module.__class__ = type(cls.__name__, (cls, ), {name: _without_dimension(name)
+                                                        for name in names})
+        for name in names:
+            parameter = module._parameters[name]
+            parameter.data = parameter.data.view(1)
+    return scalars
+
+
+def _without_dimension(name: str) -> property:
+    def see(module: nn.Module) -> Tensor:
+        parameter = module._parameters[name]
+        return parameter if isinstance(parameter, DTensor) else parameter.view(())
+
+    return property(see)
