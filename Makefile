@@ -32,7 +32,7 @@ demo: env
 	@.venv/bin/python -W ignore:pkg_resources projects/face_demo/run.py
 
 test: env
-	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests --numprocesses=2 --dist=loadfile --durations=15 $(PYTEST_ARGS) || { \
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests --numprocesses=2 --dist=loadfile --no-loadscope-reorder --durations=15 $(PYTEST_ARGS) || { \
 	  status=$$?; \
 	  echo 'make test: FAILED (see the lines above); one test again: .venv/bin/python -m pytest FILE::TEST' >&2; \
 	  exit $$status; }

@@ -20,8 +20,7 @@ LOOPS = """
 train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs={}, val_interval=9)
 """
 EMA = """
-custom_hooks = [dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.2),
-                dict(type='PEFTInjectHook')]
+custom_hooks = [dict(type='EMAHook', momentum=0.2), dict(type='PEFTInjectHook')]
 """
 
 
@@ -44,7 +43,7 @@ def config(tmp_path_factory):
             f'mmdet::{DINO}', f"model = {small}\nmodel['bbox_head'] = dict(num_classes={{n}})"))
         write_base(folder / 'base.pth', 'dino')
 
-        def write(name, strategy, peft, epochs=1, batch_size=2, extra='', **wrapper):
+        def write(name, strategy, peft, epochs=1, pictures=6, extra='', **wrapper):
             wrapper = dict(
                 # With a smaller eps it would make steps of what is rounding errors only.
                 optimizer=dict(lr=1e-3, eps=1e-4), clip_grad=dict(max_norm=0.1, norm_type=2),
@@ -53,7 +52,8 @@ def config(tmp_path_factory):
                 folder, 'dino', folder, folder / 'base.pth', peft, name=name, epochs=epochs,
                 extra=f"runner_type = 'FlexibleRunner'\nstrategy = {strategy}\n"
                 f'optim_wrapper = {wrapper}\n{LOOPS.format(epochs)}'
-                f"train_dataloader['batch_size'] = {batch_size}\n{extra}")
+                f"train_dataloader['batch_size'] = 1\ndataset = train_dataloader['dataset']\n"
+                f"dataset['indices'] = {pictures}\n{extra}")
 
         yield write
 
@@ -67,7 +67,7 @@ def runs(config, tmp_path_factory):
             strategies.items()}
     for name, strategy in strategies.items():
         plan[f'lora_{name}'] = dict(config=config(
-            f'lora_{name}', strategy, LORA, epochs=3, batch_size=3, accumulative_counts=2,
+            f'lora_{name}', strategy, LORA, epochs=3, pictures=4, accumulative_counts=2,
             extra='' if name == 'zero3' else EMA))
     for name, whose in (('zero2', 'zero2'), ('zero3', 'zero3'), ('zero2', 'ddp'), ('ddp', 'zero2')):
         plan[f'{name}_after_{whose}'] = dict(

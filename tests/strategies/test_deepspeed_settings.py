@@ -166,6 +166,6 @@ def test_without_a_compiler_or_ninja_the_operator_and_the_remedy_are_named(monke
     monkeypatch.setattr(operators.shutil, 'which', {'c++': '/usr/bin/c++'}.get)
     monkeypatch.delenv('CXX', raising=False)
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-    monkeypatch.setattr(operators.cpp_extension, 'is_ninja_available', lambda: False)
+    monkeypatch.setattr('torch.utils.cpp_extension.is_ninja_available', lambda: False)
     with pytest.raises(UserError, match='operator shm .* needs ninja; pip install ninja'):
         operators._require_compiler('shm')

@@ -1,0 +1,371 @@
+"""tools/memory_table.py: recipes, steps followed on shapes, the arithmetic of a plan, and a table."""
+
+import copy
+import importlib.util
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.runner import set_random_seed
+from torch import nn
+
+from mmadapt import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = ROOT / 'tools'
+
+
+def load(name, path, **arguments):
+    """Import a module of tools/ without tools/, and its test.py, on the path."""
+    spec = importlib.util.spec_from_file_location(name, path, **arguments)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+pytest.importorskip('mmdet', reason='MMDetection is not installed')
+for package in ('benchmarking', 'memory'):
+    if package not in sys.modules:
+        load(package, TOOLS / package / '__init__.py',
+             submodule_search_locations=[str(TOOLS / package)])
+tool = load('memory_table_tool', TOOLS / 'memory_table.py')
+
+from memory import changes, like_cuda, needs, pictures, plan, recipes, row, rows, tally  # noqa: E402
+from memory.shapes import ShapesOnly  # noqa: E402
+
+# Random elements that depend on values are off; the rest of a DINO with Swin, in small.
+DINO = """
+_base_ = 'mmdet::dino/dino-5scale_swin-l_8xb2-12e_coco.py'
+layers = dict(num_layers=2, layer_cfg=dict(ffn_cfg=dict(feedforward_channels=64)))
+model = dict(
+    num_queries=20, encoder=layers, decoder=layers, neck=dict(in_channels=[24, 48, 96, 192]),
+    backbone=dict(embed_dims=24, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8], window_size=4,
+                  drop_path_rate=0., init_cfg=None, convert_weights=False),
+    dn_cfg=dict(group_cfg=dict(num_dn_queries=4)))
+"""
+# Takes more than there is in the rows whose recipe says so.
+GREEDY = """
+import os, signal
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+@HOOKS.register_module(force=True)
+class Greedy(Hook):
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.cfg.optim_wrapper.type == 'AutocastOptimWrapper':
+            torch.empty(2**55)
+        if runner.cfg.get('peft') is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+SETTING = rows.Setting('', {}, (64, 96), 1, 1, 1, 1, 'cpu', 1)
+GIB = 2**30
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _logger():
+    """Give other tests the logger back that the tool silences."""
+    yield
+    MMLogger._instance_dict.pop('memory', None)
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+    path = tmp_path_factory.mktemp('config') / 'dino.py'
+    path.write_text(DINO)
+    return str(path)
+
+
+@pytest.fixture(scope='module')
+def model(config):
+    """What recipes have to know of the model."""
+    return changes.describe(Config.fromfile(config))
+
+
+def prepared(name, config, model, size=(64, 96)):
+    setting = dict(asdict(SETTING), config=config, size=size, model=asdict(model), work_dir='',
+                   launcher='none')
+    return row.prepared(recipes.parse_recipe(name), setting)
+
+
+# Recipes.
+
+
+@pytest.mark.parametrize(('name', 'message'), [
+    ('amp+chekpoint', "'chekpoint' is no part of a recipe; nearest: 'checkpoint'"),
+    ('amp:backbone', "'amp:backbone' is no part of a recipe"),
+    ('none+amp', "'none' stands alone"),
+    ('fsdp2+zero2', 'fsdp2 and zero2 exclude each other'),
+])
+def test_a_wrong_recipe_is_refused_and_the_nearest_is_named(name, message):
+    with pytest.raises(UserError, match=message):
+        recipes.parse_recipe(name)
+
+
+def test_blocks_and_islands_of_a_dino_are_found(model):
+    encoder, decoder = (f'DeformableDetrTransformer{part}coderLayer' for part in ('En', 'De'))
+    assert model.blocks == {'': ['SwinBlock', encoder, decoder], 'backbone': ['SwinBlock'],
+                            'encoder': [encoder], 'decoder': [decoder]}
+    assert 'bbox_head' in model.islands
+    with pytest.raises(UserError, match="'neck' has no repeated blocks; nearest: 'encoder'"):
+        changes.keys_of(recipes.parse_recipe('checkpoint:neck'), Config.fromfile(
+            ROOT / 'configs/_base_/peft/lora.py'), model)
+
+
+def test_none_takes_out_what_the_config_says_and_config_leaves_it(config, model):
+    # The stock config has with_cp=True.
+    assert prepared('config', config, model).model.backbone.with_cp
+    none = prepared('none', config, model)
+    assert not none.model.backbone.with_cp
+    assert 'memory' not in none
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict(dict(
+        peft=dict(method=dict(type='LoRA', r=5)), memory=dict(checkpoint=['FFN']),
+        custom_hooks=[dict(type='PEFTInjectHook'), dict(type='MemoryHook')],
+        optim_wrapper=dict(type='AmpOptimWrapper', dtype='bfloat16')))
+    plain = changes.apply(recipes.parse_recipe('none'), cfg, model)
+    assert plain.custom_hooks == []
+    assert plain.optim_wrapper.type == 'OptimWrapper'
+    adapted = changes.apply(recipes.parse_recipe('lora+amp'), cfg, model)
+    assert adapted.peft.method.r == 5
+    assert adapted.optim_wrapper.type == 'AutocastOptimWrapper'
+    assert adapted.memory == dict(fp32_modules=model.islands)
+    assert changes.describe(cfg).blocks[''] == ['FFN']
+
+
+def test_without_amp_deepspeed_computes_in_float32(config, model):
+    for name, amp in (('zero2', False), ('zero2+amp', True)):
+        cfg = prepared(name, config, model)
+        assert changes.has_amp(cfg) is amp
+        assert changes.strategy_of(cfg)[0] == 'zero2'
+
+
+# What is measured.
+
+
+def test_bytes_are_those_of_local_parts_each_storage_once():
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
+    model[1].weight = model[0].weight
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.ones(1, 4)).sum().backward()
+    assert tally.gradient_bytes(model, optimizer) == 64
+    optimizer.step()
+    assert tally.parameter_bytes(model) == 64
+    assert tally.optimizer_bytes(model, optimizer) == 2 * 64 + 4
+
+
+def test_a_gathered_weight_is_no_activation():
+    layer = nn.Linear(6, 6, bias=False)
+    x = torch.randn(3, 6, requires_grad=True)
+    with tally.SavedActivations(layer) as saved:
+        layer.weight = nn.Parameter(layer.weight.detach().clone())
+        kept = layer(x)
+        assert saved.bytes() == x.nbytes
+    del kept
+
+
+def test_a_step_on_shapes_keeps_and_holds_what_a_computed_one_does(config, model, monkeypatch):
+    for name in ('none', 'checkpoint'):
+        cfg = prepared(name, config, model)
+        followed = needs.measure(copy.deepcopy(cfg))
+        with monkeypatch.context() as patch:
+            patch.setattr(needs, 'ShapesOnly', lambda: ShapesOnly(large=2**60))
+            patch.setattr(needs, '_COUNTERS', 2**60)
+            computed = needs.measure(copy.deepcopy(cfg))
+        assert followed.saved == computed.saved
+        assert followed.activations == pytest.approx(computed.activations, rel=0.01)
+        assert (followed.optimizer, followed.step) == (computed.optimizer, computed.step)
+        print(name, followed)
+    assert followed.saved < followed.activations
+
+
+def test_nothing_large_is_computed_and_all_of_it_is_counted():
+    shapes = ShapesOnly()
+    with shapes:
+        x = torch.ones(2**18)  # 1 MiB
+        assert not x.any()
+        y = x.exp()
+        assert (shapes.live, shapes.peak) == (2 * 2**20, 2 * 2**20)
+        del x
+        small = y.sum() + 3
+    assert (shapes.live, shapes.peak) == (2**20 + 4, 2 * 2**20)
+    assert small == 3
+
+
+def test_amp_dropout_and_deformable_attention_keep_what_they_keep_on_a_gpu():
+    def kept(function, *inputs):
+        with tally.SavedActivations(nn.Identity()) as saved:
+            output = function(*inputs)
+            result = saved.bytes()
+        del output
+        return result
+
+    x = torch.randn(8, 32, requires_grad=True)
+    half = x.detach().bfloat16().requires_grad_()
+    with like_cuda.like_cuda(), torch.autocast('cpu', torch.bfloat16):
+        assert F.softmax(half, -1).dtype == torch.float32
+        assert (half + 1).dtype == torch.bfloat16
+        assert kept(lambda t: F.dropout(t, 0.5), x) == x.numel()  # a byte an element
+    from mmcv.ops import multi_scale_deform_attn as attention
+    value, weights = torch.randn(1, 20, 2, 8, requires_grad=True), torch.rand(1, 5, 2, 1, 4)
+    arguments = value, torch.tensor([[4, 5]]), torch.rand(1, 5, 2, 1, 4, 2), weights
+    with like_cuda.like_cuda():
+        assert kept(attention.multi_scale_deformable_attn_pytorch, *arguments) == \
+            sum(t.nbytes for t in arguments)
+    output = attention.multi_scale_deformable_attn_pytorch(*arguments)
+    assert output.abs().sum() > 0  # as before
+
+
+# A plan.
+
+
+NEEDS = needs.Needs(parameters=800, average=0, trained=400, optimizer=1600, saved=9000,
+                    activations=10_000, step=400, largest=60, rest=100)
+
+
+@pytest.mark.parametrize(('kind', 'zero', 'n', 'wanted'), [
+    # weights, gradients, optimiser, exchange
+    (None, {}, 1, (800, 400, 1600, 0)),
+    (None, {}, 4, (800, 400, 1600, 400)),
+    ('ddp', {}, 4, (800, 400, 1600, 400)),
+    # 100 + 2 x 60 gathered, and half of it is trained
+    ('fsdp2', {}, 4, (200, 100, 400, 220 + 110)),
+    ('zero1', dict(reduce_bucket_size=10), 4, (800, 400, 400 + 100, 40)),
+    ('zero2', dict(reduce_bucket_size=10), 4, (800, 100, 400 + 100, 40)),
+    ('zero2', dict(reduce_bucket_size=10, overlap_comm=True), 4, (800, 100, 500, 80)),
+    ('zero3', dict(reduce_bucket_size=10), 4, (200, 100, 400, 800 + 40)),
+    ('zero3', dict(reduce_bucket_size=10, stage3_max_reuse_distance=0,
+                   stage3_prefetch_bucket_size=5), 4, (200, 100, 400, 4 * 5 + 60 + 40)),
+])
+def test_what_a_process_needs_follows_the_formulas(kind, zero, n, wanted):
+    asked = plan.demand(NEEDS, kind, zero, n)
+    assert (asked.weights, asked.gradients, asked.optimizer, asked.exchange) == wanted
+    assert asked.activations == 10_000
+    assert asked.total == sum(wanted) + 10_000
+    assert asked.margin == GIB + 2000
+
+
+def test_a_step_of_the_optimiser_counts_where_it_holds_more_than_activations():
+    few = needs.Needs(**dict(asdict(NEEDS), activations=10))
+    assert plan.demand(few, None, {}, 1).activations == 400
+    assert plan.demand(few, 'fsdp2', {}, 4).activations == 100
+
+
+def test_the_recipe_that_fits_and_changes_least_is_recommended():
+    offered = [dict(recipe='none', changes=0, fits=False), dict(recipe='a+b', changes=2, fits=True),
+               dict(recipe='c', changes=1, fits=True), dict(recipe='d', changes=1, fits=True)]
+    assert plan.recommend(offered)['recipe'] == 'c'
+    assert plan.recommend(offered[:1]) is None
+
+
+def test_amounts_of_memory_are_read_and_others_refused():
+    assert plan.parse_memory('24GiB') == plan.parse_memory('24 gib') == 24 * GIB
+    assert plan.parse_memory('1.5GB') == 1_500_000_000
+    for text in ('24 gigs', '24', 'GiB', '-3GiB', '0GiB'):
+        with pytest.raises(UserError, match=f'--memory {text}: not an amount of memory'):
+            plan.parse_memory(text)
+
+
+def test_a_plan_recommends_lines_that_a_config_can_hold(config, tmp_path):
+    out, data = tmp_path / 'plan.md', tmp_path / 'plan.json'
+    line = [config, '--plan', '--size', '64', '96', '--batch', '1', '--processes', '2', '--recipes',
+            'none', 'amp+checkpoint', 'zero2+lora', '--json', str(data), '--out', str(out)]
+    tool.main([*line, '--memory', '8GiB'])
+    report = json.loads(data.read_text())
+    assert [r['recipe'] for r in report['rows']] == ['none', 'amp+checkpoint', 'zero2+lora']
+    none, less, zero = report['rows']
+    assert less['saved_bytes'] < none['saved_bytes']
+    assert zero['weight_bytes'] > none['weight_bytes'] > zero['gradient_bytes']
+    assert none['gradient_bytes'] == none['exchange_bytes'] == none['optimizer_bytes'] // 2
+    assert report['recommended']['recipe'] == 'none'
+    assert '| none |' in out.read_text()
+    between = (less['total_bytes'] + less['margin_bytes'] + none['total_bytes']
+               + none['margin_bytes']) // 2
+    tool.main([*line, '--memory', f'{between / 2**20}MiB'])
+    report = json.loads(data.read_text())
+    assert [r['fits'] for r in report['rows']][:2] == [False, True]
+    best = report['recommended']
+    assert best['command'] == './tools/dist_train.sh MY_CONFIG.py 2 --amp'
+    child = tmp_path / 'child.py'
+    child.write_text(f'_base_ = {config!r}\n{best["lines"]}\n')
+    child = Config.fromfile(child)
+    assert child.memory.checkpoint[0] == 'SwinBlock'
+    assert child.custom_hooks == [dict(type='MemoryHook')]
+    tool.main([*line, '--memory', '1MiB'])
+    assert 'No recipe fits' in out.read_text()
+
+
+# A table.
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['--plan'], '--plan and --memory go together'),
+    (['--recipes', 'none', '--memory', '24GiB'], '--plan and --memory go together'),
+    ([], 'name what to measure'),
+    (['--recipes', 'none', '--size', '0', '96'], '--size must be at least 32'),
+    (['--recipes', 'none', '--processes', '0'], '--processes must be at least 1'),
+    (['--recipes', 'nome'], "nearest: 'none'"),
+    (['--plan', '--memory', '24 gigs'], 'not an amount of memory'),
+])
+def test_wrong_arguments_are_refused_in_a_line(config, arguments, message):
+    with pytest.raises(UserError, match=message):
+        tool.main([config, *arguments])
+
+
+def test_a_table_goes_on_after_a_row_that_runs_out_of_memory(config, tmp_path, monkeypatch):
+    (tmp_path / 'greedy.py').write_text(GREEDY)
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    greedy = tmp_path / 'greedy_dino.py'
+    greedy.write_text(f"_base_ = {config!r}\ncustom_imports = dict(imports=['greedy'])\n"
+                      "custom_hooks = [dict(type='Greedy')]\n")
+    out, data = tmp_path / 'table.md', tmp_path / 'table.json'
+    tool.main([str(greedy), '--recipes', 'none', 'amp', 'lora', 'checkpoint', '--size', '64', '96',
+               '--batch', '1', '--iterations', '2', '--warm-up', '1', '--device', 'cpu',
+               '--threads', '1', '--out', str(out), '--json', str(data)])
+    report = json.loads(data.read_text())
+    none, amp, lora, checkpoint = report['rows']
+    assert report['complete']
+    assert (amp['status'], lora['status']) == ('out of memory', 'out of memory')
+    assert "can't allocate memory" in amp['reason']
+    assert 'killed by signal 9' in lora['reason']
+    for measured in (none, checkpoint):
+        assert measured['status'] == ''
+        assert measured['loss_is_finite']
+        assert measured['iterations'] == len(measured['seconds']) == 2
+        assert measured['iteration_s'] > 0
+        assert measured['parameter_bytes'] >= 4 * measured['parameters']
+        assert measured['gradient_bytes'] >= 4 * measured['trainable'] * 0.99
+        assert measured['optimizer_bytes'] >= 2 * measured['gradient_bytes']
+    assert checkpoint['saved_bytes'] < 0.4 * none['saved_bytes']
+    lines = [line for line in out.read_text().splitlines() if line.startswith('| ')]
+    assert [line.split(' |')[0] for line in lines] == [
+        '| recipe', '| none', '| amp', '| lora', '| checkpoint']
+    assert 'out of memory' in lines[2]
+    heads = ('saved for backward', 'peak of a GPU', 'iteration s', 'weights', 'optimiser')
+    assert all(head in lines[0] for head in heads)
+
+
+def test_two_processes_of_fsdp2_hold_half_of_it_each(config, tmp_path):
+    data = tmp_path / 'table.json'
+    tool.main([config, '--recipes', 'fsdp2+checkpoint', '--processes', '2', '--size', '64', '96',
+               '--batch', '1', '--iterations', '1', '--warm-up', '1', '--device', 'cpu',
+               '--json', str(data)])
+    measured, = json.loads(data.read_text())['rows']
+    assert measured['status'] == ''
+    assert measured['optimizer_bytes'] / (8 * measured['trainable']) == pytest.approx(0.5, abs=0.02)
+    assert measured['parameter_bytes'] < 0.6 * 4 * measured['parameters']
+
+
+def test_of_two_processes_the_one_that_ran_out_of_memory_tells_why():
+    fine = dict(status='', a_bytes=3, b=1, loss_is_finite=True)
+    waited, empty = dict(status='failed', reason='x'), dict(status='out of memory', reason='y')
+    assert rows._joined([waited, empty], 1, 2) == empty
+    assert rows._joined([fine, dict(fine, a_bytes=5)], 0, 2)['a_bytes'] == 5
+    assert rows._joined([fine], 1, 2)['status'] == 'failed'
+    assert rows._joined([], 137, 2)['status'] == 'out of memory'
