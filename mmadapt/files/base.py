@@ -9,6 +9,7 @@ from os import listdir
 from pickle import UnpicklingError
 from urllib.error import URLError
 
+from mmengine.model import BaseModule, initialize
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
@@ -87,11 +88,15 @@ def pretrained_modules(model: nn.Module) -> list[str]:
     """Return the names of the modules that load pretrained weights when they are initialised."""
     names = []
     for name, module in model.named_modules():
-        configs = getattr(module, 'init_cfg', None) or []
-        configs = [configs] if isinstance(configs, Mapping) else configs
-        if any(c.get('type') in ('Pretrained', 'PretrainedInit') for c in configs):
+        if _pretrained_configs(module):
             names.append(name)
     return names
+
+
+def _pretrained_configs(module: nn.Module) -> list[Mapping]:
+    configs = getattr(module, 'init_cfg', None) or []
+    configs = [configs] if isinstance(configs, Mapping) else configs
+    return [c for c in configs if c.get('type') in ('Pretrained', 'PretrainedInit')]
 
 
 def provided_keys(model: nn.Module, name: str) -> set[str]:
@@ -109,7 +114,10 @@ def provided_keys(model: nn.Module, name: str) -> set[str]:
     """
     root = model.get_submodule(name)
     loaded = LoadedKeys(root)
-    root.init_weights()
+    if getattr(root, 'is_init', False) and type(root).init_weights is BaseModule.init_weights:
+        initialize(root, _pretrained_configs(root))  # MMEngine's does nothing a second time
+    else:
+        root.init_weights()
     loaded.stop()
     return {f'{name}.{key}'.lstrip('.') for key in loaded.keys}
 
@@ -135,6 +143,7 @@ def make_base_record(model: nn.Module, load_from: str | None,
                and (key not in state_dict or state_dict[key].shape != tensor.shape)}
     for name in pretrained_modules(model):
         if any(key.startswith(f'{name}.' if name else '') for key in missing):
+            _require_values(model, name)
             provided = provided_keys(model, name)
             if provided & missing:
                 record.pretrained.append(name)
@@ -145,6 +154,14 @@ def make_base_record(model: nn.Module, load_from: str | None,
         record.load_from = osp.abspath(load_from) if local else load_from
         record.sha256 = file_sha256(load_from) if osp.isfile(load_from) else None
     return record
+
+
+def _require_values(model: nn.Module, name: str) -> None:
+    if any(p.is_meta for p in model.get_submodule(name).parameters()):
+        raise UserError(f'strategy.meta_init=True: which weights {name or "the model"} has from a '
+                        'pretrained file of its own is found out in every process, and the first '
+                        'one alone has them; write meta_init=False, or set load_from to a '
+                        'checkpoint of the whole model')
 
 
 def base_state_dict(model: nn.Module, record: BaseRecord,
@@ -164,6 +181,7 @@ def base_state_dict(model: nn.Module, record: BaseRecord,
         UserError: The checkpoint is not where it was.
     """
     for name in record.pretrained:
+        _require_values(model, name)
         module = model.get_submodule(name)
         if not getattr(module, 'is_init', False):
             module.init_weights()

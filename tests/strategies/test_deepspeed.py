@@ -3,11 +3,8 @@
 import importlib.util
 
 import pytest
-import stock_runs
 import torch
 from several_runs import logged, run_several
-from stock_runs import write_base, write_config, write_data
-from tiny_dino import DINO, SMALL
 
 from mmadapt.files import read_adapter, read_checkpoint
 
@@ -16,9 +13,6 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec('deepspeed') is None,
 FULL = dict(method=None, targets='all', head='train', norm='train')
 LORA = dict(method=dict(type='LoRA', r=4, alpha=8, dropout=0.1), targets='all-linear')
 DDP = dict(type='DDPStrategy')
-LOOPS = """
-train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs={}, val_interval=9)
-"""
 EMA = """
 custom_hooks = [dict(type='EMAHook', momentum=0.2), dict(type='PEFTInjectHook')]
 """
@@ -30,32 +24,6 @@ def zero(stage, **options):
         sizes['stage3_param_persistence_threshold'] = 0  # nothing of so small a model is divided
     return dict(type='mmadapt.DeepSpeedStrategy', torch_autocast=dict(enabled=False),
                 zero_optimization=dict(stage=stage, **sizes, **options))
-
-
-@pytest.fixture(scope='module')
-def config(tmp_path_factory):
-    """Return a function that writes the config of a run."""
-    folder = tmp_path_factory.mktemp('data')
-    write_data(folder)
-    small = repr(SMALL).replace('{', '{{').replace('}', '}}')
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(stock_runs.MODELS, 'dino', (
-            f'mmdet::{DINO}', f"model = {small}\nmodel['bbox_head'] = dict(num_classes={{n}})"))
-        write_base(folder / 'base.pth', 'dino')
-
-        def write(name, strategy, peft, epochs=1, pictures=6, extra='', **wrapper):
-            wrapper = dict(
-                # With a smaller eps it would make steps of what is rounding errors only.
-                optimizer=dict(lr=1e-3, eps=1e-4), clip_grad=dict(max_norm=0.1, norm_type=2),
-                paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))), **wrapper)
-            return write_config(
-                folder, 'dino', folder, folder / 'base.pth', peft, name=name, epochs=epochs,
-                extra=f"runner_type = 'FlexibleRunner'\nstrategy = {strategy}\n"
-                f'optim_wrapper = {wrapper}\n{LOOPS.format(epochs)}'
-                f"train_dataloader['batch_size'] = 1\ndataset = train_dataloader['dataset']\n"
-                f"dataset['indices'] = {pictures}\n{extra}")
-
-        yield write
 
 
 @pytest.fixture(scope='module')

@@ -3,14 +3,16 @@
 import importlib.util
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.hooks import EMAHook
 from mmengine.optim import OptimWrapper
 
 from mmadapt import UserError
 from mmadapt.optim import AutocastOptimWrapper
-from mmadapt.strategies.deepspeed import operators
+from mmadapt.strategies.deepspeed import DeepSpeedStrategy, operators
 from mmadapt.strategies.deepspeed.optimisation import read_optim_wrapper
 from mmadapt.strategies.deepspeed.settings import parse_settings
 
@@ -150,6 +152,19 @@ def test_mixed_precision_of_the_wrapper_becomes_deepspeeds(kind):
 def test_what_zero_cannot_optimise_is_refused(cfg, made, message):
     with pytest.raises(UserError, match=re.escape(message)):
         read(made, **cfg)
+
+
+@pytest.mark.parametrize(('stage', 'hooks', 'cfg', 'compile', 'message'), [
+    (3, [EMAHook()], {}, False, 'EMAHook averages whole weights, which ZeRO-3 divides'),
+    (3, [], dict(peft=dict(quant=dict(bits=4))), False, 'peft.quant: ZeRO-3 cannot divide'),
+    (2, [], {}, dict(target='train_step'), 'compile: a model is not compiled under DeepSpeed'),
+])
+def test_what_a_stage_cannot_train_is_refused_before_it_begins(stage, hooks, cfg, compile, message,
+                                                                tmp_path):
+    strategy = DeepSpeedStrategy(zero_optimization=dict(stage=stage), work_dir=str(tmp_path))
+    strategy.runner = SimpleNamespace(hooks=hooks, cfg=cfg)
+    with pytest.raises(UserError, match=message):
+        strategy.prepare(dict(type='Nothing'), optim_wrapper=dict(optimizer=ADAMW), compile=compile)
 
 
 def test_what_is_not_installed_is_named_with_the_command(monkeypatch):

@@ -1,4 +1,4 @@
-"""tools/memory_table.py: recipes, steps followed on shapes, the arithmetic of a plan, and a table."""
+"""tools/memory_table.py: recipes, steps followed on shapes, a plan's arithmetic, and a table."""
 
 import copy
 import importlib.util
@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.runner import set_random_seed
 from torch import nn
 
 from mmadapt import UserError
@@ -36,7 +35,7 @@ for package in ('benchmarking', 'memory'):
              submodule_search_locations=[str(TOOLS / package)])
 tool = load('memory_table_tool', TOOLS / 'memory_table.py')
 
-from memory import changes, like_cuda, needs, pictures, plan, recipes, row, rows, tally  # noqa: E402
+from memory import changes, like_cuda, needs, plan, recipes, row, rows, tally  # noqa: E402
 from memory.shapes import ShapesOnly  # noqa: E402
 
 # Random elements that depend on values are off; the rest of a DINO with Swin, in small.

@@ -8,11 +8,12 @@ import shutil
 from pathlib import Path
 
 import torch.distributed as dist
-from mmengine.dist import barrier, init_dist
+from mmengine.dist import barrier
 from mmengine.logging import print_log
 from mmengine.utils import digit_version
 
 from ...errors import UserError
+from ..fsdp2.mesh import start_alone
 
 _LOWEST = '0.19.0'
 # The operators of optimisers that are DeepSpeed's own, by the class of the optimiser.
@@ -51,15 +52,12 @@ def start(optimiser: str) -> None:
     Raises:
         UserError: Something is to be compiled, and there is nothing to do it with.
     """
-    if not dist.is_initialized():
-        os.environ.setdefault('RANK', '0')
-        os.environ.setdefault('LOCAL_RANK', '0')
-        init_dist('pytorch', 'nccl', store=dist.HashStore(), rank=0, world_size=1)
+    start_alone(offload=False)
     from deepspeed.accelerator import get_accelerator
     builders = [OPTIMISERS[optimiser]] if optimiser in OPTIMISERS else []
     if get_accelerator().device_name() == 'cpu':
         builders.append('ShareMemCommBuilder')
-    if os.environ.get('LOCAL_RANK', '0') == '0':
+    if os.environ['LOCAL_RANK'] == '0':
         for name in builders:
             _compile(get_accelerator().create_op_builder(name))
     barrier()  # what one process compiles the others only load

@@ -5,11 +5,10 @@ from mmengine.hooks import EMAHook
 from torch import Tensor, nn
 
 from ...errors import UserError
-from ...quantisation.linear import QuantisedLinear
 from ..ddp import DDPStrategy
 from ..registry import STRATEGIES
 from . import operators
-from .optimisation import read_optim_wrapper
+from .optimisation import class_name, read_optim_wrapper
 from .settings import parse_settings
 from .state import whole_parameters
 
@@ -86,12 +85,13 @@ class DeepSpeedStrategy(DDPStrategy):
             if compile:
                 raise UserError('compile: a model is not compiled under DeepSpeedStrategy; remove '
                                 'it, or train with mmadapt.DDPStrategy')
+            self._check_config()
             operators.require_deepspeed()
             operators.register_optimisers()
             optim_wrapper, said = read_optim_wrapper(optim_wrapper, self._settings)
             for line in said:
                 self.logger.warning(line)
-            operators.start(optim_wrapper['optimizer']['type'])
+            operators.start(class_name(optim_wrapper['optimizer']['type']))
         return super().prepare(model, optim_wrapper=optim_wrapper, param_scheduler=param_scheduler,
                                compile=compile, dispatch_kwargs=dispatch_kwargs)
 
@@ -102,8 +102,6 @@ class DeepSpeedStrategy(DDPStrategy):
     def wrap_optimiser(self) -> None:
         """Hand the model and its optimiser, over trained parameters only, to DeepSpeed."""
         from .engine import DeepSpeedModel, initialise
-        if self.stage == 3:
-            self._refuse_in_stage_3()
         groups = [list(group['params']) for group in self.optim_wrapper.optimizer.param_groups]
         engine = initialise(self.model, self.optim_wrapper.optimizer, dict(
             self._settings,
@@ -123,10 +121,13 @@ class DeepSpeedStrategy(DDPStrategy):
             whole['optimizer'] = self.optim_wrapper.state_dict()
         return whole
 
-    def _refuse_in_stage_3(self) -> None:
+    def _check_config(self) -> None:
+        """Refuse in stage 3 what needs whole weights."""
+        if not self.sharded:
+            return
+        remedy = 'write strategy.zero_optimization=dict(stage=2)'
         if any(isinstance(hook, EMAHook) for hook in self.runner.hooks):
-            raise UserError('EMAHook averages whole parameters, which ZeRO-3 shards; write '
-                            'strategy.zero_optimization=dict(stage=2), or remove the hook')
-        if any(isinstance(module, QuantisedLinear) for module in self.model.modules()):
-            raise UserError('peft.quant: ZeRO-3 cannot shard quantised weights; write '
-                            'strategy.zero_optimization=dict(stage=2)')
+            raise UserError(f'EMAHook averages whole weights, which ZeRO-3 divides; {remedy}, or '
+                            'remove the hook')
+        if (self.runner.cfg.get('peft') or {}).get('quant'):
+            raise UserError(f'peft.quant: ZeRO-3 cannot divide quantised weights; {remedy}')

@@ -32,7 +32,6 @@ class Sharding:
             backward; or the number of processes that keep it together until then.
         prefetch (int): How many units are gathered ahead of the one that computes.
         offload (bool): Whether what is divided waits in the memory of the CPU.
-        hand_out (bool): Whether the first process alone has the weights so far.
     """
 
     mesh: DeviceMesh
@@ -40,10 +39,9 @@ class Sharding:
     reshard_after_forward: bool | int = True
     prefetch: int = 0
     offload: bool = False
-    hand_out: bool = False
 
     def apply(self, model: nn.Module) -> list[str]:
-        """Divide a model.
+        """Divide a model, with the values that it has in the first process.
 
         Returns:
             list[str]: The names of parameters without dimensions, of which there are no rows: they
@@ -55,8 +53,9 @@ class Sharding:
                 module.expect_sharding()
         # Codes of a quantised base: small, without gradient, and no part of a float32 collective.
         whole = {p for p in model.parameters() if not p.is_floating_point()}
-        if self.hand_out:
-            hand_out([p for p in model.parameters() if p in whole], model.buffers())
+        saved = model.state_dict(keep_vars=True)  # other buffers are what a constructor computes
+        hand_out([p for p in model.parameters() if p in whole],
+                 [tensor for tensor in saved.values() if not isinstance(tensor, nn.Parameter)])
         for parameter in whole:
             parameter.data = parameter.data.to(get_device())
         policy = OffloadPolicy()
@@ -66,8 +65,7 @@ class Sharding:
         units = [model.get_submodule(name) for name in self.units]
         for unit in [*reversed(units), model]:  # inner ones come after outer ones in their order
             rest = [p for p in unit.parameters() if not isinstance(p, DTensor) and p not in whole]
-            if self.hand_out:
-                hand_out(rest)
+            hand_out(rest)
             for parameter in rest:
                 parameter.data = parameter.data.contiguous()
             fully_shard(unit, reshard_after_forward=None if unit is model

@@ -13,7 +13,7 @@ from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.model import BaseDataPreprocessor, BaseTTAModel, revert_sync_batchnorm
 from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
-from mmengine.runner import save_checkpoint
+from mmengine.runner import BaseLoop, save_checkpoint
 from mmengine.utils import get_git_hash
 from torch import Tensor, nn
 
@@ -55,8 +55,8 @@ class FSDP2Strategy(DDPStrategy):
             torch does of itself. Defaults to 0.
         cpu_offload (bool): Whether parts of weights, gradients and optimiser state wait in the
             memory of the CPU, where the optimiser then steps. Defaults to False.
-        meta_init (bool): Whether the first process alone builds and loads weights and hands them
-            out block by block. Defaults to False.
+        meta_init (bool): Whether, in training, the first process alone builds and loads weights and
+            hands them out block by block. Defaults to False.
         sharded_checkpoints (bool): Whether checkpoints are folders to which every process writes
             its part, on a file system that all of them see, instead of files that the first one
             writes. Defaults to False.
@@ -108,6 +108,7 @@ class FSDP2Strategy(DDPStrategy):
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         """Build the model; without weights, where another process has them."""
+        self.first_has_weights &= isinstance(self.runner._train_loop, BaseLoop)
         if not self._has_no_weights:
             return super().build_model(model)
         # Whatever loads weights does so everywhere, and torch says once a tensor that this is vain.
@@ -130,7 +131,9 @@ class FSDP2Strategy(DDPStrategy):
     def place(self, model: nn.Module) -> nn.Module:
         """Convert the norms as asked for. The model stays on the CPU until it is divided."""
         self._check_config()
-        self._units = find_units(_detector(model), self._shard)
+        detector = _detector(model)
+        self._units = find_units(detector, self._shard)
+        self._kinds = Counter(type(detector.get_submodule(name)).__name__ for name in self._units)
         model = self.convert_model(model)
         if get_device() == 'cpu':
             model = revert_sync_batchnorm(model)  # a synchronised norm does not run there
@@ -150,7 +153,7 @@ class FSDP2Strategy(DDPStrategy):
             draw_as_first()
         detector = _detector(model)
         sharding = Sharding(self._mesh, self._units, self._reshard_after_forward, self._prefetch,
-                            self._offload, self.first_has_weights)
+                            self._offload)
         self._log_units(detector)
         self._scalars = sharding.apply(detector)
         for hook in self._averaging_hooks():
@@ -234,6 +237,10 @@ class FSDP2Strategy(DDPStrategy):
         return [hook for hook in self.runner.hooks if isinstance(hook, EMAHook)]
 
     def _check_config(self) -> None:
+        if self.runner._compile:
+            raise UserError('compile: a model is not compiled under FSDP2Strategy, which exchanges '
+                            'its weights while it computes; remove it, or train with '
+                            'mmadapt.DDPStrategy')
         if self.first_has_weights and (self.runner.cfg.get('peft') or {}).get('quant'):
             raise UserError('strategy.meta_init=True: peft.quant quantises in every process, and '
                             'the first one alone has the weights; write meta_init=False')
@@ -248,16 +255,14 @@ class FSDP2Strategy(DDPStrategy):
                                 'the same everywhere in any case')
 
     def _log_units(self, model: nn.Module) -> None:
-        units = [model.get_submodule(name) for name in self._units]
-        kinds = Counter(type(unit).__name__ for unit in units)
-        inside = {p for unit in units for p in unit.parameters()}
+        inside = {p for name in self._units for p in model.get_submodule(name).parameters()}
         rest = sum(p.numel() for p in set(model.parameters()) - inside)
         total = sum(p.numel() for p in model.parameters())
         copies = f', in {self._replicate} copies' if self._replicate > 1 else ''
         self.logger.info(
             f'FSDP2: {total / 1e6:.2f} M parameters divided among {get_world_size()} processes'
             f'{copies}; gathered as one each: '
-            + ''.join(f'{count} {kind}, ' for kind, count in kinds.items())
+            + ''.join(f'{count} {kind}, ' for kind, count in self._kinds.items())
             + f'and the {rest / 1e6:.2f} M parameters in none of them')
 
 

@@ -1,0 +1,3 @@
+# As dino-5scale_swin-l_fsdp_8xb2-12e_coco.py, with LoRA.
+# ./tools/dist_train.sh projects/example_largemodel/dino-5scale_swin-l_lora_fsdp_8xb2-12e_coco.py 8 --amp  # noqa: E501
+_base_ = ['./dino-5scale_swin-l_lora_8xb2-12e_coco.py', '../../configs/_base_/strategies/fsdp2.py']

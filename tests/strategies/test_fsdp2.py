@@ -1,0 +1,96 @@
+"""DINO with Swin under FSDP2: what DDP trains, writes and resumes, on two processes."""
+
+import pytest
+import torch
+from several_runs import logged, run_several
+
+from mmadapt.files import read_adapter, read_checkpoint
+
+FULL = dict(method=None, targets='all', head='train', norm='train')
+LORA = dict(method=dict(type='LoRA', r=4, alpha=8, dropout=0.1), targets='all-linear')
+EMA = "custom_hooks = [dict(type='EMAHook', momentum=0.2), dict(type='PEFTInjectHook')]"
+STRATEGIES = dict(ddp=dict(type='DDPStrategy'), fsdp2=dict(type='FSDP2Strategy'),
+                  folders=dict(type='FSDP2Strategy', sharded_checkpoints=True))
+
+
+@pytest.fixture(scope='module')
+def runs(config, tmp_path_factory):
+    """Train all of it for three iterations, LoRA for three of two each; return their folder."""
+    folder = tmp_path_factory.mktemp('runs')
+    plan = {name: dict(config=config(name, STRATEGIES[name], FULL)) for name in ('ddp', 'fsdp2')}
+    for name, strategy in STRATEGIES.items():
+        plan[f'lora_{name}'] = dict(config=config(
+            f'lora_{name}', strategy, LORA, epochs=3, pictures=4, accumulative_counts=2, extra=EMA))
+    for name, whose in (('fsdp2', 'fsdp2'), ('fsdp2', 'ddp'), ('ddp', 'fsdp2')):
+        plan[f'{name}_after_{whose}'] = dict(
+            config=plan[f'lora_{name}']['config'], resume=folder / f'lora_{whose}' / 'epoch_2.pth')
+    run_several(folder, plan)
+    return folder
+
+
+def checkpoint(folder, epoch):
+    return read_checkpoint(str(folder / f'epoch_{epoch}.pth'))
+
+
+def difference(found, wanted) -> float:
+    assert found.keys() == wanted.keys()
+    assert len(found) > 100
+    return max((found[key].float() - value.float()).abs().max().item()
+               for key, value in wanted.items())
+
+
+def test_its_steps_are_those_of_ddp(runs):
+    assert len(logged(runs / 'ddp')) == 3
+    assert logged(runs / 'fsdp2') == pytest.approx(logged(runs / 'ddp'), rel=1e-5)
+    norms = logged(runs / 'ddp', 'grad_norm')
+    assert min(norms) > 1, 'they are to be clipped, to 0.1'
+    assert logged(runs / 'fsdp2', 'grad_norm') == pytest.approx(norms, rel=1e-4)
+    ours, wanted = checkpoint(runs / 'fsdp2', 1), checkpoint(runs / 'ddp', 1)
+    assert ours.keys() == wanted.keys()
+    assert difference(ours['state_dict'], wanted['state_dict']) < 1e-5
+
+
+def test_the_optimiser_in_a_checkpoint_is_that_of_ddp(runs):
+    ours, wanted = (checkpoint(runs / n, 1)['optimizer'] for n in ('fsdp2', 'ddp'))
+    assert ours['state'].keys() == wanted['state'].keys()
+    for number, state in wanted['state'].items():
+        for key, value in state.items():
+            assert ours['state'][number][key].shape == value.shape
+            assert torch.allclose(ours['state'][number][key], value, atol=1e-7), (number, key)
+
+
+@pytest.mark.parametrize('name', ['fsdp2', 'folders'])
+def test_lora_with_accumulation_and_its_average_train_as_under_ddp(name, runs):
+    assert len(logged(runs / 'lora_ddp')) == 6
+    assert logged(runs / f'lora_{name}') == pytest.approx(logged(runs / 'lora_ddp'), rel=1e-5)
+    ours, wanted = (checkpoint(runs / n, 3) for n in (f'lora_{name}', 'lora_ddp'))
+    for part in ('state_dict', 'ema_state_dict'):
+        assert difference(ours[part], wanted[part]) < 1e-5
+    assert (runs / 'lora_folders' / 'epoch_3.pth').is_dir()
+    folders = [read_adapter(str(runs / n / 'adapter')) for n in (f'lora_{name}', 'lora_ddp')]
+    assert folders[0][0].base.fingerprint == folders[1][0].base.fingerprint
+    assert difference(folders[0][1], folders[1][1]) < 1e-5
+
+
+def test_a_resumed_run_is_one_that_was_never_stopped(runs):
+    resumed, straight = (checkpoint(runs / n, 3) for n in ('fsdp2_after_fsdp2', 'lora_fsdp2'))
+    assert logged(runs / 'fsdp2_after_fsdp2') == logged(runs / 'lora_fsdp2')[4:]
+    for part in ('state_dict', 'ema_state_dict'):
+        assert difference(resumed[part], straight[part]) == 0
+
+
+@pytest.mark.parametrize(('name', 'whose'), [('fsdp2', 'ddp'), ('ddp', 'fsdp2')])
+def test_a_run_goes_on_with_another_strategy(name, whose, runs):
+    resumed, straight = (checkpoint(runs / n, 3) for n in (f'{name}_after_{whose}', 'lora_ddp'))
+    for part in ('state_dict', 'ema_state_dict'):
+        assert difference(resumed[part], straight[part]) < 1e-5
+
+
+def test_a_folder_of_two_processes_goes_on_in_one(runs, config, tmp_path):
+    one = config('one', dict(type='FSDP2Strategy'), LORA, epochs=3, pictures=4,
+                 accumulative_counts=2, extra=EMA)
+    run_several(tmp_path, dict(one=dict(
+        config=one, resume=runs / 'lora_folders' / 'epoch_2.pth')), processes=1)
+    before, after = checkpoint(runs / 'lora_ddp', 2), checkpoint(tmp_path / 'one', 3)
+    assert after['state_dict'].keys() == before['state_dict'].keys()
+    assert 0 < difference(after['state_dict'], before['state_dict']) < 0.1

@@ -1,0 +1,228 @@
+"""What a recipe does to a config: said once, measured, and shown to whoever takes the recipe."""
+
+import copy
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+
+from benchmarking.cases import adjust
+from mmengine.config import Config
+from torch import nn
+
+from mmadapt import UserError
+from mmadapt.cli import set_amp
+from mmadapt.cli.model import build_model
+from mmadapt.configs.peft_hook import hook_names
+from mmadapt.strategies.fsdp2.units import repeated_blocks
+
+from .recipes import EVERYTHING, Recipe
+from .shapes import ShapesOnly
+
+AUTOCAST = ('AmpOptimWrapper', 'AutocastOptimWrapper')
+ROOT = Path(__file__).resolve().parents[2]
+_BASE = ROOT / 'configs' / '_base_'
+_HOOKS = dict(peft='PEFTInjectHook', memory='MemoryHook')
+# Which of configs/_base_/memory says what computes in float32 under autocast.
+_ISLANDS = dict(DINO='fp32_dino', RTMDet='fp32_rtmdet')
+
+
+@dataclass
+class Model:
+    """What recipes have to know of a model.
+
+    Args:
+        blocks (dict[str, list[str]]): By part of the model, such as ``'encoder'``, what
+            ``memory.checkpoint`` calls its repeated blocks; all of them under
+            :data:`~memory.recipes.EVERYTHING`.
+        islands (list[str]): Modules that compute in float32 under autocast.
+    """
+
+    blocks: dict = field(default_factory=dict)
+    islands: list = field(default_factory=list)
+
+
+def describe(cfg: Config) -> Model:
+    """Find out what recipes have to know of a config's model; what it says itself comes first."""
+    cfg, own = copy.deepcopy(cfg), cfg.get('memory') or {}
+    adjust(cfg.model, num_classes=None)
+    with ShapesOnly():
+        model = build_model(cfg)
+    # One layer, perhaps with its norm, keeps its input and little else.
+    blocks = [block for block in repeated_blocks(model)
+              if sum(p.dim() > 1 for p in block.parameters()) > 1]
+    names = {name: module for name, module in model.named_modules() if module in blocks}
+    parts = dict.fromkeys([EVERYTHING, *(name.partition('.')[0] for name in names)])
+    found = {part: _patterns(model, {name: module for name, module in names.items()
+                                     if name.startswith(part)}) for part in parts}
+    if own.get('checkpoint'):
+        found[EVERYTHING] = list(own['checkpoint'])
+    return Model(found, list(own.get('fp32_modules') or _islands(cfg.model)))
+
+
+def apply(recipe: Recipe, cfg: Config, model: Model) -> Config:
+    """Return a copy of a config that trains by a recipe, and by nothing else of its kind.
+
+    Args:
+        recipe (Recipe): The recipe.
+        cfg (Config): The config.
+        model (Model): Its model.
+
+    Raises:
+        UserError: The recipe means nothing for this model.
+    """
+    keys = {} if recipe.as_it_is else keys_of(recipe, cfg, model)
+    cfg = copy.deepcopy(cfg)
+    if recipe.as_it_is:
+        return cfg
+    _strip(cfg)
+    for key, value in keys.items():
+        cfg[key] = value
+    cfg.custom_hooks = [*cfg.get('custom_hooks', []), *(
+        dict(type=hook) for key, hook in _HOOKS.items() if key in keys)]
+    if recipe.amp:
+        set_amp(cfg)
+    return cfg
+
+
+def keys_of(recipe: Recipe, cfg: Config, model: Model) -> dict:
+    """Return the top-level keys of a config that a recipe consists of.
+
+    Raises:
+        UserError: A part of the model has no blocks to recompute.
+    """
+    keys, memory = {}, {}
+    if recipe.tuning:
+        own = cfg.get('peft') or {}
+        method = str((own.get('method') or {}).get('type', '')).lower()
+        keys['peft'] = own if method == recipe.tuning else _read(f'peft/{recipe.tuning}').peft
+    if recipe.checkpoint:
+        memory['checkpoint'] = [
+            pattern for part in recipe.checkpoint for pattern in _blocks_of(part, model)]
+    if recipe.amp and model.islands:
+        memory['fp32_modules'] = model.islands
+    if memory:
+        keys['memory'] = memory
+    if recipe.strategy:
+        keys['runner_type'] = 'FlexibleRunner'
+        keys['strategy'] = _strategy(recipe)
+    return keys
+
+
+def lines_of(recipe: Recipe, cfg: Config, model: Model) -> str:
+    """Return what to write into a config that inherits the one measured."""
+    keys = keys_of(recipe, cfg, model)
+    lines = ["custom_imports = dict(imports=['mmadapt'], allow_failed_imports=False)"]
+    hooks = [f"dict(type='{hook}')" for key, hook in _HOOKS.items() if key in keys]
+    if hooks:
+        lines.append(f"custom_hooks = [*_base_.get('custom_hooks', []), {', '.join(hooks)}]")
+    return '\n'.join([*lines, *(f'{key} = {_source(value)}' for key, value in keys.items())])
+
+
+def strategy_of(cfg: Config) -> tuple[str | None, dict]:
+    """Return which of :data:`~memory.recipes.STRATEGIES` a config trains by, None for none of them.
+
+    Returns:
+        tuple[str, dict]: It, and of DeepSpeed its ``zero_optimization``.
+    """
+    strategy = (cfg.get('strategy') or {}) if cfg.get('runner_type') == 'FlexibleRunner' else {}
+    kind = str(strategy.get('type')).rpartition('.')[2]
+    if kind != 'DeepSpeedStrategy':
+        return dict(DDPStrategy='ddp', FSDP2Strategy='fsdp2').get(kind), {}
+    given = strategy.get('config') or {}
+    given = dict(Config.fromfile(given)) if isinstance(given, str) else given
+    zero = strategy.get('zero_optimization') or given.get('zero_optimization') or dict(stage=2)
+    return f'zero{zero["stage"]}', zero
+
+
+def has_amp(cfg: Config) -> bool:
+    """Return whether a config trains in mixed precision."""
+    strategy = cfg.get('strategy') or {}
+    if strategy_of(cfg)[0] in ('zero1', 'zero2', 'zero3'):
+        given = strategy.get('config') or {}
+        autocast = strategy.get('torch_autocast') or given.get('torch_autocast')
+        return autocast is None or bool(autocast.get('enabled'))
+    return cfg.optim_wrapper.get('type') in AUTOCAST
+
+
+def command_of(recipe: Recipe, config: str, processes: int) -> str:
+    """Return the command that trains by a recipe."""
+    run = (f'./tools/dist_train.sh {config} {processes}' if processes > 1
+           else f'python tools/train.py {config}')
+    return run + ' --amp' * recipe.amp
+
+
+def _source(value) -> str:
+    if isinstance(value, dict):
+        return f'dict({", ".join(f"{key}={_source(item)}" for key, item in value.items())})'
+    if isinstance(value, (list, tuple)):
+        return f'[{", ".join(map(_source, value))}]'
+    return repr(value)
+
+
+def _patterns(model: nn.Module, blocks: dict[str, nn.Module]) -> list[str]:
+    """Return the classes of blocks; their names where a module elsewhere is of such a class."""
+    inside = {module for block in blocks.values() for module in block.modules()}
+    classes = dict.fromkeys(type(block).__name__ for block in blocks.values())
+    elsewhere = {cls.__name__ for module in model.modules() if module not in inside
+                 for cls in type(module).__mro__}
+    return list(classes) if elsewhere.isdisjoint(classes) else list(blocks)
+
+
+def _blocks_of(part: str, model: Model) -> list[str]:
+    if model.blocks.get(part):
+        return model.blocks[part]
+    if part == EVERYTHING:
+        raise UserError('--recipes checkpoint: this model is no repetition of blocks; name in the '
+                        'config what to recompute: memory = dict(checkpoint=[...])')
+    parts = [name for name in model.blocks if name]
+    near = get_close_matches(part, parts, n=1, cutoff=0.0)
+    raise UserError(f'--recipes checkpoint:{part}: {part!r} has no repeated blocks'
+                    + (f'; nearest: {near[0]!r}, all: {parts}' if near else ''))
+
+
+def _islands(model: Config) -> list[str]:
+    name = _ISLANDS.get(model.type)
+    if model.type == 'DeformableDETR':
+        name = 'fp32_dino' if model.get('as_two_stage') else 'fp32_deformable_detr'
+    elif model.get('roi_head'):
+        name = 'fp32_rcnn'
+    return list(_read(f'memory/{name}').fp32_modules) if name else []
+
+
+def _strategy(recipe: Recipe) -> dict:
+    if recipe.strategy == 'ddp':
+        return dict(type='mmadapt.DDPStrategy')
+    file = recipe.strategy.replace('zero', 'deepspeed_zero')
+    strategy = _read(f'strategies/{file}').strategy
+    if file != recipe.strategy and not recipe.amp:
+        strategy.torch_autocast = dict(enabled=False)
+    return strategy
+
+
+def _read(name: str) -> Config:
+    return Config.fromfile(_BASE / f'{name}.py')
+
+
+def _strip(cfg: Config) -> None:
+    """Take out of a config what it says itself of memory, adapters and strategies."""
+    for key in ('memory', 'peft', 'strategy', 'runner_type', 'activation_checkpointing'):
+        cfg.pop(key, None)
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or []
+                        if hook_names(dict(custom_hooks=[hook]))[0] not in _HOOKS.values()]
+    wrapper = cfg.optim_wrapper
+    if wrapper.get('type') in AUTOCAST:
+        wrapper.type = 'OptimWrapper'
+        for key in ('dtype', 'loss_scale'):
+            wrapper.pop(key, None)
+    _switch_off(cfg.model)
+
+
+def _switch_off(node) -> None:
+    if isinstance(node, dict):
+        node.pop('num_cp', None)
+        if 'with_cp' in node:
+            node['with_cp'] = False
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for item in node:
+            _switch_off(item)
