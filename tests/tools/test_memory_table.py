@@ -1,4 +1,4 @@
-"""tools/memory_table.py: recipes, steps followed on shapes, a plan's arithmetic, and a table."""
+"""tools/memory_table.py: recipes, steps followed on shapes, the arithmetic of a plan, a table."""
 
 import copy
 import importlib.util
@@ -281,7 +281,9 @@ def test_a_plan_recommends_lines_that_a_config_can_hold(config, tmp_path):
     none, less, zero = report['rows']
     assert less['saved_bytes'] < none['saved_bytes']
     assert zero['weight_bytes'] > none['weight_bytes'] > zero['gradient_bytes']
-    assert none['gradient_bytes'] == none['exchange_bytes'] == none['optimizer_bytes'] // 2
+    assert none['gradient_bytes'] == none['exchange_bytes']
+    # Two moments of each, and a step of 4 bytes for every tensor.
+    assert none['optimizer_bytes'] == pytest.approx(2 * none['gradient_bytes'], rel=1e-4)
     assert report['recommended']['recipe'] == 'none'
     assert '| none |' in out.read_text()
     between = (less['total_bytes'] + less['margin_bytes'] + none['total_bytes']
@@ -320,6 +322,7 @@ def test_wrong_arguments_are_refused_in_a_line(config, arguments, message):
 def test_a_table_goes_on_after_a_row_that_runs_out_of_memory(config, tmp_path, monkeypatch):
     (tmp_path / 'greedy.py').write_text(GREEDY)
     monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
     greedy = tmp_path / 'greedy_dino.py'
     greedy.write_text(f"_base_ = {config!r}\ncustom_imports = dict(imports=['greedy'])\n"
                       "custom_hooks = [dict(type='Greedy')]\n")
@@ -340,7 +343,8 @@ def test_a_table_goes_on_after_a_row_that_runs_out_of_memory(config, tmp_path, m
         assert measured['iteration_s'] > 0
         assert measured['parameter_bytes'] >= 4 * measured['parameters']
         assert measured['gradient_bytes'] >= 4 * measured['trainable'] * 0.99
-        assert measured['optimizer_bytes'] >= 2 * measured['gradient_bytes']
+        assert measured['optimizer_bytes'] == pytest.approx(
+            2 * measured['gradient_bytes'], rel=0.01)
     assert checkpoint['saved_bytes'] < 0.4 * none['saved_bytes']
     lines = [line for line in out.read_text().splitlines() if line.startswith('| ')]
     assert [line.split(' |')[0] for line in lines] == [

@@ -50,7 +50,8 @@ class SavedForBackward:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._own = {t.untyped_storage().data_ptr()
+        # By the object, not by its address: a storage that is sharded has none.
+        self._own = {t.untyped_storage()._cdata
                      for t in chain(model.parameters(), model.buffers())}
         # What a forward pass saves and drops again, such as a branch without a loss, goes from here
         # too, and no address in it can have been used twice.
@@ -69,8 +70,8 @@ class SavedForBackward:
         storages = {}
         for saved in self._saved:
             storage = saved.tensor.untyped_storage()
-            if storage.data_ptr() not in self._own:
-                storages[storage.data_ptr()] = storage.nbytes()
+            if storage._cdata not in self._own:
+                storages[storage._cdata] = storage.nbytes()
         return sum(storages.values())
 
     def _pack(self, tensor: Tensor) -> '_Saved':

@@ -112,7 +112,8 @@ def lines_of(recipe: Recipe, cfg: Config, model: Model) -> str:
     """Return what to write into a config that inherits the one measured."""
     keys = keys_of(recipe, cfg, model)
     lines = ["custom_imports = dict(imports=['mmadapt'], allow_failed_imports=False)"]
-    hooks = [f"dict(type='{hook}')" for key, hook in _HOOKS.items() if key in keys]
+    hooks = [f"dict(type='{hook}')" for key, hook in _HOOKS.items()
+             if key in keys and hook not in hook_names(cfg)]
     if hooks:
         lines.append(f"custom_hooks = [*_base_.get('custom_hooks', []), {', '.join(hooks)}]")
     return '\n'.join([*lines, *(f'{key} = {_source(value)}' for key, value in keys.items())])
@@ -190,8 +191,6 @@ def _islands(model: Config) -> list[str]:
 
 
 def _strategy(recipe: Recipe) -> dict:
-    if recipe.strategy == 'ddp':
-        return dict(type='mmadapt.DDPStrategy')
     file = recipe.strategy.replace('zero', 'deepspeed_zero')
     strategy = _read(f'strategies/{file}').strategy
     if file != recipe.strategy and not recipe.amp:
