@@ -1,4 +1,4 @@
-# MMDetection's DINO-5scale Swin-L with its blocks and layers recomputed: 8 GPUs of 24 GB, DDP.
+# MMDetection's DINO-5scale Swin-L with its blocks and layers recomputed, under DDP.
 # ./tools/dist_train.sh projects/example_largemodel/dino-5scale_swin-l_8xb2-12e_coco.py 8 --amp
 _base_ = [
     'mmdet::dino/dino-5scale_swin-l_8xb2-12e_coco.py',
