@@ -103,6 +103,8 @@ def write_base(path: Path, kind: str) -> None:
     init_default_scope('mmdet')
     torch.manual_seed(0)
     detector = REGISTRY.build(Config.fromfile(config).model)
+    if hasattr(detector, 'level_embed'):
+        torch.nn.init.normal_(detector.level_embed)  # DINO leaves in it what was in memory
     for parameter in detector.parameters():
         # Not only where init_weights would put it: a statistic or bias of 0 hides what is lost.
         parameter.data += 0.01 * torch.randn_like(parameter)
