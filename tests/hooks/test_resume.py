@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from stock_runs import LORA, command, environment, losses, run, write_config
+from stock_runs import LORA, TOOLS, environment, losses, run, write_config
 
 from mmadapt.files import read_checkpoint
 
@@ -106,16 +106,16 @@ def test_adapter_is_exported_from_the_average_that_was_validated(data, bases, tm
 @pytest.mark.skipif(sys.platform == 'win32', reason='kills a process group')
 def test_killed_while_a_checkpoint_is_written_and_resumed(data, bases, tmp_path):
     """``kill -9`` in the middle of writing epoch 2 leaves epoch 1 whole and to be resumed."""
-    slow = '\n'.join([
-        "custom_hooks.insert(0, dict(type='SlowWrites', epoch=2))"])
+    slow = "custom_hooks.insert(0, dict(type='SlowWrites', epoch=2))"
     config = write_config(tmp_path, 'rtmdet', data, bases('rtmdet'), PEFT, epochs=3,
                           extra=ACCUMULATED)
     killed, straight = tmp_path / 'killed', tmp_path / 'straight'
     slow_config = write_config(tmp_path, 'rtmdet', data, bases('rtmdet'), PEFT, epochs=3,
                                extra=f'{ACCUMULATED}\n{slow}', name='slow')
-    process = subprocess.Popen(command('train.py', slow_config, '--work-dir', killed),
-                               env=environment(), stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, str(TOOLS / 'train.py'), str(slow_config), '--work-dir', str(killed)],
+        env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True)
     deadline = time.monotonic() + 300
     while not _part_file(killed) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.05)

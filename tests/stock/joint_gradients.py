@@ -1,4 +1,4 @@
-"""Two processes with half a batch each against one with all of it; run by torch.distributed.run."""
+"""Two processes with half a batch each against one with all of it."""
 
 import sys
 

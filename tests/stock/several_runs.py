@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,12 +19,7 @@ def run_several(folder: Path, runs: dict[str, dict], processes: int = 2) -> str:
     """
     plan = folder / f'{"_".join(runs)[:80]}_{processes}.json'
     plan.write_text(json.dumps(runs, default=str))
-    # An absolute path takes the place of the folder of tools that the command would look in.
-    done = subprocess.run(stock_runs.command(__file__, plan, processes=processes),
-                          env=stock_runs.environment(), stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout[done.stdout.find('Traceback'):][:6000]
-    return done.stdout
+    return stock_runs.run(__file__, plan, processes=processes)
 
 
 def logged(work_dir: Path, key: str = 'loss') -> list[float]:

@@ -2,14 +2,13 @@
 
 import json
 import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import mmdet
 import numpy as np
+import pytest
 import torch
+from launch import launch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image
@@ -125,18 +124,6 @@ def write_config(folder: Path, kind: str, data: Path, base, peft=LORA, *, epochs
     return path
 
 
-def command(tool: str, *args, processes: int = 1) -> list[str]:
-    """Return the command that runs one of MMDetection's tools."""
-    python = [sys.executable, '-W', 'ignore']
-    if processes == 1:
-        return [*python, str(TOOLS / tool), *map(str, args)]
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    return [*python, '-m', 'torch.distributed.run', f'--nproc_per_node={processes}',
-            f'--master_port={port}', str(TOOLS / tool), *map(str, args), '--launcher', 'pytorch']
-
-
 def environment() -> dict:
     """Return the environment of a run: this checkout, one thread a process, no accelerator."""
     path = os.pathsep.join([str(HERE.parent.parent), str(HERE), os.environ.get('PYTHONPATH', '')])
@@ -144,11 +131,14 @@ def environment() -> dict:
 
 
 def run(tool: str, *args, processes: int = 1, fails: bool = False) -> str:
-    """Run one of MMDetection's tools and return what it printed."""
-    done = subprocess.run(command(tool, *args, processes=processes), env=environment(),
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
-    assert (done.returncode != 0) == fails, done.stdout[-6000:]
-    return done.stdout
+    """Run one of MMDetection's tools, or another script, and return what it printed."""
+    # An absolute path takes the place of the folder of tools.
+    arguments = [*map(str, args), *(['--launcher', 'pytorch'] if processes > 1 else [])]
+    code, output = launch(TOOLS / tool, arguments, environment(), processes)
+    if (code != 0) != fails:
+        shown = output[max(output.find('Traceback'), 0):]
+        pytest.fail(f'{tool} ended with {code}:\n{shown[:3000]}\n...\n{shown[-3000:]}')
+    return output
 
 
 def losses(work_dir: Path) -> dict[int, float]:
