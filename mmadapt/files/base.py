@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from .fingerprint import file_sha256
 from .loaded_keys import LoadedKeys
+from .sharded import REST, is_sharded
 
 
 @dataclass
@@ -55,6 +56,10 @@ def read_checkpoint(path: str) -> dict:
     Raises:
         UserError: There is no such file, it cannot be downloaded, or it is no checkpoint.
     """
+    if osp.isdir(path) and not is_sharded(path):
+        raise UserError(f'{path} is a folder without {REST}, so that FSDP2Strategy has not written '
+                        'it; one of DeepSpeed or of another strategy has to be converted to a file '
+                        'by what wrote it')
     try:
         checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     except UserError:

@@ -13,7 +13,8 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner as StockRunner
 from torch import nn
 
-from ..strategies import AdaptingStrategy, choose_strategy
+from ..errors import UserError
+from ..strategies import AdaptingStrategy, choose_strategy, with_runner_keys
 
 
 @RUNNERS.register_module(force=True)
@@ -41,6 +42,7 @@ class FlexibleRunner(StockRunner):
             UserError: It cannot do what the config asks for.
         """
         strategy = choose_strategy(strategy, launcher, self.cfg)
+        strategy = with_runner_keys(strategy, self.cfg)
         strategy = super().build_strategy(strategy, launcher, **kwargs)
         if isinstance(strategy, AdaptingStrategy):
             strategy.runner = weakref.proxy(self)
@@ -60,10 +62,23 @@ class FlexibleRunner(StockRunner):
         self.load_or_resume()
         self.call_hook('before_wrap')
 
+    def train(self) -> nn.Module:
+        """Launch training.
+
+        Returns:
+            nn.Module: The model after training.
+
+        Raises:
+            UserError: The model has been prepared for evaluation.
+        """
+        if self._begun and not hasattr(self.strategy, 'optim_wrapper'):
+            raise UserError('this runner has evaluated a model and cannot train it; build another '
+                            'one with RUNNERS.build(cfg)')
+        return super().train()
+
     def call_hook(self, fn_name: str, **kwargs) -> None:
         """Call all hooks, but ``before_run`` once a run only."""
         if fn_name == 'before_run' and self._begun:
-            self._begun = False
             return
         super().call_hook(fn_name, **kwargs)
 

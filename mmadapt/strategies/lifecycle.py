@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from mmengine._strategy import SingleDeviceStrategy
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import load_state_dict, weights_to_cpu
 from torch import Tensor, nn
@@ -15,6 +15,15 @@ from ..errors import UserError
 from ..files import read_checkpoint
 from ..optim.groups import check_groups
 from ..optim.trained_only import build_for_trained
+
+
+def detector(model: nn.Module) -> nn.Module:
+    """Return what is called: a model for augmentation at test time only calls another one.
+
+    Args:
+        model (nn.Module): The model of a run, not wrapped.
+    """
+    return model.module if isinstance(model, BaseTTAModel) else model
 
 
 class AdaptingStrategy(SingleDeviceStrategy):
@@ -209,11 +218,11 @@ class AdaptingStrategy(SingleDeviceStrategy):
             check_groups(state['param_groups'], [len(params) for params in groups])
 
     def _check_some_fit(self, state: Mapping[str, Tensor], filename: str) -> None:
-        own = self.unwrapped.state_dict()
+        own = detector(self.unwrapped).state_dict()
         fitting = [key for key, value in state.items()
                    if key in own and own[key].shape == value.shape]
         if not fitting and own:
             raise UserError(f'{filename} has none of the {len(own)} weights of this '
-                            f'{type(self.unwrapped).__name__}: its first key is '
+                            f'{type(detector(self.unwrapped)).__name__}: its first key is '
                             f"{next(iter(state), None)!r}, the model's {next(iter(own))!r}")
         self.logger.info(f'{len(fitting)} of the {len(own)} tensors of the model are in {filename}')

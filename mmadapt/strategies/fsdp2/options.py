@@ -12,7 +12,10 @@ _ELSEWHERE = dict(
     mp_policy=_AUTOCAST, mixed_precision=_AUTOCAST, param_dtype=_AUTOCAST, reduce_dtype=_AUTOCAST,
     activation_checkpointing='write memory=dict(checkpoint=[...]) at the top of the config',
     auto_wrap_policy='write shard=[...], the classes of the blocks',
-    model_wrapper='write shard=[...], the classes of the blocks',
+    model_wrapper='the model is not wrapped but divided; write shard=[...], the classes of the '
+                  'blocks',
+    find_unused_parameters='every process has to use the same weights in an iteration; train with '
+                           'mmadapt.DDPStrategy',
     offload_policy='write cpu_offload=True', skip_init_weights='write meta_init=True',
     mesh='write replicate=N for N copies, each divided among the processes of a node',
     state_dict_cfg='write sharded_checkpoints=True for folders, False for ordinary files')

@@ -72,10 +72,24 @@ class Sharding:
                         else self.reshard_after_forward, **how)
         if self.prefetch:
             for index, unit in enumerate(units):
-                unit.set_modules_to_forward_prefetch(units[index + 1:index + 1 + self.prefetch])
                 before = units[max(index - self.prefetch, 0):index]
                 unit.set_modules_to_backward_prefetch(before[::-1])
         return scalars
+
+    def gather_ahead(self, model: nn.Module, in_training: bool) -> None:
+        """Say what a unit gathers ahead of its forward: nothing where no backward pass follows.
+
+        At its end what was gathered in vain is freed. Elsewhere a unit that is not called would
+        compute with it later on, when the weights are others.
+
+        Args:
+            model (nn.Module): The divided model.
+            in_training (bool): Whether a backward pass follows.
+        """
+        units = [model.get_submodule(name) for name in self.units] if self.prefetch else []
+        count = self.prefetch if in_training else 0
+        for index, unit in enumerate(units):
+            unit.set_modules_to_forward_prefetch(units[index + 1:index + 1 + count])
 
 
 def free(model: nn.Module) -> None:
@@ -106,10 +120,11 @@ class Calls:
 
     Args:
         model (nn.Module): The divided model. It gets an attribute ``no_sync``.
+        sharding (Sharding): How it is divided.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self._model = model
+    def __init__(self, model: nn.Module, sharding: Sharding) -> None:
+        self._sharding = sharding
         self._syncs = True
         model.no_sync = self.no_sync
         model.register_forward_pre_hook(self._before)
@@ -125,7 +140,9 @@ class Calls:
             self._syncs = True
 
     def _before(self, model: nn.Module, args: tuple) -> None:
-        if torch.is_grad_enabled():
+        in_training = torch.is_grad_enabled()
+        self._sharding.gather_ahead(model, in_training)
+        if in_training:
             model.set_requires_gradient_sync(self._syncs)
 
     def _after(self, model: nn.Module, args: tuple, output) -> None:

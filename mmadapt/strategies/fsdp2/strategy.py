@@ -11,7 +11,7 @@ import mmengine
 from mmengine.device import get_device
 from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook
-from mmengine.model import BaseDataPreprocessor, BaseTTAModel, revert_sync_batchnorm
+from mmengine.model import BaseDataPreprocessor, revert_sync_batchnorm
 from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.runner import BaseLoop, save_checkpoint
 from mmengine.utils import get_git_hash
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ...errors import UserError
 from ...files import write_sharded
 from ..ddp import DDPStrategy
+from ..lifecycle import detector
 from ..registry import STRATEGIES
 from .average import divide_average
 from .mesh import backend_for, make_mesh, start_alone
@@ -131,9 +132,9 @@ class FSDP2Strategy(DDPStrategy):
     def place(self, model: nn.Module) -> nn.Module:
         """Convert the norms as asked for. The model stays on the CPU until it is divided."""
         self._check_config()
-        detector = _detector(model)
-        self._units = find_units(detector, self._shard)
-        self._kinds = Counter(type(detector.get_submodule(name)).__name__ for name in self._units)
+        called = detector(model)
+        self._units = find_units(called, self._shard)
+        self._kinds = Counter(type(called.get_submodule(name)).__name__ for name in self._units)
         model = self.convert_model(model)
         if get_device() == 'cpu':
             model = revert_sync_batchnorm(model)  # a synchronised norm does not run there
@@ -151,14 +152,15 @@ class FSDP2Strategy(DDPStrategy):
         """Divide the model, and the copy of it that is averaged."""
         if self.first_has_weights and not self._randomness.get('diff_rank_seed'):
             draw_as_first()
-        detector = _detector(model)
+        called = detector(model)
         sharding = Sharding(self._mesh, self._units, self._reshard_after_forward, self._prefetch,
                             self._offload)
-        self._log_units(detector)
-        self._scalars = sharding.apply(detector)
+        self._log_units(called)
+        self._scalars = sharding.apply(called)
+        self._check_flat_decay()
         for hook in self._averaging_hooks():
             divide_average(hook, sharding)
-        Calls(detector)
+        Calls(called, sharding)
         return model
 
     def wrap_optimiser(self) -> None:
@@ -171,8 +173,18 @@ class FSDP2Strategy(DDPStrategy):
                 raise UserError('optim_wrapper.clip_grad.norm_type=inf: the largest element of a '
                                 'part without elements is not defined; clip by another norm')
             serve_whole_state(wrapper.optimizer, scalars)
+        self._step_together()
+
+    def restore_training(self, checkpoint: dict) -> None:
+        """Give a resumed run the state of its optimiser and schedulers."""
+        super().restore_training(checkpoint)
+        self._step_together()  # what the checkpoint says of it is for whole parameters
+
+    def _step_together(self) -> None:
+        """Choose what torch chooses for ordinary tensors; divided ones it would step one by one."""
+        wrappers = getattr(self.optim_wrapper, 'optim_wrappers', {'': self.optim_wrapper})
+        for wrapper in wrappers.values():
             for group in wrapper.optimizer.param_groups:
-                # What torch chooses for ordinary tensors; on divided ones it would step one by one.
                 if get_device() != 'cpu' and not group.get('fused') and \
                         group.get('foreach', False) is None:
                     group['foreach'] = True
@@ -236,8 +248,16 @@ class FSDP2Strategy(DDPStrategy):
     def _averaging_hooks(self) -> list[EMAHook]:
         return [hook for hook in self.runner.hooks if isinstance(hook, EMAHook)]
 
+    def _check_flat_decay(self) -> None:
+        wrapper = self.runner.cfg.get('optim_wrapper') or {}
+        if self._scalars and 'flat_decay_mult' in (wrapper.get('paramwise_cfg') or {}):
+            raise UserError('optim_wrapper.paramwise_cfg.flat_decay_mult would take '
+                            f'{self._scalars[0]} too, which has one dimension under FSDP2Strategy '
+                            'and none elsewhere; write norm_decay_mult and bias_decay_mult, or '
+                            'train with mmadapt.DDPStrategy')
+
     def _check_config(self) -> None:
-        if self.runner._compile:
+        if self.runner._compile and isinstance(self.runner._train_loop, BaseLoop):
             raise UserError('compile: a model is not compiled under FSDP2Strategy, which exchanges '
                             'its weights while it computes; remove it, or train with '
                             'mmadapt.DDPStrategy')
@@ -245,6 +265,11 @@ class FSDP2Strategy(DDPStrategy):
             raise UserError('strategy.meta_init=True: peft.quant quantises in every process, and '
                             'the first one alone has the weights; write meta_init=False')
         for hook in self.runner.hooks:
+            if self._writes_folders and isinstance(hook, CheckpointHook) \
+                    and '://' in str(hook.out_dir):
+                raise UserError(f'default_hooks.checkpoint.out_dir={hook.out_dir}: sharded '
+                                'checkpoints are written to local folders; set '
+                                'strategy.sharded_checkpoints=False')
             if self._writes_folders and isinstance(hook, CheckpointHook) \
                     and hook.published_keys is not None:
                 raise UserError('default_hooks.checkpoint.published_keys makes a file of a '
@@ -264,8 +289,3 @@ class FSDP2Strategy(DDPStrategy):
             f'{copies}; gathered as one each: '
             + ''.join(f'{count} {kind}, ' for kind, count in self._kinds.items())
             + f'and the {rest / 1e6:.2f} M parameters in none of them')
-
-
-def _detector(model: nn.Module) -> nn.Module:
-    """Return what is called: a model for augmentation at test time only calls another one."""
-    return model.module if isinstance(model, BaseTTAModel) else model
