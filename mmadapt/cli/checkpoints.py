@@ -10,21 +10,23 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from ..errors import UserError
+from ..files import is_sharded
 from .exit import is_first_process
 
 
 def check_checkpoint(path: str, what: str = 'checkpoint') -> None:
-    """Refuse the name of a local file that is not there.
+    """Refuse the name of a local checkpoint that is not there.
 
     Args:
-        path (str): A file, or an address (``https://...``), which is left to the loader.
-        what (str): What the file is, for the message. Defaults to 'checkpoint'.
+        path (str): A file, a folder that is a sharded checkpoint, or an address (``https://...``),
+            which is left to the loader.
+        what (str): What it is, for the message. Defaults to 'checkpoint'.
 
     Raises:
-        UserError: There is no such file; the message lists what the folder holds.
+        UserError: There is no such checkpoint; the message lists what the folder holds.
     """
     file = Path(path)
-    if '://' in path or file.is_file():
+    if '://' in path or _is_checkpoint(file):
         return
     if (file / 'adapter_config.json').is_file():
         raise UserError(f'{what} {path} is an adapter; name the checkpoint of its base and add '
@@ -37,6 +39,10 @@ def check_checkpoint(path: str, what: str = 'checkpoint') -> None:
     hint = f'did you mean {file.parent / near[0]}? ' if near else ''
     raise UserError(
         f'there is no {what} {path}; {hint}{file.parent} holds {_checkpoints_in(file.parent)}')
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return path.is_file() or is_sharded(str(path))
 
 
 def _checkpoints_in(folder: Path) -> str:
@@ -60,7 +66,7 @@ def last_checkpoint(work_dir: str) -> str | None:
         return None
     named = Path(note.read_text(encoding='utf-8').strip())
     for path in (named, note.parent / named.name):  # the second when the folder has been moved
-        if path.is_file():
+        if _is_checkpoint(path):
             return str(path)
     raise UserError(f'{note} names {named}, which is not there; {work_dir} holds '
                     f'{_checkpoints_in(Path(work_dir))}: name one with --resume PATH')

@@ -9,7 +9,9 @@ from mmengine.runner import FlexibleRunner, Runner
 from ..errors import UserError
 
 # Top-level names that something else than a runner's constructor reads.
-_OTHER_NAMES = ('auto_scale_lr', 'custom_imports', 'memory', 'peft', 'runner_type', 'tta_model',
+_OTHER_NAMES = ('activation_checkpointing', 'auto_scale_lr', 'custom_imports',
+                'efficient_conv_bn_eval', 'find_unused_parameters', 'init_weights_for_test_or_val',
+                'memory', 'model_wrapper_cfg', 'peft', 'runner_type', 'sync_bn', 'tta_model',
                 'tta_pipeline')
 
 

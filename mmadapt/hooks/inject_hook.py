@@ -85,6 +85,7 @@ class PEFTInjectHook(Hook):
             self._prepare_training(runner, model, path, checkpoint)
         else:
             self._prepare_evaluation(model, path, checkpoint)
+        add_memory_hook(runner, model)  # MMEngine's own checkpointing would leave adapters at rest
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Complete a checkpoint that holds only what was trained, before anyone reads it."""
@@ -164,7 +165,6 @@ class PEFTInjectHook(Hook):
         self._is_new = KEY not in checkpoint and config.adapter is None
         if isinstance(runner, Runner):
             rewire(runner, model)
-        add_memory_hook(runner, model)  # MMEngine's own checkpointing would leave adapters at rest
         write_checkpoints_atomically()
         for hook in runner.hooks:
             if isinstance(hook, CheckpointHook) and hook.published_keys is not None:

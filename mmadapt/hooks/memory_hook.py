@@ -2,7 +2,7 @@
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
@@ -11,6 +11,7 @@ from ..errors import UserError
 from ..memory import MemoryConfig, apply_memory
 from ..memory.blocks import find_blocks
 from ..memory.inherited import asks_for_recomputation, modules_named, unwrap_fairscale
+from ..memory.islands import keep_float32
 from ..memory.matching import find_modules
 from ..optim.zero_redundancy import refuse_under_stock_runner
 
@@ -21,9 +22,10 @@ _KEY = 'activation_checkpointing'
 class MemoryHook(Hook):
     """Train the runner's model in less memory, as the config's top-level ``memory`` key says.
 
-    Under the stock ``Runner``, the stock tools and every strategy; validation and testing are left
-    alone. Also takes over what the config asks for by ``activation_checkpointing`` and the model by
-    ``with_cp`` and ``num_cp``. PEFTInjectHook brings one along where the config has none.
+    Under the stock ``Runner``, the stock tools and every strategy. Also takes over what the config
+    asks for by ``activation_checkpointing`` and the model by ``with_cp`` and ``num_cp``. A runner
+    that only validates or tests, maybe in float16, needs no more of it than ``fp32_modules``.
+    PEFTInjectHook brings one along where the config has none.
     """
 
     # Behind PEFTInjectHook, and before EMAHook copies the model.
@@ -32,23 +34,28 @@ class MemoryHook(Hook):
     def __init__(self) -> None:
         self._config: MemoryConfig | None = None
         self._names: list[str] = []
+        self._trains = False
         self._is_applied = False
 
     def before_run(self, runner) -> None:
         """Check the names, and take the key that MMEngine would apply in its own way."""
-        if self._config is not None or not isinstance(runner._train_loop, BaseLoop):
+        if self._trains:
             return
+        model, cfg = _unwrap(runner.model), runner.cfg
+        self._config = MemoryConfig.parse(cfg.get('memory'))
+        find_modules(model, self._config.fp32_modules, 'memory.fp32_modules')
+        self._trains = isinstance(runner._train_loop, BaseLoop)
+        if not self._trains:
+            return
+        self._is_applied = False  # of what has been evaluated, only the islands
         if isinstance(runner, Runner):
             refuse_under_stock_runner(runner.optim_wrapper)
-        model, cfg = _unwrap(runner.model), runner.cfg
         if not is_needed(runner, model):
             raise UserError('custom_hooks holds MemoryHook but the config has no `memory`; inherit '
                             'one of configs/_base_/memory or write memory=dict(checkpoint=[...])')
-        self._config = MemoryConfig.parse(cfg.get('memory'))
         names = cfg.pop(_KEY, None) or []
         self._names = [names] if isinstance(names, str) else list(names)
         find_blocks(model, self._config.checkpoint)
-        find_modules(model, self._config.fp32_modules, 'memory.fp32_modules')
         modules_named(model, self._names)
         unwrap_fairscale(model)  # a copy would run the weights of the original
 
@@ -60,10 +67,21 @@ class MemoryHook(Hook):
         """Apply it under the stock ``Runner``; the model has its weights and adapters by now."""
         self._apply(runner)
 
+    def before_val(self, runner) -> None:
+        """Apply what evaluating needs of it; the model has its weights and adapters by now."""
+        self._apply(runner)
+
+    def before_test(self, runner) -> None:
+        """Apply what evaluating needs of it; the model has its weights and adapters by now."""
+        self._apply(runner)
+
     def _apply(self, runner) -> None:
         if self._config is None or self._is_applied:
             return
         self._is_applied = True
+        if not self._trains:
+            keep_float32(_unwrap(runner.model), self._config.fp32_modules)
+            return
         if self._names:
             runner.cfg[_KEY] = self._names
         for line in apply_memory(_unwrap(runner.model), self._config, self._names):
@@ -91,4 +109,4 @@ def is_needed(runner, model: nn.Module) -> bool:
 def _unwrap(model: nn.Module) -> nn.Module:
     while is_model_wrapper(model):
         model = model.module
-    return model
+    return model.module if isinstance(model, BaseTTAModel) else model

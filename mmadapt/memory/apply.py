@@ -10,7 +10,7 @@ from ..errors import UserError
 from .blocks import find_blocks, outermost
 from .checkpointing import recompute
 from .config import MemoryConfig
-from .inherited import modules_named, take_over
+from .inherited import modules_named, recompute_themselves, take_over
 
 _APPLIED: WeakKeyDictionary = WeakKeyDictionary()
 
@@ -38,7 +38,7 @@ def apply_memory(model: nn.Module, config: MemoryConfig,
         activation_checkpointing = [activation_checkpointing]
     if model in _APPLIED:
         before, names = _APPLIED[model]
-        if before != config or not set(activation_checkpointing) <= names:
+        if before != config or set(activation_checkpointing) != names:
             raise UserError(f'this {type(model).__name__} has been set up by another `memory`; '
                             'build it anew')
         return []
@@ -51,7 +51,10 @@ def apply_memory(model: nn.Module, config: MemoryConfig,
     if config.offload and not blocks:
         raise UserError('memory.offload=True keeps the inputs of recomputed blocks on the CPU, and '
                         'none is recomputed: name them in memory.checkpoint')
-    lines = []
+    lines, own = [], recompute_themselves(model)
+    if own:
+        lines.append(f'memory: with_cp stays on in {_kinds(own)}: they are entered by rfp_forward '
+                     'too, and only they themselves recompute that')
     if config.fp32_modules:
         from .islands import keep_float32
         islands = keep_float32(model, config.fp32_modules)
@@ -59,7 +62,7 @@ def apply_memory(model: nn.Module, config: MemoryConfig,
     for block in blocks:
         recompute(block, config.offload)
     _APPLIED[model] = config, set(activation_checkpointing)
-    return _recomputed(blocks, asked, config.offload) + lines
+    return (_recomputed(blocks, asked, config.offload) if blocks or not own else []) + lines
 
 
 def _recomputed(blocks: list[nn.Module], asked: dict[str, list[nn.Module]],

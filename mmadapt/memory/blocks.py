@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from torch import nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from ..errors import UserError
-from .matching import find_modules
+from .matching import class_names, find_modules
 
 
 def find_blocks(model: nn.Module, patterns: list[str], every: int = 1) -> list[nn.Module]:
@@ -27,7 +28,7 @@ def find_blocks(model: nn.Module, patterns: list[str], every: int = 1) -> list[n
     found: dict[nn.Module, str] = {}
     for pattern in patterns:
         hits = find_modules(model, [pattern], 'memory.checkpoint')
-        blocks = dict(pair for name, module in hits.items() for pair in called(module, name))
+        blocks = dict(pair for name, module in hits.items() for pair in recomputable(module, name))
         whole = model in hits.values()
         if whole or not blocks:
             what = 'the whole model' if whole else f'{[*hits]}, which are never called'
@@ -44,6 +45,21 @@ def outermost(model: nn.Module, blocks: set[nn.Module]) -> list[nn.Module]:
     """Return those of ``blocks`` that are in no other one, in the order of the model."""
     inner = {m for block in blocks for m in block.modules() if m is not block}
     return [m for m in model.modules() if m in blocks and m not in inner]
+
+
+def recomputable(module: nn.Module, name: str) -> Iterator[tuple[nn.Module, str]]:
+    """Yield what :func:`called` does, but nothing whose forward a training step passes by.
+
+    Detectors call ``roi_head.loss``, and attention reads the weight of its ``out_proj``.
+
+    Args:
+        module (nn.Module): The module.
+        name (str): Its name; each is yielded with its own.
+    """
+    for block, full_name in called(module, name):
+        if not isinstance(block, NonDynamicallyQuantizableLinear) \
+                and 'BaseRoIHead' not in class_names(block):
+            yield block, full_name
 
 
 def called(module: nn.Module, name: str) -> Iterator[tuple[nn.Module, str]]:

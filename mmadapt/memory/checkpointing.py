@@ -11,7 +11,6 @@ from contextlib import nullcontext
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.checkpoint import checkpoint
 
@@ -82,7 +81,8 @@ class StatisticsAtRest:
     def __enter__(self) -> None:
         self._norms = [(m, m.momentum, m.num_batches_tracked.clone())
                        for m in self._module.modules()
-                       if isinstance(m, _NormBase) and m.training and m.track_running_stats]
+                       # Not by class: MMCV's SyncBatchNorm is none of torch's norms.
+                       if m.training and getattr(m, 'track_running_stats', False)]
         # Neither not tracking nor eval mode: what is recomputed is to be what was computed, down to
         # the kernel. A running statistic plus 0 times a new one is what it was, bit by bit.
         for norm, _, _ in self._norms:

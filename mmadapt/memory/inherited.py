@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from torch import nn
 
 from ..errors import UserError
-from .blocks import called
+from .blocks import recomputable
 from .checkpointing import is_recomputed, keep_activations, recompute
 
 _FAIRSCALE = 'fairscale.nn.checkpoint.'
@@ -27,6 +27,9 @@ def asks_for_recomputation(model: nn.Module) -> bool:
 
 def take_over(model: nn.Module) -> dict[str, list[nn.Module]]:
     """Switch off the recomputation that a model was built with.
+
+    Not in the blocks of DetectoRS: where ``rfp_forward`` is called instead of ``forward`` only they
+    themselves can recompute.
 
     Args:
         model (nn.Module): The model, not wrapped.
@@ -43,9 +46,15 @@ def take_over(model: nn.Module) -> dict[str, list[nn.Module]]:
     # A backbone has the flag too, and hands it on to its blocks.
     blocks = [m for m in flagged
               if not any(vars(inner).get('with_cp') for inner in m.modules() if inner is not m)]
+    own = {m for m in blocks if hasattr(m, 'rfp_forward')}
     for module in flagged:
-        module.with_cp = False
-    return dict(with_cp=blocks, num_cp=layers)
+        module.with_cp = module in own
+    return dict(with_cp=[m for m in blocks if m not in own], num_cp=layers)
+
+
+def recompute_themselves(model: nn.Module) -> list[nn.Module]:
+    """Return the blocks whose ``with_cp`` :func:`take_over` has left on."""
+    return [m for m in model.modules() if vars(m).get('with_cp')]
 
 
 def unwrap_fairscale(model: nn.Module) -> None:
@@ -68,15 +77,21 @@ def modules_named(model: nn.Module, names: list[str]) -> list[nn.Module]:
         names (list[str]): Full names of modules; a list of modules means those that are in it.
 
     Raises:
-        UserError: There is no module of such a name.
+        UserError: There is no module of such a name, or it is never called.
     """
     modules = dict(model.named_modules(remove_duplicate=False))
+    blocks = []
     for name in names:
         if name not in modules:
             near = get_close_matches(name, modules, n=3, cutoff=0.0)
             raise UserError(f'activation_checkpointing: there is no module {name!r}; nearest: '
                             f'{", ".join(map(repr, near))}')
-    return [module for name in names for module, _ in called(modules[name], name)]
+        meant = [module for module, _ in recomputable(modules[name], name)]
+        if not meant:
+            raise UserError(f'activation_checkpointing: {name!r} is never called; name the modules '
+                            'that it consists of')
+        blocks += meant
+    return blocks
 
 
 def _is_of_fairscale(module: nn.Module) -> bool:

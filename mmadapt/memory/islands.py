@@ -89,7 +89,8 @@ def _entries(module: nn.Module) -> list[str]:
     own = {name: value for c in reversed(mro[:mro.index(nn.Module)])
            for name, value in vars(c).items()}
     return [name for name, value in own.items() if inspect.isfunction(value)
-            and not name.startswith('_') and (name == 'forward' or not hasattr(BaseModule, name))]
+            and not name.startswith('_') and (name == 'forward' or not (
+                hasattr(BaseModule, name) or value.__module__ == nn.ModuleList.__module__))]
 
 
 def _refuse_low_precision(module: nn.Module) -> None:

@@ -42,7 +42,7 @@ def find_modules(model: nn.Module, patterns: str | list[str],
 def _hits(names: dict[nn.Module, list[str]], pattern: str, where: str) -> set[nn.Module]:
     if not isinstance(pattern, str):
         raise UserError(f'{where}: {pattern!r} is neither a class name nor a regular expression')
-    hits = {m for m, aliases in names.items() if pattern in _class_names(m)
+    hits = {m for m, aliases in names.items() if pattern in class_names(m)
             or any(a and (a == pattern or a.endswith('.' + pattern)) for a in aliases)}
     if hits:
         return hits
@@ -54,7 +54,8 @@ def _hits(names: dict[nn.Module, list[str]], pattern: str, where: str) -> set[nn
     return {m for m, aliases in names.items() if any(a and regex.fullmatch(a) for a in aliases)}
 
 
-def _class_names(module: nn.Module) -> list[str]:
+def class_names(module: nn.Module) -> list[str]:
+    """Return the names of a module's class and those it is derived from, up to ``nn.Module``."""
     mro = type(module).__mro__
     return [c.__name__ for c in mro[:mro.index(nn.Module)]]
 
@@ -62,7 +63,7 @@ def _class_names(module: nn.Module) -> list[str]:
 def _nearest(names: dict[nn.Module, list[str]], pattern: str) -> str:
     # A suffix such as `qkv2` is nearest to other suffixes, a full name to other full names.
     depth = pattern.count('.') + 1
-    known = dict.fromkeys(c for m in names for c in _class_names(m))
+    known = dict.fromkeys(c for m in names for c in class_names(m))
     for alias in (a for aliases in names.values() for a in filter(None, aliases)):
         known |= {alias: None, '.'.join(alias.split('.')[-depth:]): None}
     near = get_close_matches(pattern, list(known), n=3, cutoff=0.0)

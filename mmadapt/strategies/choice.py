@@ -12,7 +12,8 @@ from .registry import STRATEGIES
 _OURS = dict(SingleDeviceStrategy='SingleDeviceStrategy', DDPStrategy='DDPStrategy',
              FSDPStrategy='FSDP2Strategy', DeepSpeedStrategy='DeepSpeedStrategy')
 _TAKEN_OVER = ('SingleDeviceStrategy', 'DDPStrategy')
-KEYS = ('peft', 'memory')
+# MMEngine's strategies would drop the last one.
+KEYS = ('peft', 'memory', 'activation_checkpointing')
 # From the requirements of colossalai 0.5.0, which has not been followed by another.
 _WHY_NOT = dict(ColossalAIStrategy=' (there is none for ColossalAI: its last release, 0.5.0, '
                 'requires torch<=2.5.1, mmadapt 2.6 or newer)')
@@ -30,7 +31,7 @@ def choose_strategy(strategy, launcher: str, cfg: Mapping):
         dict or BaseStrategy: What is to be built.
 
     Raises:
-        UserError: A strategy of MMEngine's cannot do what ``peft`` or ``memory`` ask for.
+        UserError: A strategy of MMEngine's cannot do what one of :data:`KEYS` asks for.
     """
     keys = [key for key in KEYS if cfg.get(key) is not None]
     if strategy is None:

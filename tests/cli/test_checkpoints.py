@@ -3,10 +3,12 @@
 import sys
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from mmadapt.cli import check_checkpoint, resume_command, set_resume
 from mmadapt.errors import UserError
+from mmadapt.files import write_sharded
 
 BASE = 'https://example.org/base.pth'
 
@@ -42,6 +44,20 @@ def test_auto_resume_from_a_checkpoint_that_is_gone_lists_the_others(tmp_path):
     (tmp_path / 'last_checkpoint').write_text('epoch_2.pth')
     with pytest.raises(UserError, match=r'epoch_2\.pth, which is not there; .* epoch_1\.pth'):
         set_resume(config(tmp_path), 'auto')
+
+
+@pytest.mark.parametrize('moved', [False, True])
+def test_a_sharded_checkpoint_is_one_to_resume_and_to_test(tmp_path, moved):
+    folder = str(tmp_path / 'epoch_2.pth')
+    write_sharded(folder, dict(state_dict=dict(weight=torch.ones(2)), meta={}))
+    check_checkpoint(folder)
+    cfg = config(tmp_path)
+    set_resume(cfg, folder)
+    assert (cfg.resume, cfg.load_from) == (True, folder)
+    (tmp_path / 'last_checkpoint').write_text('/where/it/was/epoch_2.pth' if moved else folder)
+    cfg = config(tmp_path)
+    set_resume(cfg, 'auto')
+    assert (cfg.resume, cfg.load_from) == (True, folder)
 
 
 def test_without_resume_the_config_stays_as_it_is(tmp_path):

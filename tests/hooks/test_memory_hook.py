@@ -4,14 +4,16 @@ On two processes it is tested with adapters, by test_invariants.py.
 """
 
 import functools
+import importlib.util
 import weakref
+from pathlib import Path
 
 import pytest
 import stock_runs
 import torch
 from mmengine.config import Config
-from mmengine.hooks import EMAHook
-from mmengine.runner import Runner
+from mmengine.hooks import EMAHook, Hook
+from mmengine.registry import RUNNERS
 from stock_runs import LORA, losses, run, write_config
 
 from mmadapt import UserError
@@ -41,15 +43,27 @@ def recomputed(model):
 def build(data, bases, tmp_path):
     """Build a runner of a config with other values."""
 
-    def _build(kind='rtmdet', changes=ONLY, **more):
+    def _build(kind='rtmdet', changes=ONLY, prepare=None, kind_of_runner='Runner', **more):
         path = write_config(tmp_path, kind, data, bases(kind), LORA)
         cfg = Config.fromfile(path)
         cfg.merge_from_dict(dict(
             work_dir=str(tmp_path / 'run'), visualizer=dict(type='Visualizer', vis_backends=[]),
             **{'train_dataloader.batch_size': 12}, **changes, **more))
-        return Runner.from_cfg(cfg)
+        if prepare is not None:
+            prepare(cfg)
+        return RUNNERS.build(Config(dict(cfg, runner_type=kind_of_runner)))
 
     return _build
+
+
+@pytest.fixture(scope='module')
+def testing_tool():
+    """Return tools/test.py as a module."""
+    path = Path(__file__).parents[2] / 'tools' / 'test.py'
+    spec = importlib.util.spec_from_file_location('testing_tool', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_stock_tools_train_a_dino_alike_and_without_fairscale(data, tmp_path):
@@ -146,10 +160,52 @@ def test_the_averaged_copy_is_none_of_fairscale(build):
     assert recomputed(runner.model) == ['neck']
 
 
-def test_in_testing_nothing_is_done(build):
-    runner = build(memory=dict(checkpoint=['no such block']))
-    runner.test()
+@pytest.mark.parametrize(('kind', 'mode', 'tta', 'changes'), [
+    ('Runner', 'test', False, ONLY), ('Runner', 'test', True, ONLY), ('Runner', 'val', False, {}),
+    ('FlexibleRunner', 'test', True, {})])
+def test_in_testing_there_are_islands_and_nothing_is_recomputed(build, kind, mode, tta, changes,
+                                                                testing_tool):
+    def prepare(cfg):
+        if tta:
+            cfg.pop('tta_model'), cfg.pop('tta_pipeline')  # of many sizes
+            testing_tool.set_tta(cfg)
+
+    runner = build(changes=changes, prepare=prepare, kind_of_runner=kind,
+                   memory=dict(checkpoint=['no such block'], fp32_modules=[r'bbox_head\.rtm_c.*']),
+                   **{f'{mode}_cfg.fp16': True})
+    found = dict(rtm_cls=set(), rtm_reg=set())
+
+    class Watch(Hook):
+
+        def before_test_epoch(self, runner):
+            head = (runner.model.module if tta else runner.model).bbox_head
+            for name, kinds in found.items():
+                getattr(head, name)[0].register_forward_hook(
+                    lambda m, args, out, kinds=kinds: kinds.add(out.dtype))
+
+        before_val_epoch = before_test_epoch
+
+    runner.register_hook(Watch())
+    getattr(runner, mode)()
+    assert found == dict(rtm_cls={torch.float32}, rtm_reg={torch.bfloat16})
     assert recomputed(runner.model) == []
+
+
+def test_in_testing_what_is_wrong_of_it_is_said_too(build):
+    runner = build(memory=dict(fp32_modules=['bbox_hed']))
+    with pytest.raises(UserError, match="memory.fp32_modules: 'bbox_hed' .*'bbox_head'"):
+        runner.test()
+    runner.cfg.memory = dict(checkpoints=['CSPLayer'])
+    with pytest.raises(UserError, match="no key 'checkpoints'; nearest: 'checkpoint'"):
+        runner.test()
+
+
+def test_a_runner_that_has_tested_trains_with_all_of_it(build):
+    runner = build(changes=dict(ONLY, **NOT_AT_ALL),
+                   memory=dict(checkpoint=['neck'], fp32_modules=['bbox_head.rtm_cls']))
+    runner.test()
+    runner.train()
+    assert recomputed(runner.model) == ['neck']
 
 
 @pytest.mark.parametrize(('changes', 'message'), [

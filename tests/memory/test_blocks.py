@@ -74,6 +74,13 @@ def test_every_nth_is_counted_within_each_list(every, wanted):
     assert names(['Block'], every) == wanted
 
 
+def test_the_projection_of_an_attention_is_read_and_never_called():
+    model = nn.Sequential(nn.MultiheadAttention(4, 2))
+    with pytest.raises(UserError, match=r"'out_proj' means \['0.out_proj'\], which are never"):
+        find_blocks(model, ['out_proj'])
+    assert find_blocks(model, ['MultiheadAttention']) == [model[0]]
+
+
 @pytest.mark.parametrize(('pattern', 'message'), [
     ('SwinBlok', "'SwinBlok' is neither a class nor a name .* nearest: '.*Block'"),
     ('encodr', "nearest: 'encoder'"),

@@ -66,6 +66,31 @@ def test_losses_gradients_and_norm_statistics_are_bit_identical(names, momentum,
         assert norm.momentum == momentum
 
 
+@pytest.mark.parametrize('momentum', [0.1, None])
+def test_mmcvs_synchronised_norm_is_none_of_torchs_and_updated_once_too(momentum, monkeypatch,
+                                                                        assert_identical):
+    sync_bn = pytest.importorskip('mmcv.ops.sync_bn')
+
+    class OnCPU:
+        """Takes the place of its kernels, which run on GPUs only."""
+
+        @staticmethod
+        def apply(x, mean, variance, weight, bias, momentum, eps, *_):
+            return nn.functional.batch_norm(x, mean, variance, weight, bias, True, momentum, eps)
+
+    monkeypatch.setattr(sync_bn, 'SyncBatchNormFunction', OnCPU)
+    monkeypatch.setattr(sync_bn.dist, 'get_world_size', lambda group: 1)
+    results = []
+    for names in ([], ['backbone', 'neck']):
+        model = Model(momentum)
+        for owner, place in ((model.backbone[1], 1), (model.neck, 1)):
+            owner[place] = sync_bn.SyncBatchNorm(4, momentum=momentum, group='all')
+        results.append(step(recompute_all(model, names)))
+    assert results[0][2]['neck.1.num_batches_tracked'] == 2
+    assert_identical(results[1], results[0])
+    assert model.neck[1].momentum == momentum
+
+
 def test_a_second_backward_pass_through_the_same_graph_recomputes_once_more(assert_identical):
     model = recompute_all(Model(dropout=0.4), ['backbone', 'neck'])
     assert_identical(step(model, backwards=2), step(Model(dropout=0.4), backwards=2))

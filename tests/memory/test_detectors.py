@@ -15,6 +15,7 @@ from mmadapt.memory.checkpointing import is_recomputed
 BACKBONE = ['SwinBlock']
 ENCODER = [*BACKBONE, 'DeformableDetrTransformerEncoderLayer']
 DECODER = [*ENCODER, 'DeformableDetrTransformerDecoderLayer']
+BOTTLENECK = ['Bottleneck']
 RETINANET = 'retinanet/retinanet_r50_fpn_1x_coco.py'
 # Norms in training mode, behind a frozen stem and a first stage.
 NARROW = dict(
@@ -134,6 +135,26 @@ def test_with_cp_behind_a_frozen_stem_keeps_less_and_reaches_every_block(detecto
                      detector.step(detector.build(RETINANET, NARROW, **changes))[:2])
 
 
+def test_blocks_that_are_entered_by_rfp_forward_recompute_themselves(detector, saved_bytes):
+    parts = ('backbone', 'neck.rfp_backbone')
+    narrow = {f'{part}.{key}': value for part in parts for key, value in dict(
+        base_channels=8, pretrained=None, init_cfg=None).items()}
+    plain, theirs, ours = (detector.build(
+        'detectors/cascade-rcnn_r50-rfp_1x_coco.py', {},
+        **narrow, **{f'{part}.with_cp': with_cp for part in parts},
+        **{'neck.in_channels': [32, 64, 128, 256]}) for with_cp in (False, True, True))
+    assert apply(ours) == [
+        'memory: with_cp stays on in 32 Bottleneck: they are entered by rfp_forward too, and only '
+        'they themselves recompute that']
+    images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+    def maps(model):
+        return sum(level.square().sum() for level in model.extract_feat(images))
+
+    kept = [saved_bytes(m, lambda m=m: maps(m))[0] for m in (plain, theirs, ours)]
+    assert kept[2] == kept[1] < 0.8 * kept[0]
+
+
 def test_adapters_in_and_behind_a_frozen_stem_train_as_without(detector, assert_identical,
                                                                saved_bytes):
     results, kept = [], []
@@ -172,9 +193,8 @@ def test_a_second_time_changes_nothing_and_another_memory_is_refused(detector):
     assert apply(model, ['neck'], checkpoint=['Bottleneck'])
     assert recomputed(model) == ['Bottleneck'] * 16 + ['FPN']
     assert apply(model, ['neck'], checkpoint=['Bottleneck']) == []
-    assert apply(model, checkpoint=['Bottleneck']) == []
-    for names, memory in (([], dict(checkpoint=['FPN'])),
-                          (['bbox_head'], dict(checkpoint=['Bottleneck']))):
+    for names, memory in ((['neck'], dict(checkpoint=['FPN'])), ([], dict(checkpoint=BOTTLENECK)),
+                          (['neck', 'bbox_head'], dict(checkpoint=BOTTLENECK))):
         with pytest.raises(UserError, match='RetinaNet has been set up by another `memory`'):
             apply(model, names, **memory)
 
@@ -202,3 +222,16 @@ def test_what_means_nothing_is_named(detector, names, memory, message):
     with pytest.raises(UserError, match=message):
         apply(model, names, **memory)
     assert recomputed(model) == []
+
+
+def test_a_head_whose_loss_is_called_instead_is_no_block_and_its_parts_are(detector):
+    model = detector.build('faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', {},
+                           **{'backbone.init_cfg': None})
+    for pattern in ('roi_head', 'StandardRoIHead'):
+        with pytest.raises(UserError, match=f"memory.checkpoint: '{pattern}' means .*never called"):
+            apply(model, checkpoint=[pattern])
+    with pytest.raises(UserError, match="activation_checkpointing: 'roi_head' is never called; na"):
+        apply(model, 'roi_head')
+    assert recomputed(model) == []
+    apply(model, checkpoint=['.*roi_head.*'])
+    assert recomputed(model) == ['SingleRoIExtractor', 'Shared2FCBBoxHead']

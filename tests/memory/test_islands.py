@@ -131,6 +131,23 @@ def test_tensors_at_any_depth_are_cast_and_nothing_else_is():
     assert kwargs['untouched'] is untouched
 
 
+class Branches(nn.ModuleList):
+
+    def loss(self, x):
+        return self[0](x).square()
+
+
+@pytest.mark.parametrize(('kind', 'entered'), [
+    (nn.ModuleList, set()), (nn.Sequential, {'forward'}), (Branches, {'loss'})])
+def test_of_a_list_not_what_changes_it_but_what_computes_is_entered(kind, entered):
+    model = nn.ModuleDict(dict(branches=kind([nn.Linear(8, 4)]) if kind is not nn.Sequential
+                               else kind(nn.Linear(8, 4))))
+    keep_float32(model, ['branches'])
+    assert {name for name, value in vars(model['branches']).items() if callable(value)} == entered
+    with torch.autocast('cpu', torch.bfloat16):
+        assert model['branches'][0](MAPS).dtype == torch.float32
+
+
 def test_an_exception_inside_leaves_autocast_as_it_was():
     model = Model()
     keep_float32(model, ['head'])

@@ -12,9 +12,10 @@ from mmadapt.strategies import choose_strategy
 
 PEFT = dict(peft=dict(method=dict(type='LoRA')))
 MEMORY = dict(memory=dict(checkpoint=['SwinBlock']))
+RECOMPUTED = dict(activation_checkpointing=['backbone'])
 
 
-@pytest.mark.parametrize('cfg', [PEFT, MEMORY])
+@pytest.mark.parametrize('cfg', [PEFT, MEMORY, RECOMPUTED])
 @pytest.mark.parametrize(('strategy', 'launcher', 'wanted'), [
     (None, 'none', 'mmadapt.SingleDeviceStrategy'),
     (None, 'pytorch', 'mmadapt.DDPStrategy'),
@@ -43,11 +44,17 @@ def test_a_config_that_does_not_need_ours_keeps_its_own(strategy):
      r"write strategy=dict\(type='mmadapt.DeepSpeedStrategy', ...\)"),
     (dict(type='ColossalAIStrategy'), "choose among 'mmadapt.DDPStrategy', "),
 ])
-@pytest.mark.parametrize(('cfg', 'key'), [(PEFT, '`peft`'), (MEMORY, '`memory`')])
+@pytest.mark.parametrize(('cfg', 'key'), [
+    (PEFT, '`peft`'), (MEMORY, '`memory`'), (RECOMPUTED, '`activation_checkpointing`')])
 def test_one_that_wraps_before_anything_can_act_is_refused(cfg, key, strategy, remedy):
     name = getattr(strategy['type'], '__name__', strategy['type'])
     with pytest.raises(UserError, match=f"MMEngine's {name} wraps .* {key}; {remedy}"):
         choose_strategy(strategy, 'pytorch', cfg)
+
+
+def test_that_colossalai_has_no_counterpart_is_said_with_the_reason():
+    with pytest.raises(UserError, match=r'its last release, 0.5.0, requires torch<=2.5.1, mmadapt'):
+        choose_strategy(dict(type='ColossalAIStrategy', plugin='gemini'), 'pytorch', PEFT)
 
 
 def test_a_built_strategy_of_mmengines_is_refused_too(tmp_path):
