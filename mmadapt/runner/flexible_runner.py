@@ -21,8 +21,9 @@ from ..strategies import AdaptingStrategy, choose_strategy, with_runner_keys
 class FlexibleRunner(StockRunner):
     """A runner whose strategy builds, wraps, saves and loads the model.
 
-    Takes the place of MMEngine's under its name. With a strategy of MMEngine's and neither ``peft``
-    nor ``memory`` in the config it does what that one does.
+    Takes the place of MMEngine's under its name. With a strategy of MMEngine's and neither
+    ``peft``, ``memory`` nor ``activation_checkpointing`` in the config it does what that one does,
+    and compiles the model where the config says so.
 
     Args:
         args: What MMEngine's takes.

@@ -158,6 +158,9 @@ def _check(model: nn.Module, plan: _Plan, config: PEFTConfig, method) -> None:
         if is_norm(module) and not decision.statistics:
             frozen_class(module, names[0])
     for name, module in model.named_modules():
+        if type(module).__module__ == 'mmcv.ops.sync_bn':
+            raise UserError(f"{name} is mmcv's SyncBatchNorm, which cannot be kept frozen; write "
+                            "sync_bn='torch' in the place of 'mmcv', and SyncBN of MMSyncBN")
         remedy = _remedy_if_bypassing(module)
         if remedy and not adapted.isdisjoint(module.modules()):
             raise UserError(f'{name}, a {type(module).__name__}, uses the weights of its layers '
