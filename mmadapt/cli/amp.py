@@ -8,6 +8,7 @@ from mmengine.fileio import load
 
 from ..errors import UserError
 from ..optim import autocast_dtype
+from ..strategies.deepspeed.settings import require_bfloat16
 
 _KEPT = ('AmpOptimWrapper', 'AutocastOptimWrapper')
 
@@ -65,12 +66,12 @@ def _set_deepspeed(strategy: ConfigDict) -> str:
         own = strategy.get(section) or config.get(section) or {}
         if own.get('enabled', False):
             return f"--amp: the config's own DeepSpeed section {section} is kept"
+    require_bfloat16('--amp under DeepSpeedStrategy: leave it out and write')
     strategy.pop('torch_autocast', None)  # it is off, and would come before that of `config`
     # ZeRO-3 would hand out the weights of "safe" modules, which are all of the class Linear or
     # Conv2d, rounded to this dtype: those of float32 islands too.
-    config.torch_autocast = dict(enabled=True, dtype=_dtype_of(autocast_dtype()),
-                                 lower_precision_safe_modules=[])
-    return _said(config.torch_autocast.dtype, 'strategy.config.torch_autocast.dtype')
+    config.torch_autocast = dict(enabled=True, dtype='bfloat16', lower_precision_safe_modules=[])
+    return _said('bfloat16', 'strategy.config.torch_autocast.dtype')
 
 
 def _said(dtype, where: str) -> str:

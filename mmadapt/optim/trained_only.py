@@ -17,7 +17,9 @@ def build_for_trained(build: Callable[[], BaseOptimWrapper], logger: Logger) -> 
             such lines are kept from it.
 
     Returns:
-        BaseOptimWrapper: Without frozen parameters, groups of none and state for them.
+        BaseOptimWrapper: Without frozen parameters, groups of none and state for them. A
+        ZeroRedundancyOptimizer keeps them, which its state counts: of a model with frozen
+        parameters a run cannot go on with that of another optimiser, nor the other way round.
     """
     logger.addFilter(_is_not_of_frozen_parameter)
     try:

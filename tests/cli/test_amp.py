@@ -16,6 +16,7 @@ from mmengine.optim import OptimWrapper
 from mmadapt import UserError
 from mmadapt.cli import amp, set_amp
 from mmadapt.optim import AutocastOptimWrapper
+from mmadapt.strategies.deepspeed import settings
 
 ROOT = Path(__file__).parents[2]
 SSF = dict(method=dict(type='SSF'))  # nothing of it is drawn at random
@@ -28,7 +29,8 @@ DEEPSPEED = dict(runner_type='FlexibleRunner', optim_wrapper=dict(type='DeepSpee
 @pytest.fixture
 def old_gpu(monkeypatch):
     """Pretend that there is a GPU of 2018."""
-    monkeypatch.setattr(amp, 'autocast_dtype', lambda: torch.float16)
+    for module in (amp, settings):
+        monkeypatch.setattr(module, 'autocast_dtype', lambda: torch.float16)
     monkeypatch.setattr(torch.cuda, 'get_device_name', lambda: 'Tesla T4')
 
 
@@ -53,6 +55,15 @@ def test_a_device_without_bfloat16_gets_float16_and_a_scaler(old_gpu):
     assert set_amp(cfg) == ('--amp: autocast in float16, with a gradient scaler (optim_wrapper.dtyp'
                             'e), because this Tesla T4 does not compute in bfloat16')
     assert cfg.optim_wrapper.dtype == 'float16'
+
+
+@pytest.mark.parametrize('own', [dict(), dict(torch_autocast=dict(enabled=False))])
+def test_deepspeed_has_none_for_a_device_without_bfloat16(own, old_gpu):
+    cfg = Config(dict(DEEPSPEED, strategy=dict(type='DeepSpeedStrategy', **own)))
+    with pytest.raises(UserError, match=(
+            r'--amp under DeepSpeedStrategy: leave it out and write strategy.torch_autocast=dict\('
+            r'enabled=False\), or train with mmadapt.DDPStrategy or .* Tesla T4 does not compute')):
+        set_amp(cfg)
 
 
 @pytest.mark.parametrize(('wrapper', 'line'), [

@@ -1,22 +1,35 @@
 """What is translated of a config for DeepSpeed, and what is refused with what to write instead."""
 
-import importlib.util
 import json
 import re
 from types import SimpleNamespace
 
 import pytest
 import torch
+from mmdet.engine.hooks import MeanTeacherHook, SyncNormHook
 from mmengine.hooks import EMAHook
 from mmengine.optim import OptimWrapper
 
 from mmadapt import UserError
 from mmadapt.optim import AutocastOptimWrapper
 from mmadapt.strategies.deepspeed import DeepSpeedStrategy, operators
+from mmadapt.strategies.deepspeed import settings as parsing
 from mmadapt.strategies.deepspeed.optimisation import read_optim_wrapper
 from mmadapt.strategies.deepspeed.settings import parse_settings
 
 ADAMW = dict(type='AdamW', lr=1e-4)
+
+
+class AdamOfAnotherPackage(torch.optim.Adam):
+    __module__ = 'bitsandbytes.optim.adam'
+
+
+class Begins(Exception):
+    pass
+
+
+def begin(optimiser):
+    raise Begins
 
 
 def settings(config=None, **sections):
@@ -40,7 +53,8 @@ def test_without_anything_said_it_is_zero_2_and_autocast_that_rounds_no_gradient
 
 def test_a_seed_style_config_is_translated_and_says_so(tmp_path):
     old = dict(fp16=dict(enabled=False, loss_scale=0), bf16=dict(enabled=True), inputs_to_half=[0],
-               exclude_frozen_parameters=True, train_batch_size=16, zero_optimization=dict(
+               exclude_frozen_parameters=True, train_batch_size=16,
+               train_micro_batch_size_per_gpu=2, zero_optimization=dict(
                    stage=3, reduce_bucket_size='2e8', allgather_bucket_size=2e8, cpu_offload=True,
                    cpu_offload_params=True, offload_optimizer=dict(device='cpu', ratio=1.0),
                    stage3_gather_fp16_weights_on_model_save=True))
@@ -53,11 +67,20 @@ def test_a_seed_style_config_is_translated_and_says_so(tmp_path):
     assert all(isinstance(v, int) for k, v in parsed['zero_optimization'].items() if 'size' in k)
     assert parsed['torch_autocast']['enabled']
     assert not {'fp16', 'bf16', 'inputs_to_half', 'train_batch_size'} & set(parsed)
-    assert len(said) == 7
+    assert len(said) == 8
     for name in ('bf16', 'inputs_to_half', 'exclude_frozen_parameters', 'train_batch_size',
+                 'train_micro_batch_size_per_gpu',
                  'cpu_offload is now offload_optimizer', 'cpu_offload_params is now offload_param',
                  'stage3_gather_fp16_weights_on_model_save'):
         assert sum(name in line for line in said) == 1
+
+
+def test_what_mmadapt_decides_itself_is_left_out_and_says_so():
+    own, _ = settings()
+    for key in ('zero_allow_untested_optimizer', 'zero_force_ds_cpu_optimizer'):
+        parsed, said = settings({key: not own[key]})
+        assert parsed == own
+        assert [line.startswith(f'strategy.{key} is not needed') for line in said] == [True]
 
 
 def test_float32_is_a_setting_and_what_the_config_says_of_autocast_is_kept():
@@ -125,13 +148,17 @@ def test_clipping_and_accumulation_are_deepspeeds_and_are_logged_as_ever():
     dict(type='AmpOptimWrapper', dtype='float16'),
     dict(type=AutocastOptimWrapper, dtype='bfloat16')])
 def test_mixed_precision_of_the_wrapper_becomes_deepspeeds(kind):
-    made, _ = settings(torch_autocast=dict(enabled=False))
-    cfg, said, made = read(made, **kind)
-    assert made['torch_autocast']['enabled']
-    assert made['torch_autocast']['dtype'] == 'bfloat16'
-    assert not {'loss_scale', 'dtype'} & set(cfg)
-    assert len(said) == 1
-    assert 'torch_autocast takes its place' in said[0]
+    for section in (None, dict(enabled=True, lower_precision_safe_modules=['torch.nn.Linear'])):
+        given, _ = settings(torch_autocast=section)
+        cfg, said, made = read(dict(given), **kind)
+        assert made['torch_autocast'] == given['torch_autocast']
+        assert made['torch_autocast']['dtype'] == 'bfloat16'
+        assert not {'loss_scale', 'dtype'} & set(cfg)
+        assert len(said) == 1
+        assert 'torch_autocast takes its place' in said[0]
+    off, _ = settings(torch_autocast=dict(enabled=False))
+    with pytest.raises(UserError, match=r'strategy.torch_autocast=dict\(enabled=False\) contrad'):
+        read(off, **kind)
 
 
 @pytest.mark.parametrize(('cfg', 'made', 'message'), [
@@ -143,7 +170,11 @@ def test_mixed_precision_of_the_wrapper_becomes_deepspeeds(kind):
      'accumulative_counts=2 and strategy.gradient_accumulation_steps=4 contradict'),
     (dict(type='MyOptimWrapper'), {}, "write type='OptimWrapper'"),
     (dict(optimizer=dict(type='Adafactor')), {}, "'Adafactor' does not work under"),
-    (dict(optimizer=dict(type='mmpretrain.LAMB')), {}, 'needs each parameter in its shape'),
+    (dict(optimizer=dict(type='TorchAdafactor')), {}, "'TorchAdafactor' does not work under"),
+    (dict(optimizer=dict(type='mmpretrain.LAMB')), {}, 'needs each parameter, whole, in its shape'),
+    (dict(optimizer=dict(type=AdamOfAnotherPackage)), {}, "'AdamOfAnotherPackage' does not work"),
+    (dict(clip_grad=dict(max_norm=1)), dict(zero_optimization=dict(compute_grad_norm=False)),
+     'compute_grad_norm=False: clipping to 1 needs the norm'),
     (dict(optimizer=dict(type=torch.optim.Adagrad)), {}, 'without the groups of its parameters'),
     (dict(optimizer=dict(type='ZeroRedundancyOptimizer', optimizer_type='Adam')), {},
      'name the optimiser in it'),
@@ -155,7 +186,9 @@ def test_what_zero_cannot_optimise_is_refused(cfg, made, message):
 
 
 @pytest.mark.parametrize(('stage', 'hooks', 'cfg', 'compile', 'message'), [
-    (3, [EMAHook()], {}, False, 'EMAHook averages whole weights, which ZeRO-3 divides'),
+    (3, [EMAHook()], {}, False, 'EMAHook reads whole weights, which ZeRO-3 divides'),
+    (3, [MeanTeacherHook()], {}, False, 'MeanTeacherHook reads whole weights, which ZeRO-3 div'),
+    (3, [SyncNormHook()], {}, False, 'SyncNormHook reads whole weights, which ZeRO-3 divides'),
     (3, [], dict(peft=dict(quant=dict(bits=4))), False, 'peft.quant: ZeRO-3 cannot divide'),
     (2, [], {}, dict(target='train_step'), 'compile: a model is not compiled under DeepSpeed'),
 ])
@@ -167,20 +200,33 @@ def test_what_a_stage_cannot_train_is_refused_before_it_begins(stage, hooks, cfg
         strategy.prepare(dict(type='Nothing'), optim_wrapper=dict(optimizer=ADAMW), compile=compile)
 
 
-def test_what_is_not_installed_is_named_with_the_command(monkeypatch):
-    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(UserError, match='deepspeed is not installed; make env EXTRAS=deepspeed'):
-        operators.require_deepspeed()
+def test_a_strategy_without_our_runner_names_it(tmp_path):
+    for stage in (2, 3):
+        strategy = DeepSpeedStrategy(zero_optimization=dict(stage=stage), work_dir=str(tmp_path))
+        with pytest.raises(UserError, match="DeepSpeedStrategy needs mmadapt's FlexibleRunner"):
+            strategy.prepare(dict(type='Nothing'), optim_wrapper=dict(optimizer=ADAMW))
 
 
-def test_without_a_compiler_or_ninja_the_operator_and_the_remedy_are_named(monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setenv('CXX', 'no-such-compiler')
-        with pytest.raises(UserError, match='operator shm .* no C\\+\\+ compiler no-such-compiler'):
-            operators._require_compiler('shm')
-    monkeypatch.setattr(operators.shutil, 'which', {'c++': '/usr/bin/c++'}.get)
-    monkeypatch.delenv('CXX', raising=False)
-    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-    monkeypatch.setattr('torch.utils.cpp_extension.is_ninja_available', lambda: False)
-    with pytest.raises(UserError, match='operator shm .* needs ninja; pip install ninja'):
-        operators._require_compiler('shm')
+def test_a_folder_of_mmengines_deepspeed_is_refused_with_what_to_do(tmp_path):
+    folder = tmp_path / 'epoch_1.pth'
+    folder.mkdir()
+    torch.save(dict(module={}), folder / 'mp_rank_00_model_states.pt')
+    strategy = DeepSpeedStrategy(work_dir=str(tmp_path))
+    with pytest.raises(UserError, match='h is a folder.* of DeepSpeed .* to be converted'):
+        strategy.load_checkpoint(str(folder))
+
+
+@pytest.mark.parametrize('section', [None, dict(enabled=False)])
+def test_a_gpu_that_only_emulates_bfloat16_is_refused(section, monkeypatch, tmp_path):
+    monkeypatch.setattr(parsing, 'autocast_dtype', lambda: torch.float16)
+    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda: 'Tesla T4')
+    for name in ('require_deepspeed', 'register_optimisers'):
+        monkeypatch.setattr(operators, name, lambda: None)
+    monkeypatch.setattr(operators, 'start', begin)
+    strategy = DeepSpeedStrategy(torch_autocast=section, work_dir=str(tmp_path))
+    strategy.runner = SimpleNamespace(hooks=[], cfg={})
+    refused = pytest.raises(UserError, match=(
+        r'write strategy.torch_autocast=dict\(enabled=False\), or train with mmadapt.DDPStrategy .*'
+        'this Tesla T4 does not compute in bfloat16'))
+    with refused if section is None else pytest.raises(Begins):
+        strategy.prepare(dict(type='Nothing'), optim_wrapper=dict(optimizer=ADAMW))

@@ -18,5 +18,5 @@ def test_steps_and_states_are_those_of_torch(tmp_path):
     # processes until the first one's are handed out.
     stock_runs.run(SCRIPT, tmp_path / 'found.json', processes=2)
     found = json.loads((tmp_path / 'found.json').read_text())
-    assert len(found) == 25
+    assert len(found) == 27
     assert {key: lines for key, lines in found.items() if lines} == {}

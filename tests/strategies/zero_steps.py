@@ -1,4 +1,4 @@
-"""Steps of a small model under DeepSpeed, beside the same steps of torch: run by torchrun.
+"""Steps of a small model under DeepSpeed, beside the same steps of torch, on two processes.
 
 Each process has its own inputs. What differs is written as lines of text.
 """
@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from mmengine.dist import get_rank
-from mmengine.optim import OptimWrapper
+from mmengine.optim import CosineAnnealingLR, CosineAnnealingMomentum, OptimWrapper
 from torch import nn
 
 from mmadapt.strategies.deepspeed import operators
 from mmadapt.strategies.deepspeed.engine import DeepSpeedOptimWrapper, initialise
 from mmadapt.strategies.deepspeed.settings import parse_settings
-from mmadapt.strategies.deepspeed.state import whole_parameters
+from mmadapt.strategies.deepspeed.state import whole_state_dict
 
 OPTIMISERS = dict(
     SGD=dict(lr=0.1, momentum=0.9, weight_decay=0.01), Adam=dict(lr=0.01), AdamW=dict(lr=0.01),
@@ -44,22 +44,37 @@ def groups(model):
             dict(params=list(model.last.parameters()), weight_decay=0.1)]
 
 
+def schedulers(wrapper):
+    """Return schedulers that change what every step is made with."""
+    return [cls(wrapper, T_max=9, by_epoch=False)
+            for cls in (CosineAnnealingLR, CosineAnnealingMomentum)]
+
+
+def train(wrapper, model, inputs, state, begin=0, end=None, gradients=(), scheduled=True):
+    """Make the steps, from a state if there is one, and from gradients inside an accumulation."""
+    own = schedulers(wrapper) if scheduled else []
+    if state is not None:
+        wrapper.load_state_dict(copy.deepcopy(state))
+    wrapper.initialize_count_status(model, begin, end or len(inputs))
+    for parameter, gradient in zip(model.parameters(), gradients, strict=False):
+        parameter.grad = gradient
+    for x in inputs[begin:]:
+        with wrapper.optim_context(model):
+            loss = model(x).square().mean()
+        wrapper.update_params(loss)
+        for scheduler in own:
+            scheduler.step()
+    return wrapper.state_dict()
+
+
 def torch_steps(model, name, inputs, state=None, accumulated=1):
     """Step with the gradients of all processes, as DDP does; return the state of the optimiser."""
     wrapper = OptimWrapper(getattr(torch.optim, name)(groups(model), **OPTIMISERS[name]),
                            accumulative_counts=accumulated, clip_grad=dict(CLIP))
-    if state is not None:
-        wrapper.load_state_dict(copy.deepcopy(state))
-    wrapper.initialize_count_status(model, 0, len(inputs))
-    wrapped = nn.parallel.DistributedDataParallel(model)
-    for x in inputs:
-        with wrapper.optim_context(wrapped):
-            loss = wrapped(x).square().mean()
-        wrapper.update_params(loss)
-    return wrapper.state_dict()
+    return train(wrapper, nn.parallel.DistributedDataParallel(model), inputs, state)
 
 
-def zero_steps(model, name, inputs, zero, state=None, accumulated=1):
+def zero_steps(model, name, inputs, zero, state=None, accumulated=1, **where):
     """Step with DeepSpeed; return the state of the model and of the optimiser."""
     settings, _ = parse_settings(None, dict(
         zero_optimization=dict(stage3_param_persistence_threshold=0, reduce_bucket_size=1000,
@@ -72,14 +87,9 @@ def zero_steps(model, name, inputs, zero, state=None, accumulated=1):
     engine = initialise(model, optimiser, dict(
         settings, train_micro_batch_size_per_gpu=1, gradient_accumulation_steps=accumulated))
     wrapper.attach(engine, params)
-    if state is not None:
-        wrapper.load_state_dict(copy.deepcopy(state))
-    wrapper.initialize_count_status(model, 0, len(inputs))
-    for x in inputs:
-        wrapper.update_params(engine(x).square().mean())
-    with whole_parameters(model):
-        weights = {key: value.clone() for key, value in model.state_dict().items()}
-    return weights, wrapper.state_dict()
+    state = train(wrapper, engine, inputs, state, **where)
+    weights = whole_state_dict(model) if zero['stage'] == 3 else model.state_dict()
+    return weights, state
 
 
 def differences(name, zero, accumulated):
@@ -106,8 +116,28 @@ def differences(name, zero, accumulated):
         yield from _compare(weights, after.state_dict(), state_after, last)
 
 
+def interrupted(zero):
+    """Yield what is not as without a stop of ZeRO-1 inside an accumulation."""
+    torch.manual_seed(0)
+    model = Model()
+    generator = torch.Generator().manual_seed(get_rank())
+    inputs = torch.randn(6, 4, 5, generator=generator)
+    whole, part = copy.deepcopy(model), copy.deepcopy(model)
+    weights, state = zero_steps(whole, 'SGD', inputs, zero, None, 2, scheduled=False)
+    _, before = zero_steps(part, 'SGD', inputs[:3], zero, None, 2, end=6, scheduled=False)
+    gradients = [None if p.grad is None else p.grad.clone() for p in part.parameters()]
+    objects = [before]
+    dist.broadcast_object_list(objects)
+    again = Model()
+    again.load_state_dict(part.state_dict())
+    resumed, after = zero_steps(again, 'SGD', inputs, zero, objects[0], 2, begin=3, end=6,
+                                gradients=gradients, scheduled=False)
+    yield from _compare(resumed, weights, after, state)
+
+
 def _compare(weights, wanted_weights, state, wanted):
-    for key, value in wanted_weights.items():
+    divided = get_rank() and not weights  # of ZeRO-3 only the first process gets them
+    for key, value in wanted_weights.items() if not divided else ():
         if value.shape != weights[key].shape or not torch.allclose(weights[key], value, atol=1e-6):
             yield f'{key}: {weights[key].flatten()[:3]}, not {value.flatten()[:3]}'
     if get_rank():
@@ -137,6 +167,8 @@ def main() -> None:
               for options, count in (({}, 2), (offload, 1), (offload, 2))]
     cases += [('AdamW', dict(stage=3, offload_param=dict(device='cpu'), **offload), 2)]
     found = {str(case): list(differences(*case)) for case in cases}
+    for zero in (dict(stage=1), dict(stage=1, **offload)):
+        found[f'interrupted {zero}'] = list(interrupted(zero))
     everyone = [None] * dist.get_world_size()
     dist.all_gather_object(everyone, found)
     if get_rank() == 0:

@@ -1,6 +1,7 @@
 # DeepSpeed, ZeRO-2: each process keeps its part of the gradients and of the optimiser's state. In
 # bfloat16 autocast, so that a DETR also wants what configs/_base_/memory/fp32_*.py names. Needs
 # make env EXTRAS=deepspeed.
+# With optim_wrapper.accumulative_counts checkpoints have to be at multiples of it.
 runner_type = 'FlexibleRunner'
 strategy = dict(
     type='mmadapt.DeepSpeedStrategy',

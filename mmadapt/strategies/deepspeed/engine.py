@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from ...errors import UserError
 from .state import gather_optimiser, load_optimiser
 
-# As many steps as this without one that was made: no loss scale could be to blame.
+# As many steps in a row as this with gradients that are not finite: that is no single batch.
 _HOPELESS = 50
 
 
@@ -83,6 +83,9 @@ class DeepSpeedOptimWrapper(OptimWrapper):
 
     Args:
         kwargs: What ``OptimWrapper`` takes.
+
+    Attributes:
+        pending (bool): Whether there are gradients that no step has been made with yet.
     """
 
     engine = None
@@ -90,6 +93,7 @@ class DeepSpeedOptimWrapper(OptimWrapper):
     def __init__(self, **kwargs) -> None:
         super().__init__(**kwargs)
         self._skipped_in_a_row = 0
+        self.pending = False
 
     def attach(self, engine, groups: list) -> None:
         """Leave the optimiser to an engine.
@@ -102,17 +106,32 @@ class DeepSpeedOptimWrapper(OptimWrapper):
         self.engine, self.groups = engine, groups
         self.optimizer = engine.optimizer
 
+    @contextmanager
+    def optim_context(self, model: nn.Module):
+        """Do nothing: the engine has its own autocast, and knows when to average gradients.
+
+        Args:
+            model (nn.Module): The model.
+        """
+        yield
+
+    @property
+    def defaults(self) -> dict:
+        """dict: The settings that the optimiser was built with; momentum schedulers look there."""
+        return (self.optimizer if self.engine is None else self.engine.basic_optimizer).defaults
+
     def backward(self, loss: Tensor, **kwargs) -> None:
         """Add the gradients of a loss; average them over the processes where a step follows."""
         self._inner_count += 1
-        self.engine.set_gradient_accumulation_boundary(self.should_update())
+        self.pending = not self.should_update()
+        self.engine.set_gradient_accumulation_boundary(not self.pending)
         self.engine.backward(loss, scale_wrt_gas=False)
 
     def step(self, **kwargs) -> None:
         """Clip and make a step.
 
         Raises:
-            UserError: No step has been made for long, because no gradient was finite.
+            UserError: No step has been made for long, because gradients were never all finite.
         """
         self.engine.step()
         if self.engine.was_step_applied():
@@ -124,7 +143,7 @@ class DeepSpeedOptimWrapper(OptimWrapper):
         self._skipped_in_a_row += 1
         self.message_hub.update_scalar('train/skipped_steps', self.engine.skipped_steps)
         if self._skipped_in_a_row == _HOPELESS:
-            raise UserError(f'the gradients of {_HOPELESS} iterations in a row are not finite, and '
+            raise UserError(f'the gradients of {_HOPELESS} steps in a row are not finite, and '
                             'DeepSpeed has made no step; lower optim_wrapper.optimizer.lr, set '
                             'optim_wrapper.clip_grad, or name what needs float32 in '
                             'memory.fp32_modules')

@@ -3,10 +3,12 @@
 import contextlib
 import importlib.util
 import io
+import logging
 import os
 import shutil
 from pathlib import Path
 
+import torch
 import torch.distributed as dist
 from mmengine.dist import barrier
 from mmengine.logging import print_log
@@ -18,6 +20,8 @@ from ..fsdp2.mesh import start_alone
 _LOWEST = '0.19.0'
 # The operators of optimisers that are DeepSpeed's own, by the class of the optimiser.
 OPTIMISERS = dict(DeepSpeedCPUAdam='CPUAdamBuilder', FusedAdam='FusedAdamBuilder')
+_OTHER_OPTIMISER = "write optim_wrapper.optimizer.type='AdamW', which needs no compiling"
+_SHARED_MEMORY = 'ShareMemCommBuilder'
 
 
 def require_deepspeed() -> None:
@@ -56,20 +60,28 @@ def start(optimiser: str) -> None:
     from deepspeed.accelerator import get_accelerator
     builders = [OPTIMISERS[optimiser]] if optimiser in OPTIMISERS else []
     if get_accelerator().device_name() == 'cpu':
-        builders.append('ShareMemCommBuilder')
+        builders.append(_SHARED_MEMORY)
     if os.environ['LOCAL_RANK'] == '0':
         for name in builders:
-            _compile(get_accelerator().create_op_builder(name))
+            _compile(name)
     barrier()  # what one process compiles the others only load
     import deepspeed
     with contextlib.redirect_stdout(io.StringIO()):  # it prints, once a process
         deepspeed.init_distributed(dist.get_backend(), verbose=False)
 
 
-def _compile(builder) -> None:
+def _compile(name: str) -> None:
+    from deepspeed.accelerator import get_accelerator
     from deepspeed.git_version_info import installed_ops
-    if builder is None or not builder.is_compatible() or installed_ops.get(builder.name):
-        return  # it does without it, or brings it
+    from deepspeed.ops.op_builder import builder as builders
+    builder = get_accelerator().create_op_builder(name)
+    if builder is None or not builder.is_compatible():
+        if name == _SHARED_MEMORY:
+            return  # without it the processes use gloo
+        raise UserError(f"DeepSpeed's operator {name} does not exist for this "
+                        f'{get_accelerator().device_name()}; {_OTHER_OPTIMISER}')
+    if installed_ops.get(builder.name):
+        return
     name = builder.name
     from torch.utils import cpp_extension  # looks for CUDA when it is imported
     folder = Path(cpp_extension._get_build_directory(name, verbose=False))
@@ -77,9 +89,16 @@ def _compile(builder) -> None:
         _require_compiler(name)
         print_log(f"compiling DeepSpeed's operator {name}, about a minute, once (into {folder})",
                   'current')
+    if (folder / 'lock').exists():
+        print_log(f'waiting for another process that compiles in {folder}; if none does, because '
+                  'one was killed, remove that folder', 'current', logging.WARNING)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             builder.load(verbose=False)
+    except (builders.MissingCUDAException, builders.CUDAMismatchException) as error:
+        raise UserError(f"DeepSpeed's operator {name} is compiled with nvcc of CUDA "
+                        f'{torch.version.cuda}, that of torch: {str(error).splitlines()[0]}; '
+                        f'install it and set CUDA_HOME, or {_OTHER_OPTIMISER}') from error
     except (RuntimeError, OSError) as error:
         raise UserError(f"DeepSpeed's operator {name} could not be compiled: "
                         f'{str(error).strip().splitlines()[-1]}; remove {folder} and try again, or '

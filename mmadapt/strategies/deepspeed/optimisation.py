@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 
+from mmengine.registry import OPTIMIZERS
+
 from ...errors import UserError
-from .settings import set_autocast
 
 _PLAIN = ('OptimWrapper', 'DeepSpeedOptimWrapper')
 _AUTOCAST = ('AmpOptimWrapper', 'AutocastOptimWrapper')
-# ZeRO runs the optimiser on flat pieces of many parameters.
-_NOT_BY_ELEMENT = dict.fromkeys(('Adafactor', 'LARS', 'LAMB', 'Lamb', 'FusedLamb', 'LBFGS', 'Muon',
-                                 'SparseAdam'), 'needs each parameter in its shape')
+# By the name of a class, or of the package that it is from: ZeRO runs the optimiser on flat pieces
+# of many parameters.
+_NOT_BY_ELEMENT = dict.fromkeys((
+    'Adafactor', 'LARS', 'LAMB', 'Lamb', 'FusedLamb', 'LBFGS', 'Muon', 'SparseAdam', 'Sophia',
+    'bitsandbytes', 'dadaptation', 'prodigyopt'), 'needs each parameter, whole, in its shape')
 _REFUSED = dict(
     _NOT_BY_ELEMENT, Adagrad='is built anew by DeepSpeed, without the groups of its parameters',
     ZeroRedundancyOptimizer='shards the state too: name the optimiser in it as '
@@ -35,12 +38,12 @@ def read_optim_wrapper(cfg, settings: dict) -> tuple[dict, list[str]]:
     from .engine import DeepSpeedOptimWrapper
     cfg, said = dict(cfg), []
     kind = class_name(cfg.get('type', 'OptimWrapper'))
-    optimiser = class_name(cfg['optimizer']['type'])
-    if optimiser in _REFUSED:
-        raise UserError(f'optim_wrapper.optimizer.type={optimiser!r} does not work under '
-                        f'DeepSpeedStrategy: it {_REFUSED[optimiser]}')
+    _refuse_optimiser(cfg['optimizer']['type'])
     if kind in _AUTOCAST:
-        set_autocast(settings, 'bfloat16')
+        if not settings['torch_autocast']['enabled']:
+            raise UserError(f'optim_wrapper.type={kind!r} and strategy.torch_autocast=dict(enabled='
+                            "False) contradict each other; write type='OptimWrapper', or leave the "
+                            'second one out')
         said.append(f"optim_wrapper.type={kind!r}: DeepSpeed's torch_autocast takes its place, in "
                     'bfloat16, which needs no loss scale')
         cfg = {k: v for k, v in cfg.items() if k not in ('dtype', 'loss_scale', 'use_fsdp')}
@@ -56,6 +59,17 @@ def read_optim_wrapper(cfg, settings: dict) -> tuple[dict, list[str]]:
 def class_name(kind: str | type) -> str:
     """Return the name of the class that a config's ``type`` means, without its scope."""
     return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
+
+
+def _refuse_optimiser(kind: str | type) -> None:
+    cls = OPTIMIZERS.get(kind) if isinstance(kind, str) else kind
+    names = [class_name(kind)]  # of what is not registered, the registry says so itself
+    for base in cls.__mro__ if isinstance(cls, type) else ():
+        names += [base.__name__, base.__module__.partition('.')[0]]
+    for name in names:
+        if name in _REFUSED:
+            raise UserError(f'optim_wrapper.optimizer.type={class_name(kind)!r} does not work '
+                            f'under DeepSpeedStrategy: it {_REFUSED[name]}')
 
 
 def _agree_on_accumulation(cfg: dict, settings: dict) -> None:
@@ -82,5 +96,8 @@ def _agree_on_clipping(cfg: dict, settings: dict) -> None:
                             f'strategy.gradient_clipping={asked} contradict each other; leave the '
                             'second one out')
         asked = norm
+    if asked and settings.get('zero_optimization', {}).get('compute_grad_norm') is False:
+        raise UserError(f'strategy.zero_optimization.compute_grad_norm=False: clipping to {asked} '
+                        'needs the norm; leave it out, or optim_wrapper.clip_grad')
     settings['gradient_clipping'] = float(asked or 0)
     cfg['clip_grad'] = dict(max_norm=asked) if asked else None

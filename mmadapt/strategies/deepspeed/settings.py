@@ -10,20 +10,28 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
+import torch
+
 from ...errors import UserError
+from ...optim import autocast_dtype
 
 AUTOCAST = dict(enabled=True, dtype='bfloat16')
+NO_FLOAT16 = ("DeepSpeed clips gradients before it takes float16's loss scale out of them, and its "
+              'processes skip steps each for itself')
+INSTEAD = ('strategy.torch_autocast=dict(enabled=False), or train with mmadapt.DDPStrategy or '
+           'mmadapt.FSDP2Strategy')
 # What else may stand in `config`: it changes neither what is computed nor what is saved.
 _OTHERS = ('dump_state', 'wall_clock_breakdown', 'memory_breakdown', 'comms_logger', 'tensorboard',
-           'flops_profiler', 'wandb', 'csv_monitor', 'disable_python_gc', 'steps_per_print',
-           'zero_allow_untested_optimizer', 'zero_force_ds_cpu_optimizer',
-           'train_micro_batch_size_per_gpu')
+           'flops_profiler', 'wandb', 'csv_monitor', 'disable_python_gc', 'steps_per_print')
 _OURS = ('zero_optimization', 'torch_autocast', 'gradient_clipping', 'gradient_accumulation_steps')
 # Of no effect here, and why.
 _DROPPED = dict(
     inputs_to_half='autocast casts what is computed with',
     exclude_frozen_parameters='with `peft` a checkpoint holds what is trained',
-    train_batch_size='it follows from train_dataloader.batch_size and the number of processes')
+    train_batch_size='it follows from train_dataloader.batch_size and the number of processes',
+    train_micro_batch_size_per_gpu='it is train_dataloader.batch_size',
+    zero_allow_untested_optimizer='what does not work is refused by itself',
+    zero_force_ds_cpu_optimizer='the optimiser is the one in optim_wrapper, offloaded or not')
 _REFUSED = dict(
     fp16="strategy.fp16 casts every parameter to float16, in which a DETR's boxes have infinite "
          "gradients; write torch_autocast=dict(enabled=True, dtype='bfloat16') instead of it",
@@ -78,9 +86,18 @@ def parse_settings(config: str | Mapping | None, sections: Mapping) -> tuple[dic
         'torch_autocast': _parse_autocast(given.get('torch_autocast', AUTOCAST))}, said
 
 
-def set_autocast(settings: dict, dtype: str) -> None:
-    """Let a run compute in a dtype, where the strategy does not say which."""
-    settings['torch_autocast'] = _parse_autocast(dict(enabled=True, dtype=dtype))
+def require_bfloat16(who: str) -> None:
+    """Check that there is a precision that DeepSpeed can do autocast in.
+
+    Args:
+        who (str): What asks for autocast, and what to do about it.
+
+    Raises:
+        UserError: This GPU only emulates bfloat16, many times slower than float32.
+    """
+    if autocast_dtype() == torch.float16:
+        raise UserError(f'{who} {INSTEAD}: this {torch.cuda.get_device_name()} does not compute in '
+                        f'bfloat16, and in float16 {NO_FLOAT16}')
 
 
 def _read(config: str | Mapping | None) -> dict:
@@ -112,10 +129,8 @@ def _parse_autocast(section: Mapping) -> dict:
         return dict(enabled=False)
     dtype = str(section.get('dtype', 'bfloat16')).removeprefix('torch.')
     if dtype != 'bfloat16':
-        raise UserError(f'strategy.torch_autocast.dtype={dtype!r}: DeepSpeed clips gradients '
-                        "before it takes float16's loss scale out of them, and its processes skip "
-                        "steps each for itself; write 'bfloat16', or enabled=False, or train with "
-                        'mmadapt.DDPStrategy or mmadapt.FSDP2Strategy')
+        raise UserError(f'strategy.torch_autocast.dtype={dtype!r}: {NO_FLOAT16}; write '
+                        f"'bfloat16', {INSTEAD}")
     # By default ZeRO-3 hands out, and gradients are averaged, rounded to bfloat16: those of
     # float32 islands too, as modules are chosen by their class alone.
     return {'lower_precision_safe_modules': [], **section, 'dtype': dtype}

@@ -7,7 +7,6 @@ parameter by parameter.
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -18,17 +17,24 @@ from torch import Tensor, nn
 Groups = list[list[nn.Parameter]]
 
 
-@contextmanager
-def whole_parameters(model: nn.Module) -> Iterator[None]:
-    """Have the parameters of a model whole in every process; to be entered by all of them.
+def whole_state_dict(model: nn.Module) -> dict[str, Tensor]:
+    """Return the state dict that a model would have without sharding.
+
+    To be called by all processes. One parameter is gathered at a time, so that none needs room for
+    all of them.
 
     Args:
-        model (nn.Module): The model; only ZeRO-3 shards its parameters. Changes of them are lost.
+        model (nn.Module): The model; only ZeRO-3 shards its parameters.
+
+    Returns:
+        dict[str, Tensor]: On the CPU; empty in all processes but the first.
     """
     import deepspeed
-    sharded = [p for p in model.parameters() if _is_sharded(p)]
-    with deepspeed.zero.GatheredParameters(sharded, enabled=bool(sharded)):
-        yield
+    state, main = model.state_dict(keep_vars=True), is_main_process()
+    for key, value in state.items():
+        with deepspeed.zero.GatheredParameters([value], enabled=_is_sharded(value)):
+            state[key] = value.detach().to('cpu', copy=True) if main else None
+    return state if main else {}
 
 
 def gather_optimiser(zero, groups: Groups) -> dict:
@@ -81,8 +87,10 @@ def load_optimiser(zero, groups: Groups, state_dict: dict) -> None:
         flat = _flat_of(zero, group, param)
         flat_state = flat_states.setdefault(flat, {})
         for key, value in state.items():
-            flat_state[key] = (torch.zeros_like(flat) if key in by_element
-                               else _latest(key, value, flat_state.get(key, value)))
+            if key not in by_element:
+                flat_state[key] = _latest(key, value, flat_state.get(key, value))
+            elif key not in flat_state:
+                flat_state[key] = torch.zeros_like(flat)
     _load_flat(zero, saved, flat_states)
     for _, param, state in own:
         for key in by_element & set(state):
@@ -163,5 +171,5 @@ def _shape(param: nn.Parameter) -> torch.Size:
     return param.ds_shape if _is_sharded(param) else param.shape
 
 
-def _is_sharded(param: nn.Parameter) -> bool:
+def _is_sharded(param: Tensor) -> bool:
     return hasattr(param, 'ds_id')

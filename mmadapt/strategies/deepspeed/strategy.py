@@ -1,6 +1,8 @@
 """ZeRO: optimiser state, gradients and, in stage 3, parameters are shared out over processes."""
 
-from mmengine.dist import is_main_process
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
 from mmengine.hooks import EMAHook
 from torch import Tensor, nn
 
@@ -8,9 +10,10 @@ from ...errors import UserError
 from ..ddp import DDPStrategy
 from ..registry import STRATEGIES
 from . import operators
+from .accumulation import Unreachable, check_intervals, refuse_inside
 from .optimisation import class_name, read_optim_wrapper
-from .settings import parse_settings
-from .state import whole_parameters
+from .settings import parse_settings, require_bfloat16
+from .state import whole_state_dict
 
 
 @STRATEGIES.register_module()
@@ -22,7 +25,8 @@ class DeepSpeedStrategy(DDPStrategy):
     needs no DeepSpeed.
 
     Clipping, accumulation, ``paramwise_cfg`` and schedulers are those of the config's
-    ``optim_wrapper`` and ``param_scheduler``. Parameters stay float32.
+    ``optim_wrapper`` and ``param_scheduler``. Parameters stay float32. In stages 2 and 3
+    checkpoints have to be at multiples of ``accumulative_counts``.
 
     Args:
         zero_optimization (dict, optional): ``stage`` (1: optimiser state is sharded, 2: gradients
@@ -81,7 +85,8 @@ class DeepSpeedStrategy(DDPStrategy):
         Raises:
             UserError: DeepSpeed is not installed, or cannot do what the config asks for.
         """
-        if optim_wrapper is not None and not self._prepared:
+        # Without a runner it is refused below.
+        if optim_wrapper is not None and not self._prepared and self.runner is not None:
             if compile:
                 raise UserError('compile: a model is not compiled under DeepSpeedStrategy; remove '
                                 'it, or train with mmadapt.DDPStrategy')
@@ -89,6 +94,11 @@ class DeepSpeedStrategy(DDPStrategy):
             operators.require_deepspeed()
             operators.register_optimisers()
             optim_wrapper, said = read_optim_wrapper(optim_wrapper, self._settings)
+            if self._settings['torch_autocast']['enabled']:
+                require_bfloat16('DeepSpeedStrategy: write')
+            if self.stage > 1:
+                check_intervals(self.runner.hooks, dispatch_kwargs,
+                                optim_wrapper['accumulative_counts'])
             for line in said:
                 self.logger.warning(line)
             operators.start(class_name(optim_wrapper['optimizer']['type']))
@@ -111,8 +121,23 @@ class DeepSpeedStrategy(DDPStrategy):
 
     def full_state_dict(self, module: nn.Module) -> dict[str, Tensor]:
         """Return the tensors of a module, whole, in the first process; to be called by all."""
-        with whole_parameters(module):
-            return super().full_state_dict(module) if is_main_process() else {}
+        return whole_state_dict(module)
+
+    @contextmanager
+    def accumulated_gradients(self) -> Iterator[Mapping[str, nn.Parameter]]:
+        """Have the gradients that no step has been made with, where DeepSpeed leaves them whole.
+
+        Raises:
+            UserError: There are some, and they are divided: DeepSpeed cannot hand them out, nor
+                take those of a checkpoint.
+        """
+        if self.stage == 1:
+            with super().accumulated_gradients() as parameters:
+                yield parameters
+            return
+        if self.optim_wrapper.pending:
+            refuse_inside(self.optim_wrapper._accumulative_counts)
+        yield Unreachable()
 
     def gather(self, save_optimizer: bool) -> dict:
         """Return what of a checkpoint takes all processes to get."""
@@ -126,8 +151,10 @@ class DeepSpeedStrategy(DDPStrategy):
         if not self.sharded:
             return
         remedy = 'write strategy.zero_optimization=dict(stage=2)'
-        if any(isinstance(hook, EMAHook) for hook in self.runner.hooks):
-            raise UserError(f'EMAHook averages whole weights, which ZeRO-3 divides; {remedy}, or '
-                            'remove the hook')
+        for hook in self.runner.hooks:
+            name = type(hook).__name__
+            if isinstance(hook, EMAHook) or name in ('MeanTeacherHook', 'SyncNormHook'):
+                raise UserError(f'{name} reads whole weights, which ZeRO-3 divides; {remedy}, or '
+                                'remove the hook')
         if (self.runner.cfg.get('peft') or {}).get('quant'):
             raise UserError(f'peft.quant: ZeRO-3 cannot divide quantised weights; {remedy}')

@@ -1,0 +1,58 @@
+"""Checkpoints and gradients that no step has been made with yet.
+
+ZeRO-2 and 3 average gradients after every iteration and keep a part of them in each process, which
+DeepSpeed neither hands out nor takes. A checkpoint then has to be from where there are none.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from mmengine.hooks import CheckpointHook, Hook
+
+from ...errors import UserError
+
+_STAGE_1 = 'write strategy.zero_optimization=dict(stage=1)'
+
+
+class Unreachable(dict):
+    """Stands for gradients that cannot be set: empty, and says so where one is asked for."""
+
+    def __missing__(self, name: str):
+        raise UserError('the checkpoint is from inside an accumulation, and ZeRO-2 and 3 cannot go '
+                        f'on with its gradients; resume another one, or {_STAGE_1}')
+
+
+def refuse_inside(count: int) -> None:
+    """Refuse to write a checkpoint inside an accumulation.
+
+    Args:
+        count (int): Of how many iterations there is a step.
+
+    Raises:
+        UserError: Always.
+    """
+    raise UserError(
+        f'a checkpoint inside an accumulation of {count} iterations: ZeRO-2 and 3 cannot write its '
+        'gradients; let default_hooks.checkpoint, and with save_best validation too, be at '
+        f'multiples of optim_wrapper.accumulative_counts={count}, such as by_epoch=False, '
+        f'interval={100 * count}, or {_STAGE_1}')
+
+
+def check_intervals(hooks: Iterable[Hook], lengths: Mapping[str, int], count: int) -> None:
+    """Check before training that no checkpoint will be refused while it lasts.
+
+    Args:
+        hooks (Iterable[Hook]): Those of the run.
+        lengths (dict[str, int]): ``epoch_length`` and ``max_iters``, in iterations. At the end of
+            a run a step is made with what there is.
+        count (int): Of how many iterations there is a step.
+
+    Raises:
+        UserError: One will be.
+    """
+    for hook in hooks:
+        if isinstance(hook, CheckpointHook) and hook.interval > 0:
+            unit = lengths['epoch_length'] if hook.by_epoch else 1
+            first = unit * (hook.save_begin or hook.interval)
+            second = first + unit * hook.interval
+            if any(at % count and at < lengths['max_iters'] for at in (first, second)):
+                refuse_inside(count)
