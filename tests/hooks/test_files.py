@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine.hooks import EMAHook
 from safetensors.torch import load_file
-from stock_runs import LORA, environment, run, write_config
+from stock_runs import LORA, TTA, environment, run, write_config
 
 from mmadapt.files import MERGED_NAMES, read_adapter, read_checkpoint
 from mmadapt.tuning import merged_state_dict
@@ -37,17 +37,6 @@ print('largest difference', max((a - b).abs().max().item() for a, b in zip(outpu
 """
 
 
-_TTA = """
-tta_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='TestTimeAug', transforms=[
-        normal, [dict(type='RandomFlip', prob=1.), dict(type='RandomFlip', prob=0.)],
-        [dict(type='LoadAnnotations', with_bbox=True)],
-        [dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape',
-                                               'scale_factor', 'flip', 'flip_direction'))]])]
-"""
-
-
 _READ = dict(safetensors=load_file, full_torch_model=lambda path: torch.load(
     path, weights_only=False).state_dict())
 
@@ -58,7 +47,7 @@ def trained(data, bases, tmp_path_factory):
     folder = tmp_path_factory.mktemp('trained')
     config = write_config(folder, 'rtmdet', data, bases('rtmdet'), {**LORA, 'export': 'state_dict'},
                           probe=f'out={str(folder / "probe")!r}, sensitivity=[]',
-                          extra=f"default_hooks['checkpoint']['save_best'] = 'auto'\n{_TTA}")
+                          extra=f"default_hooks['checkpoint']['save_best'] = 'auto'\n{TTA}")
     run('train.py', config, '--work-dir', folder / 'run')
     return folder, config
 

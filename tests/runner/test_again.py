@@ -2,18 +2,9 @@
 
 import pytest
 import torch
-from stock_runs import HERE, run, write_base, write_config, write_data
+from stock_runs import HERE, TTA, run, write_base, write_config, write_data
 
 SSF = dict(method=dict(type='SSF'))
-TTA = """
-tta_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='TestTimeAug', transforms=[
-        normal, [dict(type='RandomFlip', prob=1.), dict(type='RandomFlip', prob=0.)],
-        [dict(type='LoadAnnotations', with_bbox=True)],
-        [dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape',
-                                               'scale_factor', 'flip', 'flip_direction'))]])]
-"""
 
 
 @pytest.fixture(scope='module')

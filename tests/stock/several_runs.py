@@ -7,6 +7,8 @@ from pathlib import Path
 
 import stock_runs
 
+from mmadapt.files import read_checkpoint
+
 
 def run_several(folder: Path, runs: dict[str, dict], processes: int = 2) -> str:
     """Train in subprocesses, each run in a folder of its name, and return what they printed.
@@ -26,6 +28,19 @@ def logged(work_dir: Path, key: str = 'loss') -> list[float]:
     """Return a scalar of every iteration that the runs in a folder logged."""
     return [entry[key] for file in sorted(work_dir.glob('*/vis_data/scalars.json'))
             for entry in map(json.loads, file.read_text().splitlines()) if key in entry]
+
+
+def checkpoint(folder: Path, epoch: int) -> dict:
+    """Return what a run has written after an epoch."""
+    return read_checkpoint(str(folder / f'epoch_{epoch}.pth'))
+
+
+def difference(found: dict, wanted: dict) -> float:
+    """Return the largest difference between the tensors of two state dicts of the same keys."""
+    assert found.keys() == wanted.keys()
+    assert len(found) > 100
+    return max((found[key].float() - value.float()).abs().max().item()
+               for key, value in wanted.items())
 
 
 def _run(name: str, config: str, work_dir: Path, launcher: str, options: dict, resume) -> None:

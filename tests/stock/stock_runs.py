@@ -69,6 +69,16 @@ _EMA = ("dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.2, update_bu
         "priority=49), dict(type='PipelineSwitchHook', switch_epoch=1, "
         'switch_pipeline=train_pipeline), ')
 LORA = dict(method=dict(type='LoRA', r=4, alpha=8, dropout=0.0))
+# What tools/test.py --tta needs of a config.
+TTA = """
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='TestTimeAug', transforms=[
+        normal, [dict(type='RandomFlip', prob=1.), dict(type='RandomFlip', prob=0.)],
+        [dict(type='LoadAnnotations', with_bbox=True)],
+        [dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape',
+                                               'scale_factor', 'flip', 'flip_direction'))]])]
+"""
 
 
 def write_data(folder: Path) -> None:

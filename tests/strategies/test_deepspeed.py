@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 import torch
-from several_runs import logged, run_several
+from several_runs import checkpoint, difference, logged, run_several
 
 from mmadapt.files import read_adapter, read_checkpoint
 
@@ -43,17 +43,6 @@ def runs(config, tmp_path_factory):
     log = run_several(folder, plan)
     (folder / 'log.txt').write_text(log)
     return folder
-
-
-def checkpoint(folder, epoch):
-    return read_checkpoint(str(folder / f'epoch_{epoch}.pth'))
-
-
-def difference(found, wanted) -> float:
-    assert found.keys() == wanted.keys()
-    assert len(found) > 100
-    return max((found[key].float() - value.float()).abs().max().item()
-               for key, value in wanted.items())
 
 
 @pytest.mark.parametrize('name', ['zero2', 'zero3'])

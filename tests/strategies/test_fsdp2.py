@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from several_runs import logged, run_several
+from several_runs import checkpoint, difference, logged, run_several
 
-from mmadapt.files import read_adapter, read_checkpoint
+from mmadapt.files import read_adapter
 
 FULL = dict(method=None, targets='all', head='train', norm='train')
 LORA = dict(method=dict(type='LoRA', r=4, alpha=8, dropout=0.1), targets='all-linear')
@@ -29,17 +29,6 @@ def runs(config, tmp_path_factory):
             config=plan[f'lora_{name}']['config'], resume=folder / f'lora_{whose}' / 'epoch_2.pth')
     run_several(folder, plan)
     return folder
-
-
-def checkpoint(folder, epoch):
-    return read_checkpoint(str(folder / f'epoch_{epoch}.pth'))
-
-
-def difference(found, wanted) -> float:
-    assert found.keys() == wanted.keys()
-    assert len(found) > 100
-    return max((found[key].float() - value.float()).abs().max().item()
-               for key, value in wanted.items())
 
 
 def test_its_steps_are_those_of_ddp(runs):
