@@ -91,8 +91,14 @@ def main(argv: list[str] | None = None) -> None:
         console.print(f'[{time.perf_counter() - start:6.1f} s] {line}', style='dim', markup=False)
 
     cfg = load_config(args.config, args.cfg_options)
+    for key in ('model', 'train_dataloader', 'optim_wrapper'):
+        if not cfg.get(key):
+            raise UserError(f'{args.config}: there is no {key}, so that nothing can be trained')
     if args.batch is None:
-        args.batch = cfg.train_dataloader.batch_size
+        args.batch = cfg.train_dataloader.get('batch_size')
+        if args.batch is None:
+            raise UserError(f'{args.config}: train_dataloader has no batch_size; say with --batch '
+                            'how many pictures a process has')
     setting = Setting(args.config, args.cfg_options or {}, tuple(args.size), args.batch,
                       args.processes, args.iterations, args.warm_up, args.device, args.threads)
     model = describe(cfg)

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from benchmarking.cases import adjust
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from torch import nn
 
 from mmadapt import UserError
@@ -17,8 +17,8 @@ from mmadapt.strategies.fsdp2.units import repeated_blocks
 
 from .recipes import EVERYTHING, Recipe
 from .shapes import ShapesOnly
+from .strategies import AUTOCAST
 
-AUTOCAST = ('AmpOptimWrapper', 'AutocastOptimWrapper')
 ROOT = Path(__file__).resolve().parents[2]
 _BASE = ROOT / 'configs' / '_base_'
 _HOOKS = dict(peft='PEFTInjectHook', memory='MemoryHook')
@@ -84,6 +84,16 @@ def apply(recipe: Recipe, cfg: Config, model: Model) -> Config:
     return cfg
 
 
+def _peft_of(tuning: str, cfg: Config) -> ConfigDict:
+    own = cfg.get('peft') or {}
+    if str((own.get('method') or {}).get('type', '')).lower() == tuning:
+        return own
+    peft = _read(f'peft/{tuning}').peft
+    if 'dropout' in peft.method:
+        peft.method.dropout = 0.0  # its masks are kept for the backward pass
+    return peft
+
+
 def keys_of(recipe: Recipe, cfg: Config, model: Model) -> dict:
     """Return the top-level keys of a config that a recipe consists of.
 
@@ -92,9 +102,7 @@ def keys_of(recipe: Recipe, cfg: Config, model: Model) -> dict:
     """
     keys, memory = {}, {}
     if recipe.tuning:
-        own = cfg.get('peft') or {}
-        method = str((own.get('method') or {}).get('type', '')).lower()
-        keys['peft'] = own if method == recipe.tuning else _read(f'peft/{recipe.tuning}').peft
+        keys['peft'] = _peft_of(recipe.tuning, cfg)
     if recipe.checkpoint:
         memory['checkpoint'] = [
             pattern for part in recipe.checkpoint for pattern in _blocks_of(part, model)]
@@ -117,32 +125,6 @@ def lines_of(recipe: Recipe, cfg: Config, model: Model) -> str:
     if hooks:
         lines.append(f"custom_hooks = [*_base_.get('custom_hooks', []), {', '.join(hooks)}]")
     return '\n'.join([*lines, *(f'{key} = {_source(value)}' for key, value in keys.items())])
-
-
-def strategy_of(cfg: Config) -> tuple[str | None, dict]:
-    """Return which of :data:`~memory.recipes.STRATEGIES` a config trains by, None for none of them.
-
-    Returns:
-        tuple[str, dict]: It, and of DeepSpeed its ``zero_optimization``.
-    """
-    strategy = (cfg.get('strategy') or {}) if cfg.get('runner_type') == 'FlexibleRunner' else {}
-    kind = str(strategy.get('type')).rpartition('.')[2]
-    if kind != 'DeepSpeedStrategy':
-        return dict(DDPStrategy='ddp', FSDP2Strategy='fsdp2').get(kind), {}
-    given = strategy.get('config') or {}
-    given = dict(Config.fromfile(given)) if isinstance(given, str) else given
-    zero = strategy.get('zero_optimization') or given.get('zero_optimization') or dict(stage=2)
-    return f'zero{zero["stage"]}', zero
-
-
-def has_amp(cfg: Config) -> bool:
-    """Return whether a config trains in mixed precision."""
-    strategy = cfg.get('strategy') or {}
-    if strategy_of(cfg)[0] in ('zero1', 'zero2', 'zero3'):
-        given = strategy.get('config') or {}
-        autocast = strategy.get('torch_autocast') or given.get('torch_autocast')
-        return autocast is None or bool(autocast.get('enabled'))
-    return cfg.optim_wrapper.get('type') in AUTOCAST
 
 
 def command_of(recipe: Recipe, config: str, processes: int) -> str:

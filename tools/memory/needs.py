@@ -1,5 +1,6 @@
 """What a training step needs, measured on shapes alone: on any machine, in seconds."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -19,10 +20,10 @@ from mmadapt.memory import MemoryConfig, apply_memory
 from mmadapt.optim.trained_only import build_for_trained
 from mmadapt.strategies.fsdp2.units import find_units
 
-from .changes import has_amp
 from .like_cuda import like_cuda
 from .pictures import batch_for
 from .shapes import ShapesOnly
+from .strategies import has_amp, strategy_of
 from .tally import SavedActivations, optimizer_bytes
 
 # Of what is computed in a backward pass and by an optimiser only counters are looked at.
@@ -35,8 +36,11 @@ class Needs:
 
     Args:
         parameters (int): All weights and buffers.
-        average (int): The copy of them that an EMAHook keeps; 0 without one.
+        whole (int): Those of them that no strategy divides: buffers and quantised weights.
+        average (int): The copy of all of them that an EMAHook keeps; 0 without one.
         trained (int): The weights that are trained; as much are their gradients.
+        groups (tuple[tuple[int, ...], ...]): Of these, by group of the optimiser, those of each
+            parameter.
         optimizer (int): The state of the optimiser.
         saved (int): What autograd keeps between forward and backward.
         activations (int): The most that a forward and a backward pass hold beside weights,
@@ -48,8 +52,10 @@ class Needs:
     """
 
     parameters: int
+    whole: int
     average: int
     trained: int
+    groups: tuple[tuple[int, ...], ...]
     optimizer: int
     saved: int
     activations: int
@@ -89,14 +95,16 @@ def measure(cfg: Config) -> Needs:
         del loss, kept
         activations = shapes.peak - before
         step = _step(model, wrapper.optimizer, shapes)
-    weights = _bytes(model.parameters())
-    units = [_bytes(model.get_submodule(name).parameters()) for name in find_units(model, None)]
-    everything = weights + _bytes(model.buffers())
+    units = _units(model, cfg)
+    everything = _bytes(model.parameters()) + _bytes(model.buffers())
     return Needs(
-        parameters=everything, average='EMAHook' in hook_names(cfg) and everything,
+        parameters=everything, whole=everything - _divided(model.parameters()),
+        average=everything if 'EMAHook' in hook_names(cfg) else 0,
         trained=_bytes(p for p in model.parameters() if p.requires_grad),
+        groups=tuple(tuple(p.nbytes for p in group['params'])
+                     for group in wrapper.optimizer.param_groups),
         optimizer=optimizer_bytes(model, wrapper.optimizer), saved=saved, activations=activations,
-        step=step, largest=max(units, default=0), rest=weights - sum(units))
+        step=step, largest=max(units, default=0), rest=_divided(model.parameters()) - sum(units))
 
 
 def _build(cfg: Config) -> nn.Module:
@@ -133,6 +141,23 @@ def _step(model: nn.Module, optimizer: torch.optim.Optimizer, shapes: ShapesOnly
 
 def _drop_gradient(parameter: nn.Parameter) -> None:
     parameter.grad = None
+
+
+def _units(model: nn.Module, cfg: Config) -> list[int]:
+    """Return the bytes of the blocks that FSDP2 gathers, of each without those inside it."""
+    kind, settings = strategy_of(cfg)
+    names = find_units(model, settings['shard'] if kind == 'fsdp2' else None)
+    sizes, counted = [], set()
+    for name in reversed(names):  # inner ones come after outer ones
+        own = [p for p in model.get_submodule(name).parameters() if p not in counted]
+        counted.update(own)
+        sizes.append(_divided(own))
+    return sizes
+
+
+def _divided(parameters: Iterable[nn.Parameter]) -> int:
+    """Return the bytes of the weights that strategies divide: all but quantised ones."""
+    return _bytes(p for p in parameters if p.is_floating_point())
 
 
 def _bytes(tensors) -> int:

@@ -52,18 +52,22 @@ _ABOUT_PLANNED = (
     'In GiB, for one process. Activations: the most that a forward and a backward pass hold, '
     'followed on shapes, as on a GPU. Exchange: buckets of gradients, and weights that are '
     'gathered for a while. Margin: what is to be left free, '
-    f'{gib(CONTEXT)} GiB for CUDA and {MARGIN:.0%} of the activations.')
+    f'{gib(CONTEXT)} GiB for CUDA and {MARGIN:.0%} of the activations. What cpu_offload, '
+    'offload_optimizer, offload_param and memory.offload move to the CPU is counted as if it '
+    'stayed.')
 
 
 def show_measured(report: dict, console: Console) -> None:
     """Print what was measured."""
-    show_table(_title(report), MEASURED, _measured_rows(report), _notes(report), console)
+    rows = _measured_rows(report)
+    show_table(_title(report), _filled(rows), rows, _notes(report), console)
 
 
 def show_plan(report: dict, console: Console) -> None:
     """Print a plan."""
     title = f'{_title(report)}, on {gib(report["memory_bytes"])} GiB'
-    show_table(title, PLANNED, report['rows'], [_ABOUT_PLANNED, *_advice(report)], console)
+    show_table(title, PLANNED, report['rows'],
+               [_ABOUT_PLANNED, *_refused(report), *_advice(report)], console)
 
 
 def write_markdown(report: dict, path: str) -> None:
@@ -73,10 +77,12 @@ def write_markdown(report: dict, path: str) -> None:
     if 'memory_bytes' in report:
         head += [f'{_title(report)}, on {gib(report["memory_bytes"])} GiB.', '']
         body = [*markdown_table(PLANNED, report['rows']), '', _ABOUT_PLANNED, '',
+                *(line for note in _refused(report) for line in (f'* {note}', '')),
                 *_advice(report, fence=True)]
     else:
         head += [f'{report["device"]}, {report["cores"]} cores. {_title(report)}.', '']
-        body = [*markdown_table(MEASURED, _measured_rows(report)), '', _ABOUT_MEASURED, '',
+        rows = _measured_rows(report)
+        body = [*markdown_table(_filled(rows), rows), '', _ABOUT_MEASURED, '',
                 *(f'* {note}' for note in _notes(report))]
     Path(path).write_text('\n'.join(head + body).rstrip() + '\n', encoding='utf-8')
 
@@ -102,6 +108,12 @@ def _measured_rows(report: dict) -> list[dict]:
     return rows
 
 
+def _filled(rows: list[dict]) -> list[Column]:
+    """Return the columns in which there is something: no peaks of a GPU without one."""
+    return [column for column in MEASURED
+            if any(row.get(column.key) not in (None, '') for row in rows)]
+
+
 def _notes(report: dict) -> list[str]:
     notes = [f'{row["recipe"]}: {row["status"]}: {row["reason"]}' for row in report['rows']
              if row['status']]
@@ -112,6 +124,15 @@ def _notes(report: dict) -> list[str]:
     if report['device_type'] == 'cpu':
         notes.append('peaks of a GPU are not measured on a CPU')
     return notes
+
+
+def _refused(report: dict) -> list[str]:
+    reasons = {}
+    for row in report['rows']:
+        if row['reason']:
+            reasons.setdefault(row['reason'], []).append(row['recipe'])
+    return [f'{", ".join(names)}: refused, whatever fits: {reason}'
+            for reason, names in reasons.items()]
 
 
 def _advice(report: dict, fence: bool = False) -> list[str]:

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 from mmengine.config import Config
 
-from .changes import Model, command_of, lines_of, strategy_of
+from .changes import Model, command_of, lines_of
 from .needs import measure
 from .plan import demand, recommend
 from .recipes import Recipe
 from .row import prepared
 from .rows import Setting, row_for
+from .strategies import strategy_of, why_not
 
 
 def plan_rows(recipes: list[Recipe], setting: Setting, model: Model, memory: int,
@@ -23,23 +24,28 @@ def plan_rows(recipes: list[Recipe], setting: Setting, model: Model, memory: int
         model (Model): What recipes have to know of the model.
         memory (int): What a card has, in bytes.
         say (callable): Takes lines on the progress.
+
+    Raises:
+        UserError: The config's own strategy is unknown or has a wrong setting.
     """
     measured, rows = {}, []
-    for recipe in recipes:
-        row = row_for(recipe, setting, model, '')
+    runs = [prepared(recipe, row_for(recipe, setting, model, '')) for recipe in recipes]
+    reasons = [why_not(cfg, setting.processes) for cfg in runs]  # now, not after minutes
+    for recipe, cfg, reason in zip(recipes, runs, reasons, strict=True):
         alone = replace(recipe, name='', strategy=None)
         if alone not in measured:
-            measured[alone] = measure(prepared(alone, row))
+            measured[alone] = measure(prepared(alone, row_for(alone, setting, model, '')))
             saved = measured[alone].saved / 2**30
             say(f'{recipe.name}: followed on shapes, {saved:.2f} GiB saved for backward')
         needs = measured[alone]
-        asked = demand(needs, *strategy_of(prepared(recipe, row)), setting.processes)
+        asked = demand(needs, *strategy_of(cfg), setting.processes)
         rows.append(dict(
-            recipe=recipe.name, changes=recipe.changes, saved_bytes=needs.saved,
+            recipe=recipe.name, tuning=recipe.tuning, changes=recipe.changes,
+            saved_bytes=needs.saved,
             activation_bytes=asked.activations, weight_bytes=asked.weights,
             gradient_bytes=asked.gradients, optimizer_bytes=asked.optimizer,
             exchange_bytes=asked.exchange, total_bytes=asked.total, margin_bytes=asked.margin,
-            fits=asked.total + asked.margin <= memory))
+            fits=not reason and asked.total + asked.margin <= memory, reason=reason))
     return rows
 
 
