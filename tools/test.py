@@ -20,7 +20,7 @@ from mmengine.runner import Runner
 import mmadapt  # noqa: F401  registers everything, also for configs without custom_imports
 from mmadapt.cli import check_checkpoint, load_config, run_tool, set_work_dir
 from mmadapt.cli.exit import is_first_process
-from mmadapt.configs import check_memory_hook, check_peft_hook
+from mmadapt.configs import check_memory_hook, check_peft_hook, check_strategy
 from mmadapt.datasets import check_data
 from mmadapt.errors import UserError
 
@@ -103,6 +103,7 @@ def main() -> None:
     cfg = load_config(args.config, args.cfg_options)
     check_peft_hook(cfg)
     check_memory_hook(cfg)
+    check_strategy(cfg)
     check_data(cfg, ('test',))
     apply_args(cfg, args)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

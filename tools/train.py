@@ -23,7 +23,12 @@ from mmadapt.cli import (
     set_work_dir,
 )
 from mmadapt.cli.checkpoints import last_checkpoint
-from mmadapt.configs import check_memory_hook, check_peft_hook, find_inconsistencies
+from mmadapt.configs import (
+    check_memory_hook,
+    check_peft_hook,
+    check_strategy,
+    find_inconsistencies,
+)
 from mmadapt.datasets import check_data
 from mmadapt.errors import UserError
 
@@ -75,6 +80,7 @@ def main() -> None:
     cfg = load_config(args.config, args.cfg_options)
     check_peft_hook(cfg)
     check_memory_hook(cfg)
+    check_strategy(cfg)
     check_data(cfg, ('train', 'val'))
     precision = [set_amp(cfg)] if args.amp else []
     apply_args(cfg, args)

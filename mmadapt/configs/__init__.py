@@ -4,5 +4,7 @@ from .consistency import find_inconsistencies
 from .memory_hook import check_memory_hook
 from .options import check_options
 from .peft_hook import check_peft_hook
+from .strategy import check_strategy
 
-__all__ = ['check_memory_hook', 'check_options', 'check_peft_hook', 'find_inconsistencies']
+__all__ = ['check_memory_hook', 'check_options', 'check_peft_hook', 'check_strategy',
+           'find_inconsistencies']

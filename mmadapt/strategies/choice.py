@@ -42,7 +42,7 @@ def choose_strategy(strategy, launcher: str, cfg: Mapping):
         name, scope = type(strategy).__name__, type(strategy).__module__.split('.')[0]
         stock = scope == 'mmengine'
     else:
-        kind = strategy['type']
+        kind = strategy.get('type')
         cls = _find(kind) if isinstance(kind, str) else kind
         if cls is None:
             return strategy  # the registry says what it has not got

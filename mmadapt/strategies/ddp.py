@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..optim.zero_redundancy import is_zero_redundancy
 from .lifecycle import AdaptingStrategy
+from .processes import start_alone
 from .registry import STRATEGIES
 
 
@@ -23,7 +24,12 @@ class DDPStrategy(AdaptingStrategy, StockStrategy):
         kwargs: What every strategy takes.
     """
 
+    _offload = False
     _whole: ClassVar[dict] = {}  # what all processes have put together while the first one writes
+
+    def _setup_env(self, **kwargs) -> None:
+        super()._setup_env(**kwargs)
+        start_alone(self._offload)  # to test, for instance, what several processes have trained
 
     def place(self, model: nn.Module) -> nn.Module:
         """Convert the norms as asked for and move the model to the device."""

@@ -1,6 +1,8 @@
 """Top-level keys that the stock ``Runner`` reads of a config, where they mean a strategy's."""
 
+import inspect
 from collections.abc import Mapping
+from difflib import get_close_matches
 
 from mmengine.registry import STRATEGIES
 
@@ -9,6 +11,8 @@ from .ddp import DDPStrategy
 from .deepspeed import DeepSpeedStrategy
 from .fsdp2 import FSDP2Strategy
 from .lifecycle import AdaptingStrategy
+from .registry import STRATEGIES as OURS
+from .single_device import SingleDeviceStrategy
 
 _WRAPPER = ('model_wrapper_cfg', 'find_unused_parameters')
 
@@ -26,10 +30,10 @@ def with_runner_keys(strategy, cfg: Mapping):
     Raises:
         UserError: The strategy cannot do what a key asks for.
     """
-    kind = strategy.get('type') if isinstance(strategy, Mapping) else None
-    cls = STRATEGIES.get(kind) if isinstance(kind, str) else kind
+    cls = _class_of(strategy) if isinstance(strategy, Mapping) else None
     if cls is None or not issubclass(cls, AdaptingStrategy):
         return strategy
+    _check_arguments(strategy, cls)
     if cfg.get('efficient_conv_bn_eval'):
         raise UserError("efficient_conv_bn_eval: FlexibleRunner has none; remove it, or train with "
                         "runner_type='Runner'")
@@ -51,3 +55,26 @@ def with_runner_keys(strategy, cfg: Mapping):
                             'write peft at the top of the config, with PEFTInjectHook')
         found['model_wrapper'] = dict(dict(type='MMDistributedDataParallel'), **wrapper)
     return found | dict(strategy)
+
+
+def _class_of(strategy: Mapping) -> type:
+    kind = strategy.get('type')
+    cls = STRATEGIES.get(kind) if isinstance(kind, str) else kind
+    if cls is None:
+        names = [*(f'mmadapt.{name}' for name in OURS.module_dict), *STRATEGIES.module_dict]
+        near = get_close_matches(str(kind), names, n=1, cutoff=0.0)
+        raise UserError(f'strategy.type={kind!r} is none; nearest: {near[0]!r}, all: {names}')
+    return cls
+
+
+def _check_arguments(strategy: Mapping, cls: type) -> None:
+    if cls not in (SingleDeviceStrategy, DDPStrategy):
+        return  # which see to it themselves
+    kinds = [vars(c)['__init__'] for c in cls.__mro__ if '__init__' in vars(c)]
+    known = {name for kind in kinds for name, p in inspect.signature(kind).parameters.items()
+             if p.kind is p.KEYWORD_ONLY}
+    for name in strategy:
+        if name != 'type' and name not in known:
+            near = get_close_matches(name, sorted(known), n=1, cutoff=0.0)
+            raise UserError(f'{cls.__name__} has no {name!r}: nearest: {near[0]!r}, all: '
+                            f'{sorted(known)}')

@@ -35,5 +35,6 @@ val_evaluator = dict(ann_file='data/shapes/validation/annotations_coco.json')
 test_evaluator = val_evaluator
 
 train_cfg = dict(max_epochs=max_epochs)
+param_scheduler = [dict(type='MultiStepLR', milestones=[1], by_epoch=True)]
 default_hooks = dict(logger=dict(interval=4), checkpoint=dict(max_keep_ckpts=1))
 randomness = dict(seed=56)

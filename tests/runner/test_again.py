@@ -15,9 +15,9 @@ def data(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize('strategy', ['SingleDeviceStrategy', 'FSDP2Strategy'])
+@pytest.mark.parametrize('strategy', ['SingleDeviceStrategy', 'DDPStrategy', 'FSDP2Strategy'])
 def test_a_runner_that_has_trained_tests_the_average(strategy, data, tmp_path):
-    is_whole = strategy == 'SingleDeviceStrategy'  # else its layers cannot be called one by one
+    is_whole = strategy != 'FSDP2Strategy'  # else its layers cannot be called one by one
     config = write_config(
         tmp_path, 'rtmdet', data, data / 'base.pth', SSF,
         probe=f'out={str(tmp_path)!r}, sensitivity=()' if is_whole else '', extra=(

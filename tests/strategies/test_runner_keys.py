@@ -35,7 +35,7 @@ def test_what_asks_for_nothing_changes_nothing():
 
 
 @pytest.mark.parametrize('strategy', [
-    dict(type=SingleDeviceStrategy), dict(type=StockStrategy), dict(type='DDPStrategy'), {}])
+    dict(type=SingleDeviceStrategy), dict(type=StockStrategy), dict(type='DDPStrategy')])
 def test_only_strategies_of_ours_for_several_processes_get_any(strategy):
     assert with_runner_keys(strategy, dict(sync_bn='torch')) == strategy
 
@@ -49,3 +49,13 @@ def test_only_strategies_of_ours_for_several_processes_get_any(strategy):
 def test_what_a_strategy_cannot_do_is_refused(cls, cfg, message):
     with pytest.raises(UserError, match=message):
         with_runner_keys(dict(type=cls), cfg)
+
+
+@pytest.mark.parametrize(('strategy', 'message'), [
+    (dict(type='FSDP3Strategy'), "type='FSDP3Strategy' is none; nearest: '.*FSDP2?Strategy'"),
+    (dict(), 'type=None is none'),
+    (dict(DDP, find_unused=True), "DDPStrategy has no 'find_unused': nearest: "),
+    (dict(type=SingleDeviceStrategy, work_dri='x'), "no 'work_dri': nearest: 'work_dir'")])
+def test_what_does_not_exist_names_the_nearest(strategy, message):
+    with pytest.raises(UserError, match=message):
+        with_runner_keys(strategy, {})

@@ -15,7 +15,7 @@ from mmengine.logging import print_log
 from mmengine.utils import digit_version
 
 from ...errors import UserError
-from ..fsdp2.mesh import start_alone
+from ..processes import start_alone
 
 _LOWEST = '0.19.0'
 # The operators of optimisers that are DeepSpeed's own, by the class of the optimiser.

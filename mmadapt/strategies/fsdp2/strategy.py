@@ -21,9 +21,10 @@ from ...errors import UserError
 from ...files import write_sharded
 from ..ddp import DDPStrategy
 from ..lifecycle import detector
+from ..processes import backend_for
 from ..registry import STRATEGIES
 from .average import divide_average
-from .mesh import backend_for, make_mesh, start_alone
+from .mesh import make_mesh
 from .meta import draw_as_first, without_values
 from .options import check_group, check_values, refuse_unknown
 from .shard import Calls, Sharding, gathered
@@ -96,10 +97,6 @@ class FSDP2Strategy(DDPStrategy):
                          experiment_name=experiment_name)
         self._mesh = make_mesh(replicate)
         check_group(reshard_after_forward, self._mesh['shard'].size())
-
-    def _setup_env(self, **kwargs) -> None:
-        super()._setup_env(**kwargs)
-        start_alone(self._offload)
 
     def _setup_distributed(self, launcher: str = 'pytorch', backend: str = 'nccl',
                            **kwargs) -> None:
