@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch.nn.modules.batchnorm import _BatchNorm
 
 RTMDET = 'rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
@@ -16,6 +17,17 @@ LONG = ('hooks', 'runner', 'strategies', 'models', 'projects')
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.parent.name not in LONG)
+
+
+@pytest.fixture(autouse=True)
+def _no_process_group_is_left(monkeypatch):
+    """End the processes' group that a strategy makes of one process; other tests have none."""
+    before = dist.is_initialized()
+    monkeypatch.setenv('LOCAL_RANK', '0')  # which it sets; taken back with this
+    monkeypatch.delenv('LOCAL_RANK')
+    yield
+    if dist.is_initialized() and not before:
+        dist.destroy_process_group()
 
 
 @pytest.fixture(scope='session')
