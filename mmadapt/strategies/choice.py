@@ -6,7 +6,6 @@ from mmengine._strategy import BaseStrategy
 from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 
 from ..errors import UserError
-from .registry import STRATEGIES
 
 # What each of MMEngine's is here.
 _OURS = dict(SingleDeviceStrategy='SingleDeviceStrategy', DDPStrategy='DDPStrategy',
@@ -43,7 +42,7 @@ def choose_strategy(strategy, launcher: str, cfg: Mapping):
         stock = scope == 'mmengine'
     else:
         kind = strategy.get('type')
-        cls = _find(kind) if isinstance(kind, str) else kind
+        cls = MMENGINE_STRATEGIES.get(kind) if isinstance(kind, str) else kind
         if cls is None:
             return strategy  # the registry says what it has not got
         name, stock = cls.__name__, cls.__module__.split('.')[0] == 'mmengine'
@@ -57,9 +56,3 @@ def choose_strategy(strategy, launcher: str, cfg: Mapping):
               "'mmadapt.DeepSpeedStrategy'") + _WHY_NOT.get(name, '')
     raise UserError(f"strategy: MMEngine's {name} wraps the model before anything can act on "
                     f'{" or ".join(f"`{key}`" for key in keys)}; {remedy}')
-
-
-def _find(name: str):
-    if name.startswith('mmadapt.'):
-        return STRATEGIES.get(name.removeprefix('mmadapt.'))
-    return MMENGINE_STRATEGIES.get(name)

@@ -54,7 +54,6 @@ def test_dino_keeps_a_fifth_and_its_losses_and_gradients(dino, detector, saved_b
     model.zero_grad()
     kept, _ = saved_bytes(model, lambda: detector.loss(model))
     all_of_it, _ = saved_bytes(stock, lambda: detector.loss(stock))
-    print(f'{kept / 2**20:.1f} of {all_of_it / 2**20:.1f} MiB, {kept / all_of_it:.3f}')
     assert kept < share * all_of_it
     assert list(model.state_dict()) == list(stock.state_dict())
     assert [n for n, _ in model.named_parameters()] == [n for n, _ in stock.named_parameters()]

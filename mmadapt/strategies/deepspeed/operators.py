@@ -15,7 +15,6 @@ from mmengine.logging import print_log
 from mmengine.utils import digit_version
 
 from ...errors import UserError
-from ..processes import start_alone
 
 _LOWEST = '0.19.0'
 # The operators of optimisers that are DeepSpeed's own, by the class of the optimiser.
@@ -48,7 +47,7 @@ def register_optimisers() -> None:
 
 
 def start(optimiser: str) -> None:
-    """Bring the processes together and compile what has not been compiled yet.
+    """Let DeepSpeed know the processes, and compile what has not been compiled yet.
 
     Args:
         optimiser (str): The class of the optimiser.
@@ -56,7 +55,6 @@ def start(optimiser: str) -> None:
     Raises:
         UserError: Something is to be compiled, and there is nothing to do it with.
     """
-    start_alone(offload=False)
     from deepspeed.accelerator import get_accelerator
     builders = [OPTIMISERS[optimiser]] if optimiser in OPTIMISERS else []
     if get_accelerator().device_name() == 'cpu':

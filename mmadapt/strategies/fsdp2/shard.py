@@ -126,6 +126,7 @@ class Calls:
     def __init__(self, model: nn.Module, sharding: Sharding) -> None:
         self._sharding = sharding
         self._syncs = True
+        self._gathers_ahead = False
         model.no_sync = self.no_sync
         model.register_forward_pre_hook(self._before)
         model.register_forward_hook(self._after)
@@ -141,7 +142,9 @@ class Calls:
 
     def _before(self, model: nn.Module, args: tuple) -> None:
         in_training = torch.is_grad_enabled()
-        self._sharding.gather_ahead(model, in_training)
+        if in_training != self._gathers_ahead:
+            self._sharding.gather_ahead(model, in_training)
+            self._gathers_ahead = in_training
         if in_training:
             model.set_requires_gradient_sync(self._syncs)
 
