@@ -1,6 +1,7 @@
 """Repairs to the stack underneath that touch nobody's files; each in one place, with its reason."""
 
 from .checkpoint_globals import allow_checkpoint_globals
+from .config_text import repair_config_text
 from .cpu import repair_cpu
 from .fairscale import provide_checkpoint_wrapper
 from .versions import check_environment
@@ -11,8 +12,9 @@ __all__ = ['check_environment', 'repair']
 def repair() -> None:
     """Make stock OpenMMLab code load its own checkpoints, and run without what it need not have.
 
-    That is an accelerator, and fairscale.
+    That is an accelerator, and fairscale. What a config says is formatted once.
     """
     allow_checkpoint_globals()
+    repair_config_text()
     repair_cpu()
     provide_checkpoint_wrapper()
