@@ -8,6 +8,7 @@ something does, ``peft_type`` is one that PEFT refuses instead of loading a part
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -37,8 +38,8 @@ def save_adapter(model: nn.Module, folder: str, base: BaseRecord | None = None,
     Args:
         model (nn.Module): An adapted model, not merged.
         folder (str): Where to; an older adapter there is replaced.
-        base (BaseRecord, optional): Where the frozen weights come from. The folder holds their
-            fingerprint in any case.
+        base (BaseRecord, optional): Where the frozen weights come from; it is not changed. The
+            folder holds their fingerprint in any case.
         class_names (list[str], optional): What the model predicts.
         state_dict (Mapping[str, Tensor], optional): The values to write, by canonical state-dict
             key, if not the model's own: an average of them, for example.
@@ -51,7 +52,7 @@ def save_adapter(model: nn.Module, folder: str, base: BaseRecord | None = None,
     base = BaseRecord() if base is None else base
     stored = stored_keys(model, base.not_in_base)
     if not base.fingerprint:
-        base.fingerprint = fingerprint(frozen_tensors(model, stored))
+        base = replace(base, fingerprint=fingerprint(frozen_tensors(model, stored)))
     values = model.state_dict() if state_dict is None else state_dict
     record = AdapterRecord.of(model, base, class_names)
     tensors: dict[str, Tensor] = {}

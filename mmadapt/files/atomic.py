@@ -1,5 +1,6 @@
 """Files that are either there, whole, or not there at all."""
 
+import ctypes
 import os
 import shutil
 import tempfile
@@ -9,8 +10,11 @@ from pathlib import Path
 from mmengine.fileio import LocalBackend, register_backend
 
 from ..errors import UserError
+from .writing import said_of
 
 _PathLike = str | Path
+# Of Linux's renameat2, which Python has no name for.
+_HERE, _EXCHANGE = -100, 2
 
 
 def write_atomically(path: _PathLike, write: Callable[[str], None]) -> None:
@@ -19,22 +23,26 @@ def write_atomically(path: _PathLike, write: Callable[[str], None]) -> None:
     Args:
         path (str or Path): Where the file is to be. Its folder is made if need be.
         write (Callable[[str], None]): Writes the file to the path it is given.
+
+    Raises:
+        WriteError: It cannot be written; an older file there is whole.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The name begins with a dot and has no `.pth`: nobody takes a half-written file for a
-    # checkpoint.
-    descriptor, temporary = tempfile.mkstemp(prefix=f'.{path.name}.', suffix='.part',
-                                             dir=path.parent)
-    os.close(descriptor)
-    try:
-        write(temporary)
-        _flush(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with said_of(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The name begins with a dot and has no `.pth`: nobody takes a half-written file for a
+        # checkpoint.
+        descriptor, temporary = tempfile.mkstemp(prefix=f'.{path.name}.', suffix='.part',
+                                                 dir=path.parent)
+        os.close(descriptor)
+        try:
+            write(temporary)
+            _flush(temporary)
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
     _flush(path.parent)
 
 
@@ -48,6 +56,7 @@ def replace_folder(folder: _PathLike, write: Callable[[Path], None]) -> None:
 
     Raises:
         UserError: ``folder`` is a symbolic link that leads nowhere but to itself.
+        WriteError: It cannot be written; an older folder there is whole.
     """
     folder = Path(folder)
     if folder.is_symlink():
@@ -55,28 +64,42 @@ def replace_folder(folder: _PathLike, write: Callable[[Path], None]) -> None:
         if place.is_symlink():
             raise UserError(f'{folder} is a symbolic link that leads to itself; remove it')
         folder = place
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f'.{folder.name}.', dir=folder.parent))
-    try:
-        write(temporary)
-        for file in temporary.iterdir():
-            os.chmod(file, 0o666 & ~_umask())
-            _flush(file)
-        os.chmod(temporary, 0o777 & ~_umask())
-        if folder.exists():
-            old = Path(tempfile.mkdtemp(prefix=f'.{folder.name}.old.', dir=folder.parent))
-            os.replace(folder, old)
-            try:
+    with said_of(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f'.{folder.name}.', dir=folder.parent))
+        try:
+            write(temporary)
+            for file in temporary.iterdir():
+                os.chmod(file, 0o666 & ~_umask())
+                _flush(file)
+            os.chmod(temporary, 0o777 & ~_umask())
+            if not folder.exists():
                 os.replace(temporary, folder)
-            except BaseException:
-                os.replace(old, folder)
-                raise
-            shutil.rmtree(old)
-        else:
-            os.replace(temporary, folder)
+            elif _exchange(temporary, folder):
+                shutil.rmtree(temporary, ignore_errors=True)  # the older one
+            else:
+                _replace_in_two(temporary, folder)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders change their names at once, where the system and its files can do so."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), 'renameat2', None)
+    return rename is not None and rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other),
+                                         _EXCHANGE) == 0
+
+
+def _replace_in_two(new: Path, folder: Path) -> None:
+    old = Path(tempfile.mkdtemp(prefix=f'.{folder.name}.old.', dir=folder.parent))
+    os.replace(folder, old)
+    try:
+        os.replace(new, folder)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        os.replace(old, folder)
         raise
+    shutil.rmtree(old)
 
 
 class AtomicLocalBackend(LocalBackend):

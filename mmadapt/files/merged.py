@@ -8,7 +8,6 @@ import zipfile
 from collections.abc import Mapping
 from pickle import PicklingError
 
-import torch
 from mmengine.fileio import dump
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..tuning import merged_state_dict, remove
 from .atomic import write_atomically
+from .writing import save_torch
 
 MERGED_NAMES = dict(state_dict='merged_model_state_dict.pth',
                     safetensors='merged_model.safetensors', full_torch_model='merged_model.pth')
@@ -48,6 +48,7 @@ def write_merged(path: str, model: nn.Module, metainfo: dict | None = None,
 
     Raises:
         UserError: ``path`` is a folder, or the model cannot be pickled without this package.
+        WriteError: It cannot be written.
     """
     if osp.isdir(path):
         raise UserError(f'{path} is a folder; name the file to write')
@@ -58,7 +59,7 @@ def write_merged(path: str, model: nn.Module, metainfo: dict | None = None,
 
 def _write_state_dict(path: str, model: nn.Module, metainfo: dict) -> None:
     state_dict = {key: value.detach().cpu() for key, value in merged_state_dict(model).items()}
-    torch.save(dict(meta=dict(dataset_meta=metainfo), state_dict=state_dict), path)
+    save_torch(dict(meta=dict(dataset_meta=metainfo), state_dict=state_dict), path)
 
 
 def _write_safetensors(path: str, model: nn.Module, metainfo: dict) -> None:
@@ -74,7 +75,7 @@ def _write_module(path: str, model: nn.Module, metainfo: dict) -> None:
         _make_stock(stock, merged_state_dict(model))
         if metainfo:
             stock.dataset_meta = metainfo
-        torch.save(stock, path)
+        save_torch(stock, path)
     except (PicklingError, AttributeError, TypeError) as error:
         raise UserError(f'this {type(model).__name__} cannot be pickled as a whole: {error}; '
                         f'{_INSTEAD}') from error

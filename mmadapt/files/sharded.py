@@ -8,11 +8,12 @@ default is a pickle, which would be: there is none.
 
 import os.path as osp
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from mmengine.dist import barrier, broadcast_object_list, is_main_process
+from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import load_from_local
 from safetensors import SafetensorError
@@ -22,6 +23,7 @@ from torch.utils._pytree import keystr, tree_map_only, tree_map_with_path
 
 from ..errors import UserError
 from .atomic import replace_folder
+from .writing import said_of, save_torch
 
 REST = 'rest.pth'
 
@@ -41,6 +43,8 @@ def write_sharded(folder: str, checkpoint: Mapping) -> None:
 
     Raises:
         UserError: ``folder`` is not a local path, or something else is there.
+        WriteError: A process, maybe another one, cannot write its part. What was there before is
+            whole.
     """
     if '://' in str(folder):
         raise UserError(f'{folder} is not a local folder, to which sharded checkpoints are written;'
@@ -48,17 +52,40 @@ def write_sharded(folder: str, checkpoint: Mapping) -> None:
     if osp.exists(folder) and not is_sharded(folder):
         raise UserError(f'{folder} is there and is no sharded checkpoint; move it away or choose '
                         'another work_dir')
-    if is_main_process():
-        def write(path: Path) -> None:
-            broadcast_object_list([str(path)])
-            _write(path, checkpoint)
+    own_error = None
+    try:
+        (_write_first if is_main_process() else _write_part)(folder, checkpoint)
+    except UserError as error:
+        own_error = error
+    # No process goes on as if it were written, or waits for one that has stopped.
+    for error in all_gather_object(own_error):
+        if error is not None:
+            raise error
 
+
+def _write_first(folder: str, checkpoint: Mapping) -> None:
+    is_told = False
+
+    def write(path: Path) -> None:
+        nonlocal is_told
+        is_told = True
+        broadcast_object_list([str(path)])
+        _write(path, checkpoint)
+
+    try:
         replace_folder(folder, write)
-    else:
-        received = [None]
-        broadcast_object_list(received)
-        _write(Path(received[0]), checkpoint)
-    barrier()
+    except UserError:
+        if not is_told:
+            broadcast_object_list([None])
+        raise
+
+
+def _write_part(folder: str, checkpoint: Mapping) -> None:
+    received = [None]
+    broadcast_object_list(received)
+    if received[0] is not None:
+        with said_of(folder):
+            _write(Path(received[0]), checkpoint)
 
 
 def _write(path: Path, checkpoint: Mapping) -> None:
@@ -73,9 +100,21 @@ def _write(path: Path, checkpoint: Mapping) -> None:
 
     rest = tree_map_with_path(take, checkpoint)
     if pieces:
-        save(pieces, storage_writer=HuggingFaceStorageWriter(str(path), save_distributed=True))
+        with _ordinary_errors():
+            save(pieces, storage_writer=HuggingFaceStorageWriter(str(path), save_distributed=True))
     if is_main_process():
-        torch.save(tree_map_only(Tensor, _on_cpu, rest), path / REST)
+        save_torch(tree_map_only(Tensor, _on_cpu, rest), path / REST)
+
+
+@contextmanager
+def _ordinary_errors() -> Iterator[None]:
+    """Raise what a process has met, which torch puts into something that is no Exception."""
+    from torch.distributed.checkpoint import CheckpointException
+    try:
+        yield
+    except CheckpointException as error:
+        met, _ = next(iter(error.failures.values()))
+        raise met from error
 
 
 def _on_cpu(tensor: Tensor) -> Tensor:
@@ -116,10 +155,10 @@ def _fill(wanted: dict[str, Tensor], folder: str) -> None:
             pieces = found[key].chunks if key in found else []
             if sum(piece.sizes.numel() for piece in pieces) != tensor.numel():
                 raise UserError(f'{folder} is incomplete: a file with a piece of {key} is missing')
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _ordinary_errors():
             warnings.filterwarnings('ignore', message='torch.distributed is disabled')
             load(wanted, storage_reader=HuggingFaceStorageReader(folder), no_dist=True)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise UserError(f'{folder} is damaged: {error}') from error
 
 

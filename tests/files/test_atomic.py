@@ -1,10 +1,9 @@
 """Files and folders are whole or not there, whatever interrupts the writing."""
 
+import multiprocessing
 import os
+import signal
 import stat
-import subprocess
-import sys
-import textwrap
 import threading
 from pathlib import Path
 
@@ -14,7 +13,13 @@ from mmengine.fileio import LocalBackend, backends, get_file_backend
 from mmengine.runner import save_checkpoint
 
 from mmadapt import UserError
-from mmadapt.files import replace_folder, write_atomically, write_checkpoints_atomically
+from mmadapt.errors import WriteError
+from mmadapt.files import (
+    atomic,
+    replace_folder,
+    write_atomically,
+    write_checkpoints_atomically,
+)
 
 
 class Crash(BaseException):
@@ -24,6 +29,14 @@ class Crash(BaseException):
 def half(path):
     Path(path).write_text('half')
     raise Crash
+
+
+def in_another_process(act):
+    """Return how a process ended that did nothing else."""
+    process = multiprocessing.get_context('fork').Process(target=act)
+    process.start()
+    process.join()
+    return process.exitcode
 
 
 def test_a_file_is_written_and_its_folder_made(tmp_path):
@@ -47,16 +60,11 @@ def test_a_crash_while_writing_leaves_the_old_file_and_nothing_else(tmp_path, ol
 def test_a_kill_while_writing_leaves_the_old_file_and_nothing_that_looks_like_a_checkpoint(
         tmp_path):
     (tmp_path / 'epoch_1.pth').write_text('old')
-    script = textwrap.dedent("""
-        import os, signal, sys
-        from mmadapt.files import write_atomically
-        def write(path):
-            open(path, 'w').write('half')
-            os.kill(os.getpid(), signal.SIGKILL)
-        write_atomically(sys.argv[1], write)
-    """)
-    code = subprocess.run([sys.executable, '-c', script, str(tmp_path / 'epoch_1.pth')],
-                          timeout=300).returncode
+    def write(path):
+        Path(path).write_text('half')
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    code = in_another_process(lambda: write_atomically(tmp_path / 'epoch_1.pth', write))
     assert code == -9
     assert (tmp_path / 'epoch_1.pth').read_text() == 'old'
     visible = [name for name in os.listdir(tmp_path) if not name.startswith('.')]
@@ -78,7 +86,10 @@ def test_permissions_are_those_of_an_ordinary_new_file(tmp_path, mask, mode):
     assert stat.S_IMODE((tmp_path / 'folder').stat().st_mode) == 0o777 & ~mask
 
 
-def test_a_folder_is_replaced_as_a_whole(tmp_path):
+@pytest.mark.parametrize('at_once', [True, False])
+def test_a_folder_is_replaced_as_a_whole(at_once, tmp_path, monkeypatch):
+    if not at_once:
+        monkeypatch.setattr(atomic, '_exchange', lambda *_: False)
     folder = tmp_path / 'new' / 'adapter'
     replace_folder(folder, lambda path: (path / 'old').write_text('1'))
     replace_folder(folder, lambda path: (path / 'new').write_text('2'))
@@ -117,6 +128,23 @@ def test_a_crash_while_a_folder_is_filled_leaves_the_old_one_and_nothing_else(tm
     assert os.listdir(tmp_path) == ['adapter']
 
 
+def test_a_kill_while_a_folder_is_replaced_leaves_one_under_its_name(tmp_path, monkeypatch):
+    """Killed between the two renamings, if there are two: then the name is nobody's."""
+    folder = tmp_path / 'epoch_1.pth'
+    replace_folder(folder, lambda path: (path / 'old').write_text('1'))
+    replace, calls = os.replace, []
+
+    def kill_at_second(*names):
+        calls.append(names)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(*names)
+
+    monkeypatch.setattr(os, 'replace', kill_at_second)
+    in_another_process(lambda: replace_folder(folder, lambda path: (path / 'new').write_text('2')))
+    assert os.listdir(folder) == ['new']
+
+
 def test_a_crash_between_the_two_moves_puts_the_old_folder_back(tmp_path, monkeypatch):
     folder = tmp_path / 'adapter'
     replace_folder(folder, lambda path: (path / 'old').write_text('1'))
@@ -129,6 +157,7 @@ def test_a_crash_between_the_two_moves_puts_the_old_folder_back(tmp_path, monkey
         replace(source, target)
 
     monkeypatch.setattr(os, 'replace', crash_at_second)
+    monkeypatch.setattr(atomic, '_exchange', lambda *_: False)
     with pytest.raises(Crash):
         replace_folder(folder, lambda path: (path / 'new').write_text('2'))
     assert os.listdir(folder) == ['old']
@@ -170,7 +199,7 @@ def test_mmengine_saves_its_checkpoints_so(tmp_path, monkeypatch):
         get_file_backend(str(path)).put_text('name', str(tmp_path / 'last_checkpoint'))
         assert (tmp_path / 'last_checkpoint').read_text() == 'name'
         monkeypatch.setattr(os, 'replace', lambda *_: (_ for _ in ()).throw(OSError('disk full')))
-        with pytest.raises(OSError, match='disk full'):
+        with pytest.raises(WriteError, match='epoch_1.pth cannot be written: disk full'):
             save_checkpoint(dict(state_dict=dict(a=torch.zeros(3))), str(path))
         assert torch.load(path, weights_only=True)['state_dict']['a'].sum() == 3
         assert sorted(os.listdir(tmp_path)) == ['epoch_1.pth', 'last_checkpoint']
