@@ -55,6 +55,8 @@ def is_full(error: OSError) -> bool:
 def reason(error: OSError, path: str | Path) -> str:
     """Say why something cannot be written, and how much room there is where there is too little."""
     said = error.strerror or str(error)
+    if isinstance(error, FileExistsError):
+        return f'{error.filename} is no folder'
     if not is_full(error):
         return said
     free = shutil.disk_usage(_existing(Path(path))).free
