@@ -15,6 +15,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from .errors import UserError
 
 NORM_LAYERS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
+MODE = 'stock_mode'
+"""The attribute by which a norm of frozen statistics knows the mode that it would be in."""
 
 
 class FrozenStatistics:
@@ -38,8 +40,10 @@ class FrozenStatistics:
         return x if self.is_folded else super().forward(x)
 
     def train(self, mode: bool = True):
-        """Stay in eval mode, whatever ``mode`` is."""
-        return super().train(False)
+        """Stay in eval mode, and remember ``mode`` for the stock norm."""
+        super().train(False)
+        set_mode(self, mode)
+        return self
 
 
 class FrozenBatchNorm1d(FrozenStatistics, nn.BatchNorm1d):
@@ -118,9 +122,9 @@ def freeze_statistics(module: nn.Module, name: str) -> None:
     Raises:
         UserError: The class of the layer is not one whose statistics can be frozen.
     """
+    mode = mode_of(module)
     module.__class__ = frozen_class(module, name)
-    if isinstance(module, FrozenStatistics):
-        module.eval()
+    set_mode(module, mode)
 
 
 def frozen_class(module: nn.Module, name: str) -> type[nn.Module]:
@@ -137,13 +141,30 @@ def frozen_class(module: nn.Module, name: str) -> type[nn.Module]:
     return _FROZEN[type(module)]
 
 
-def unfreeze_statistics(module: nn.Module, training: bool) -> None:
-    """Give a norm layer its stock class again.
+def unfreeze_statistics(module: nn.Module) -> None:
+    """Give a norm layer its stock class again, and the mode that it was last put into.
 
     Args:
         module (nn.Module): Any module; only what :func:`freeze_statistics` changed is touched.
-        training (bool): The mode it is put into.
     """
     if isinstance(module, FrozenStatistics):
+        mode = mode_of(module)
         module.__class__ = module.stock_class
-        module.train(training)
+        set_mode(module, mode)
+
+
+def mode_of(module: nn.Module) -> bool:
+    """Return the mode that a module was last put into, by whomever.
+
+    That of a norm of frozen statistics is in ``training`` only once they move again.
+    """
+    return module.__dict__.get(MODE, module.training)
+
+
+def set_mode(module: nn.Module, mode: bool) -> None:
+    """Put a module, and nothing inside it, into a mode, as :func:`mode_of` returns it."""
+    if isinstance(module, FrozenStatistics):
+        module.__dict__[MODE], module.training = mode, False
+    else:
+        module.__dict__.pop(MODE, None)
+        module.training = mode

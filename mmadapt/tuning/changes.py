@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..norms import MODE, mode_of, set_mode
 from .state import ATTRIBUTE
 
-_HANDLED = ('_parameters', '_buffers', 'training', ATTRIBUTE)
+_HANDLED = ('_parameters', '_buffers', 'training', MODE, ATTRIBUTE)
 
 
 class _Absent:
@@ -51,10 +52,11 @@ class Change:
                     or self.kind is not type(self.module))
 
     def exchange(self) -> None:
-        """Bring the module into the other state, and remember this one."""
-        module = self.module
-        self._follow()
+        """Bring the module into the other state, and remember this one. Its mode stays."""
+        module, mode = self.module, mode_of(self.module)
+        follow(module, (*self.parameters.values(), *self.buffers.values()), self.dtype)
         self.kind, module.__class__ = type(module), self.kind
+        set_mode(module, mode)
         for kept, live in ((self.parameters, module._parameters), (self.buffers, module._buffers),
                            (self.attributes, module.__dict__)):
             for name, value in kept.items():
@@ -68,17 +70,7 @@ class Change:
             if parameter.is_floating_point():  # quantising has put codes into its place otherwise
                 self.requires_grad[name] = parameter.requires_grad
                 parameter.requires_grad_(flag)
-        self.dtype = _placement(module)[1]
-
-    def _follow(self) -> None:
-        # `model.to()` and `model.half()` reach what is registered only; the rest follows now.
-        device, dtype = _placement(self.module)
-        dtype = None if dtype is self.dtype else dtype
-        for tensor in (*self.parameters.values(), *self.buffers.values()):
-            if isinstance(tensor, Tensor):
-                _move(tensor, device, dtype)
-                if tensor.grad is not None:
-                    _move(tensor.grad, device, dtype)
+        self.dtype = precision(module)
 
 
 class Snapshot:
@@ -92,16 +84,29 @@ class Snapshot:
         self._modules = [_ModuleState(module) for module in model.modules()]
 
     def changes(self) -> list[Change]:
-        """Return what leads from the state that the model is in now back to this one."""
+        """Return what leads from the state that the model is in now back to this one.
+
+        Nothing is changed by asking; :meth:`reset_flags` comes before it.
+        """
         seen: set[int] = set()
         return [change for state in self._modules if (change := state.change(seen))]
 
     def restore(self) -> None:
         """Bring the model back, the mode of every module included."""
+        self.reset_flags()
         for change in self.changes():
             change.exchange()
         for state in self._modules:
-            state.module.training = state.training
+            set_mode(state.module, state.mode)
+
+    def reset_flags(self) -> None:
+        """Give parameters that the model has no more the ``requires_grad`` that they had."""
+        live = {id(p) for state in self._modules for p in state.module._parameters.values()}
+        for state in self._modules:
+            for name, flag in state.requires_grad.items():
+                parameter = state.parameters[name]
+                if id(parameter) not in live:
+                    parameter.requires_grad_(flag)
 
     def give_copies(self, tensors: Iterable[Tensor]) -> None:
         """Let the model go on with copies of tensors, because it is going to change them.
@@ -121,7 +126,7 @@ class _ModuleState:
     """What a module is at one moment."""
 
     def __init__(self, module: nn.Module) -> None:
-        self.module, self.kind, self.training = module, type(module), module.training
+        self.module, self.kind, self.mode = module, type(module), mode_of(module)
         self.parameters, self.buffers = dict(module._parameters), dict(module._buffers)
         self.attributes = _attributes(module)
         self.requires_grad = {name: p.requires_grad for name, p in self.parameters.items()
@@ -133,12 +138,11 @@ class _ModuleState:
         change = Change(
             module, self.kind, _others(self.parameters, module._parameters),
             _others(self.buffers, module._buffers),
-            _others(self.attributes, _attributes(module)), dtype=_placement(module)[1])
+            _others(self.attributes, _attributes(module)), dtype=precision(module))
         for name, flag in self.requires_grad.items():
             parameter = self.parameters[name]
-            if name in change.parameters:
-                parameter.requires_grad_(flag)
-            elif parameter.requires_grad is not flag and id(parameter) not in seen:
+            if name not in change.parameters and parameter.requires_grad is not flag \
+                    and id(parameter) not in seen:
                 change.requires_grad[name] = flag
                 seen.add(id(parameter))
         return change
@@ -152,6 +156,31 @@ def _others(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     # In the order of now: what an adapter has added comes back in that order.
     return {name: before.get(name, _Absent) for name in {**now, **before}
             if before.get(name, _Absent) is not now.get(name, _Absent)}
+
+
+def precision(module: nn.Module) -> torch.dtype | None:
+    """Return what the floating-point tensors of a module are, None if it has none of its own."""
+    return _placement(module)[1]
+
+
+def follow(module: nn.Module, tensors: Iterable, dtype: torch.dtype | None) -> None:
+    """Move tensors that are about to be put into a module to where it is.
+
+    ``model.to()`` and ``model.half()`` reach what is registered only.
+
+    Args:
+        module (nn.Module): The module.
+        tensors (Iterable): The tensors; what is none is passed over.
+        dtype (torch.dtype, optional): The :func:`precision` of the module when they left it. Only
+            if it has another one by now, they get that.
+    """
+    device, now = _placement(module)
+    now = None if now is dtype else now
+    for tensor in tensors:
+        if isinstance(tensor, Tensor):
+            _move(tensor, device, now)
+            if tensor.grad is not None:
+                _move(tensor.grad, device, now)
 
 
 def _placement(module: nn.Module) -> tuple[torch.device | None, torch.dtype | None]:

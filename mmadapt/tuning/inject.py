@@ -10,11 +10,12 @@ from ..adapters import adapt_layer, adapted_class
 from ..errors import UserError
 from ..folding import find_sites, fold_norms
 from ..norms import (
-    FrozenStatistics,
     freeze_statistics,
     frozen_class,
     has_statistics,
     is_norm,
+    mode_of,
+    set_mode,
     statistics_move,
 )
 from .changes import Snapshot
@@ -67,10 +68,9 @@ def inject(model: nn.Module, cfg, not_loaded: Collection[str] = (),
     method = config.build_method()
     _check_base_is_shared(model, config)
     state = TuningState(config, not_loaded=sorted(not_loaded))
-    previous = active_adapter(model)
+    previous, modes = active_adapter(model), {module: mode_of(module) for module in model.modules()}
     set_adapter(model, None)
-    before = Snapshot(model)
-    modes = {module: module.training for module in model.modules()}
+    before, flags = Snapshot(model), {key: p.requires_grad for key, p in model.named_parameters()}
     # Models that freeze stages do it (again) in train(); what train() freezes cannot be adapted.
     model.train()
     try:
@@ -86,7 +86,7 @@ def inject(model: nn.Module, cfg, not_loaded: Collection[str] = (),
                       if decision.action != 'train' and module not in rules.tied]
             state.quantised = layers_to_quantise(model, frozen, config.quant_options())
         report = Report(warnings=rules.warnings)
-        add_state(model, name, state)
+        add_state(model, name, state, flags)
         _apply(model, plan, rules, state, report)
         report.count(model)
         _keep_base(model, before, state, keep_base and not weights_follow)
@@ -101,7 +101,8 @@ def inject(model: nn.Module, cfg, not_loaded: Collection[str] = (),
         set_adapter(model, previous)
         raise
     finally:
-        _restore_modes(modes)
+        for module, mode in modes.items():
+            set_mode(module, mode)
     return report
 
 
@@ -117,6 +118,7 @@ def remember(model: nn.Module, before: Snapshot, state: TuningState, quantise: b
     """
     if len(adapter_names(model)) > 1 and quantise:
         quantise_base(model)
+    before.reset_flags()
     state.changes = before.changes()
     if quantise:
         quantise_base(model)

@@ -10,6 +10,7 @@ from ..errors import UserError
 from ..folding import fold_norms, unfold_norms
 from ..norms import FrozenStatistics, freeze_statistics, unfreeze_statistics
 from ..quantisation import QuantisedLinear
+from .changes import follow, precision
 from .guards import check_intact, put_up_guards, take_down_guards
 from .quantised_base import pack_base, packed_base
 from .state import require_state
@@ -35,13 +36,16 @@ def merge(model: nn.Module) -> None:
     unfold_norms(model)
     state.merged, state.packed = {}, packed_base(model)
     for name in state.adapted:
-        state.merged[name] = kept, _ = model.get_submodule(name).merge_adapter()
+        layer = model.get_submodule(name)
+        kept, adapter = layer.merge_adapter()
+        state.merged[name] = kept, adapter, precision(layer)
         if name in state.packed:
             del kept['weight']
-    state.frozen_norms = [module for module in model.modules()
-                          if isinstance(module, FrozenStatistics)]
-    for norm in state.frozen_norms:
-        unfreeze_statistics(norm, model.training)
+    # Their statistics move where the merged model is trained.
+    state.frozen_norms = [(module, {key: b.clone() for key, b in module.named_buffers()})
+                          for module in model.modules() if isinstance(module, FrozenStatistics)]
+    for norm, _ in state.frozen_norms:
+        unfreeze_statistics(norm)
 
 
 def unmerge(model: nn.Module) -> None:
@@ -53,12 +57,18 @@ def unmerge(model: nn.Module) -> None:
     state = require_state(model)
     if state.merged is None:
         raise UserError('there is no merged adapter to take out')
-    for norm in state.frozen_norms:
+    for norm, buffers in state.frozen_norms:
         freeze_statistics(norm, type(norm).__name__)
-    for name, (kept, adapter) in state.merged.items():
+        for key, buffer in buffers.items():
+            norm.get_buffer(key).copy_(buffer)
+    for name, (kept, adapter, dtype) in state.merged.items():
         layer = model.get_submodule(name)
         write_tensors(layer, kept)
+        follow(layer, adapter['tensors'].values(), dtype)
         attach_adapter(layer, **adapter)
+    for name, packed in state.packed.items():
+        layer = model.get_submodule(name)
+        follow(layer, packed.parameters.values(), precision(layer))
     pack_base(model, state.packed)
     state.merged, state.frozen_norms, state.packed = None, [], {}
     if state.config.fold_norm:

@@ -28,8 +28,9 @@ def set_adapter(model: nn.Module, name: str | None) -> None:
     """Let a model compute with another of its adapters, or with none.
 
     No tensor is copied or computed: it takes milliseconds. What the model predicts (number of
-    classes, ``model.dataset_meta``) follows. Adapters that are off stay where they are; one that is
-    switched on follows the model to its device, and to another precision.
+    classes, ``model.dataset_meta``) follows, and the mode of every module stays. Adapters that are
+    off stay where they are; one that is switched on follows the model to its device, and to another
+    precision.
 
     Args:
         model (nn.Module): A model with adapters.
@@ -51,8 +52,6 @@ def set_adapter(model: nn.Module, name: str | None) -> None:
     if name is not None:
         _exchange(adapters.states[name])
         adapters.active = name
-    # A backbone may keep its norms in eval mode, or freeze stages, of its own in train().
-    model.train(model.training)
 
 
 def remove(model: nn.Module, name: str | None = None) -> None:
@@ -86,7 +85,6 @@ def remove(model: nn.Module, name: str | None = None) -> None:
         for layer in packed_base(model):
             key = f'{layer}.weight'.lstrip('.')
             model.get_parameter(key).requires_grad_(adapters.required_grad[key])
-    model.train(model.training)
 
 
 def check_known(model: nn.Module, name: str) -> None:

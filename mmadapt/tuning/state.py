@@ -23,9 +23,10 @@ class TuningState:
             the adapter is active.
         keeps_base (bool): Whether that leads to the values that the base model had in what the
             adapter trains fully.
-        merged (dict, optional): While merged: the frozen tensors and the adapter of every adapted
-            layer.
-        frozen_norms (list[nn.Module]): While merged: the norms whose statistics are frozen else.
+        merged (dict, optional): While merged: the frozen tensors, the adapter and the precision of
+            every adapted layer.
+        frozen_norms (list): While merged: the norms whose statistics are frozen else, each with
+            its buffers.
         quantised (list[str]): First names of the layers that are quantised once their weights are
             loaded.
         packed (dict): While merged: their quantised weights.
@@ -70,11 +71,19 @@ def get_state(model: nn.Module) -> TuningState | None:
     return None if adapters is None or adapters.active is None else adapters.states[adapters.active]
 
 
-def add_state(model: nn.Module, name: str, state: TuningState) -> None:
-    """Remember another adapter, which is active from now on."""
+def add_state(model: nn.Module, name: str, state: TuningState,
+              required_grad: dict[str, bool]) -> None:
+    """Remember another adapter, which is active from now on.
+
+    Args:
+        model (nn.Module): The model.
+        name (str): The adapter's name.
+        state (TuningState): The adapter.
+        required_grad (dict[str, bool]): The flags of the base's parameters before it.
+    """
     adapters = get_adapters(model)
     if adapters is None:
-        adapters = Adapters({key: p.requires_grad for key, p in model.named_parameters()})
+        adapters = Adapters(required_grad)
         model.__dict__[ATTRIBUTE] = adapters
     adapters.states[name], adapters.active = state, name
 
