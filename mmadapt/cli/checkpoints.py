@@ -7,10 +7,10 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.logging import print_log
 
 from ..errors import UserError
 from ..files import is_sharded
+from ..logs import warn
 from .exit import is_first_process
 
 
@@ -100,8 +100,7 @@ def set_resume(cfg: Config, resume: str | None) -> None:
     if not is_first_process():
         return
     start = cfg.get('load_from') or 'the initial weights of the config'
-    print_log(f'--resume: {cfg.work_dir} has no checkpoint yet, so this run begins anew from '
-              f'{start}', logger='current')
+    warn(f'--resume: {cfg.work_dir} has no checkpoint yet, so this run begins anew from {start}')
 
 
 def resume_command(resume: str | None) -> str:

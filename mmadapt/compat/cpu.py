@@ -17,9 +17,10 @@ import torch
 import torch.distributed as dist
 from mmengine.device import get_device
 from mmengine.dist import utils as dist_utils
-from mmengine.logging import print_log
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.optim.optimizer import amp_optimizer_wrapper
+
+from ..logs import warn
 
 # The first process may still be writing what the training leaves.
 _EXIT_TIMEOUT = timedelta(minutes=10)
@@ -65,7 +66,7 @@ def _leave() -> None:
         try:
             dist.monitored_barrier(timeout=_EXIT_TIMEOUT)
         except RuntimeError as error:
-            print_log(f'another process has gone: {error}', logger='current')
+            warn(f'another process has gone: {error}')
     dist.destroy_process_group()
 
 
@@ -77,8 +78,7 @@ def _wrap_on_cpu(init):
             # DDP refuses both on a CPU; MMEngine passes the first always.
             kwargs['device_ids'] = None
             if any(isinstance(m, torch.nn.SyncBatchNorm) for m in module.modules()):
-                print_log('SyncBatchNorm does not run on CPUs: BatchNorm takes its place',
-                          logger='current')
+                warn('SyncBatchNorm does not run on CPUs: BatchNorm takes its place')
                 module = revert_sync_batchnorm(module)
         init(self, module, *args, **kwargs)
 

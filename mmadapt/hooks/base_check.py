@@ -1,12 +1,10 @@
 """Whether what is going to be frozen has pretrained weights at all, and those of this model."""
 
-import logging
-
-from mmengine.logging import print_log
 from torch import nn
 
 from ..errors import UserError
 from ..files import BaseRecord
+from ..logs import say, warn
 from ..tuning import PEFTConfig
 from ..tuning.heads import find_heads
 
@@ -30,12 +28,10 @@ def check_base(runner, model: nn.Module, base: BaseRecord, config: PEFTConfig) -
     keys = [key for key in model.state_dict() if not key.endswith('num_batches_tracked')]
     loaded = len(keys) - len(base.not_in_base)
     if base.load_from or base.pretrained:
-        print_log(f'pretrained weights for {loaded} of {len(keys)} tensors of the model',
-                  'current')
+        say(f'pretrained weights for {loaded} of {len(keys)} tensors of the model')
     if runner._resume and loaded:
-        print_log(f'--resume found no checkpoint in {runner.work_dir} and has cleared '
-                  'load_from: what is not pretrained trains from the start', 'current',
-                  logging.WARNING)
+        warn(f'--resume found no checkpoint in {runner.work_dir} and has cleared load_from: what '
+             'is not pretrained trains from the start')
     if loaded:
         _check_body(model, keys, base, config)
     if loaded or (config.method is None and config.targets == 'all'):
@@ -49,8 +45,8 @@ def check_base(runner, model: nn.Module, base: BaseRecord, config: PEFTConfig) -
     if config.quant is not None:
         raise UserError('peft.quant needs a base that a file provides: from quantised weights no '
                         'checkpoint could restore a random one; set load_from')
-    print_log('WARNING: the frozen base is random, as peft.allow_random_base says; no file '
-              'provides it, so every checkpoint holds the whole model', 'current')
+    warn('the frozen base is random, as peft.allow_random_base says; no file provides it, so every '
+         'checkpoint holds the whole model')
     return False
 
 
@@ -66,4 +62,4 @@ def _check_body(model: nn.Module, keys, base: BaseRecord, config: PEFTConfig) ->
     if base.load_from and 2 * len(lacking) > len(body) and not config.allow_random_base:
         raise UserError(f'{what}: it is the checkpoint of another model. '
                         '(peft.allow_random_base=True if that is meant)')
-    print_log(f'{what}; their layers train fully', 'current', logging.WARNING)
+    warn(f'{what}; their layers train fully')

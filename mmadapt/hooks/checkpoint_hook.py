@@ -28,6 +28,7 @@ from ..files import (
     write_merged,
 )
 from ..files.record import KEY
+from ..logs import warn
 from ..tuning import PEFTConfig
 
 
@@ -133,7 +134,7 @@ class PEFTCheckpointHook(Hook):
                 '': getattr(hook, 'best_ckpt_path', None)}
             for metric, path in paths.items():
                 if path and '://' in path:
-                    print_log(f'{path} is not local: merge_adapter.py takes it as it is', 'current')
+                    warn(f'{path} is not local: merge_adapter.py takes it as it is')
                 elif path and osp.exists(path):
                     yield '_'.join(filter(None, ['best_adapter', metric.replace('/', '_')])), path
 

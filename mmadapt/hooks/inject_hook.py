@@ -8,7 +8,6 @@ optimiser, and looks into the checkpoint beforehand for what it will not provide
 import os.path as osp
 
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
-from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
@@ -28,6 +27,7 @@ from ..files import (
     write_checkpoints_atomically,
 )
 from ..files.record import KEY
+from ..logs import say, warn
 from ..runner import FlexibleRunner
 from ..strategies import AdaptingStrategy
 from ..tuning import PEFTConfig, check_intact, inject, require_state
@@ -172,7 +172,7 @@ class PEFTInjectHook(Hook):
         runner.register_hook(RandomStateHook())
         runner.register_hook(PEFTCheckpointHook(model, config, base))
         for line in (report.summary(), *report.warnings, report.line()):
-            print_log(('\n' if '\n' in line else '') + line, 'current')
+            say(line)
 
     def _prepare_evaluation(self, model, path, checkpoint) -> None:
         config = self._config
@@ -185,11 +185,11 @@ class PEFTInjectHook(Hook):
             raise UserError(f'{path} holds an adapter but not what its base is; use the checkpoint '
                             'that it was made from')
         else:
-            print_log(f'{path} holds no adapter and peft.adapter is not set: a plain model is '
-                      'evaluated', 'current')
+            warn(f'{path} holds no adapter and peft.adapter is not set: a plain model is '
+                 'evaluated')
             return
         self._model = model
-        print_log(f'{source}: ' + record.inject_into(model, source).line(), 'current')
+        say(f'{source}: ' + record.inject_into(model, source).line())
 
     def _complete(self, checkpoint: dict, source: str) -> None:
         record = AdapterRecord.from_dict(checkpoint[KEY], source)

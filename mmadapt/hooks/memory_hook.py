@@ -1,13 +1,13 @@
 """The ``memory`` key under a runner."""
 
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from ..errors import UserError
+from ..logs import say
 from ..memory import MemoryConfig, apply_memory
 from ..memory.blocks import find_blocks
 from ..memory.inherited import asks_for_recomputation, modules_named, unwrap_fairscale
@@ -85,7 +85,7 @@ class MemoryHook(Hook):
         if self._names:
             runner.cfg[_KEY] = self._names
         for line in apply_memory(_unwrap(runner.model), self._config, self._names):
-            print_log(line, 'current')
+            say(line)
 
 
 def add_memory_hook(runner, model: nn.Module) -> None:

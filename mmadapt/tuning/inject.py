@@ -219,7 +219,7 @@ def _apply(model: nn.Module, plan: _Plan, rules: Rules, state: TuningState,
     if rules.config.fold_norm:
         fold_norms(model)
     put_up_guards(model)
-    report.warnings += _beyond_rank(report.layers)
+    report.warnings += _lines_on_rank(report.layers)
     trainable = {name for name, p in model.named_parameters() if p.requires_grad}
     adapters = {f'{layer}.{name}'.lstrip('.') for layer in state.adapted
                 for name in model.get_submodule(layer).adapter_names}
@@ -242,17 +242,14 @@ def _report(module: nn.Module, names, decision: Decision) -> LayerReport:
                        names=len(names))
 
 
-def _beyond_rank(layers: list[LayerReport]) -> list[str]:
+def _lines_on_rank(layers: list[LayerReport]) -> list[str]:
     full = [layer for layer in layers
             if layer.rank and layer.rank > min(layer.shape[0], math.prod(layer.shape[1:]))]
     if not full:
         return []
+    # No warning: the default does so in the narrow layers of a small model, and nothing is lost.
     first = full[0]
-    return [f'WARNING: r={first.rank} is more than the rank that the weights of {len(full)} of the '
-            f'adapted layers can have, the first of them {first.name} '
-            f'({"x".join(map(str, first.shape))})']
-
-
-def _restore_modes(modes: dict[nn.Module, bool]) -> None:
-    for module, training in modes.items():
-        module.training = training and not isinstance(module, FrozenStatistics)
+    rank = min(first.shape[0], math.prod(first.shape[1:]))
+    return [f'r={first.rank} is a higher rank than {len(full)} narrow layers can have, first '
+            f'{first.name} ({"x".join(map(str, first.shape))}: {rank}): harmless, some parameters '
+            f'too many; peft.method.rank_pattern={{{first.name!r}: {rank}}} saves them']

@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from mmengine.logging import print_log
 from torch import nn
 
 from ..adapters import AdapterLayer, adapted_class
 from ..adapters.layers.linear import LinearLayer
 from ..errors import UserError
+from ..logs import say, warn
 from ..quantisation import (
     EightBit,
     Packed,
@@ -87,12 +87,12 @@ def quantise_base(model: nn.Module) -> dict[str, Packed]:
     pack_base(model, packed)
     if packed and next(iter(layers.values())).weight.device.type == 'cpu' \
             and getattr(options, 'threshold', None) not in (None, EightBit.threshold):
-        print_log('WARNING: peft.quant.threshold counts where integers are multiplied, on a GPU; '
-                  'on this CPU it changes nothing', 'current')
+        warn('peft.quant.threshold counts where integers are multiplied, on a GPU; on this CPU it '
+             'changes nothing')
     if packed:
-        print_log(f'peft.quant: {len(packed)} Linear layers in {options.bits} bits, '
-                  f'{dense / 2**20:.1f} MiB -> '
-                  f'{sum(p.num_bytes for p in packed.values()) / 2**20:.1f} MiB', 'current')
+        say(f'peft.quant: {len(packed)} Linear layers in {options.bits} bits, '
+            f'{dense / 2**20:.1f} MiB -> '
+            f'{sum(p.num_bytes for p in packed.values()) / 2**20:.1f} MiB')
     return packed
 
 

@@ -45,7 +45,7 @@ class Report:
         layers (list[LayerReport]): One entry a module that has parameters.
         trainable (int): Number of trainable parameters.
         total (int): Number of all parameters, the adapter's included.
-        warnings (list[str]): What a user should know.
+        warnings (list[str]): What a user should know. What begins with ``WARNING:`` may be wrong.
     """
 
     layers: list = field(default_factory=list)

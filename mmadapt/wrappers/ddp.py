@@ -5,7 +5,6 @@ so nothing has to be built twice; but a wrapper does not see the checkpoint that
 nor the ones that are saved.
 """
 
-from mmengine.logging import print_log
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import MODEL_WRAPPERS
 from torch import nn
@@ -13,6 +12,7 @@ from torch import nn
 from ..adapters import AdapterLayer
 from ..errors import UserError
 from ..files.loaded_keys import LoadedKeys
+from ..logs import say
 from ..tuning import PEFTConfig, inject
 
 
@@ -42,7 +42,7 @@ class PEFTDistributedDataParallel(MMDistributedDataParallel):
                                 'custom_hooks')
         report = inject(module, config, weights_follow=True)
         for line in (*report.warnings, report.line()):
-            print_log(line, 'current')
+            say(line)
         self._loaded: LoadedKeys | None = LoadedKeys(module)
         self._allow_random_base = config.allow_random_base
         super().__init__(module, **kwargs)

@@ -227,8 +227,8 @@ def test_an_adapted_quantised_layer_compiles_without_a_graph_break(bitsandbytes,
 def test_a_threshold_is_said_to_change_nothing_on_a_cpu(
         bitsandbytes, monkeypatch, threshold, warned):
     said = []
-    monkeypatch.setattr('mmadapt.tuning.quantised_base.print_log',
-                        lambda text, *_: said.append(text))
+    for speak in ('say', 'warn'):
+        monkeypatch.setattr(f'mmadapt.tuning.quantised_base.{speak}', said.append)
     adapted(quant='int8', threshold=threshold)
     assert any('peft.quant.threshold' in text for text in said) is warned
     assert any('1 Linear layers in 8 bits' in text for text in said)

@@ -387,12 +387,15 @@ def test_a_conv_module_that_bypasses_its_conv_is_refused():
         inject(model, dict(method=lora()))
 
 
-def test_a_rank_beyond_that_of_a_weight_is_used_and_warned_about():
+def test_a_rank_beyond_that_of_a_weight_is_used_and_said_to_be_harmless():
     model = Detector()
     report = inject(model, dict(method=lora(5)))
     assert model.neck.lora_A.shape == (5, 4)
-    assert report.warnings == ['WARNING: r=5 is more than the rank that the weights of 2 of the '
-                               'adapted layers can have, the first of them backbone.0 (4x3x3x3)']
+    assert report.warnings == ['r=5 is a higher rank than 2 narrow layers can have, first '
+                               'backbone.0 (4x3x3x3: 4): harmless, some parameters too many; '
+                               "peft.method.rank_pattern={'backbone.0': 4} saves them"]
+    saved = inject(Detector(), dict(method=lora(5, rank_pattern={'backbone.0': 4, 'neck': 4})))
+    assert saved.warnings == []
     assert inject(Detector(), dict(method=lora(4))).warnings == []
 
 
