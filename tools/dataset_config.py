@@ -16,9 +16,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mmadapt.cli import run_tool
 from mmadapt.datasets import Export, read_export
-from mmadapt.datasets.base_config import SPLIT_ORDER, num_boxes, render, variable_prefix
-from mmadapt.datasets.coco_fix import write_fixed
+from mmadapt.datasets.base_config import (
+    SPLIT_ORDER,
+    lines_to_paste,
+    num_boxes,
+    num_left_out,
+    render,
+    variable_prefix,
+)
+from mmadapt.datasets.coco_fix import refuse_read_only, write_fixed, write_mask_files
+from mmadapt.datasets.use_checks import NOTHING_ELSE
+from mmadapt.files.atomic import write_atomically
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -38,6 +48,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--fix', action='store_true',
                         help='write a corrected copy beside each annotation file that needs it, '
                         'and use the copy')
+    parser.add_argument('--fix-ignored', action='store_true',
+                        help='like --fix, and in the copies boxes marked iscrowd or ignore, which '
+                        'are never trained on, become single objects like the others')
     parser.add_argument('--force', action='store_true', help='overwrite the file')
     parser.add_argument('--max-shown', type=int, default=10,
                         help='problems of one kind spelt out per file')
@@ -63,6 +76,8 @@ def show_tables(console: Console, export: Export) -> None:
     summary.add_row('images', *(f'{len(s.images):,}' for s in splits))
     summary.add_row('images without boxes', *(f'{s.num_empty:,}' for s in splits))
     summary.add_row('boxes', *(f'{num_boxes(s, export.classes):,}' for s in splits))
+    if any(s.left_out for s in splits):
+        summary.add_row('boxes left out', *(f'{num_left_out(s):,}' for s in splits))
     for size, what in (('S', 'small, area < 32 x 32'), ('M', 'medium'), ('L', 'large, > 96 x 96')):
         summary.add_row(f'  {what}', *(f'{count[size]:,}' for count in sizes))
     if export.classes:
@@ -71,22 +86,42 @@ def show_tables(console: Console, export: Export) -> None:
         console.print(summary)
 
 
-def apply_fixes(console: Console, export: Export) -> dict[str, str]:
+def apply_fixes(console: Console, export: Export, single_objects: bool) -> dict[str, str]:
     """Write corrected copies; returns those to read instead, by split."""
-    if any(not kind.fixable for kind in export.problems.kinds('error')):
+    decided = {NOTHING_ELSE} if single_objects else set()
+    if any(not kind.fixable for kind in export.problems.kinds('error') - decided):
         console.print('--fix wrote nothing: some errors below need your decision', style='red')
         return {}
     copies = {}
-    for split, path, done in write_fixed(export):
+    for split, path, done in write_fixed(export, single_objects):
         console.print(escape(f'wrote {path}: {"; ".join(done)}'), style='green', soft_wrap=True)
         copies[split.name] = path.relative_to(export.folder).as_posix()
     return copies
+
+
+def find_mask_files(console: Console, export: Export, fix: bool) -> dict[str, Path]:
+    """By split a file in which every annotation has a mask; none where a split has no such file."""
+    files = {s.name: s.ann_file for s in export.splits.values() if s.has_masks}
+    if fix and not export.problems.has_errors:
+        for name, (path, left_out) in write_mask_files(export).items():
+            console.print(escape(f'wrote {path}, for masks: left out {left_out} annotations '
+                                 'without one'), style='green', soft_wrap=True)
+            files[name] = path
+    return files if files.keys() == export.splits.keys() else {}
 
 
 def show_problems(console: Console, export: Export, max_shown: int) -> None:
     colour = {'  error': 'red', '  warning': 'yellow', '  note': 'cyan'}
     for line in export.problems.lines(max_shown):
         console.print(escape(line), style=colour.get(line.split(':')[0]), soft_wrap=True)
+
+
+def show_lines(console: Console, prefix: str, out: Path, masks: bool) -> None:
+    """Print the lines that bind the file to a stock model."""
+    console.print(f'\nA config of a model that predicts {"masks" if masks else "boxes"} begins '
+                  'with, for instance:', style='green')
+    for line in lines_to_paste(prefix, out, masks):
+        console.print(escape(line), soft_wrap=True, highlight=False)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -97,17 +132,19 @@ def main(argv: list[str] | None = None) -> int:
     splits = SPLIT_ORDER[:2] if args.skip_test else SPLIT_ORDER
     with console.status(f'reading {escape(str(folder))} and its images'):
         export = read_export(folder, ann_files, splits, args.keep_unused)
-    if args.fix:
-        try:
-            copies = apply_fixes(console, export)
-        except OSError as error:
-            links = f'cp -rs {folder.resolve()} NEW && chmod -R u+w NEW'
-            console.print(escape(f'--fix cannot write beside the annotations: {error}; make a '
-                                 f'folder of links and use that: {links}'),
-                          style='red', soft_wrap=True)
-            return 1
-        if copies:
-            export = read_export(folder, {**ann_files, **copies}, splits, args.keep_unused)
+    fix = args.fix or args.fix_ignored
+    try:
+        if fix:
+            copies = apply_fixes(console, export, args.fix_ignored)
+            if copies:
+                export = read_export(folder, {**ann_files, **copies}, splits, args.keep_unused)
+        mask_files = find_mask_files(console, export, fix)
+    except OSError as error:
+        links = f'cp -rs {folder.resolve()} NEW && chmod -R u+w NEW'
+        console.print(escape(f'--fix cannot write beside the annotations: {error}; make a '
+                             f'folder of links and use that: {links}'),
+                      style='red', soft_wrap=True)
+        return 1
     show_tables(console, export)
     show_problems(console, export, args.max_shown)
     if export.problems.has_errors:
@@ -119,17 +156,25 @@ def main(argv: list[str] | None = None) -> int:
     out = Path(args.out or f'configs/_base_/datasets/{prefix}.py')
     given = [a for a in (argv if argv is not None else sys.argv[1:]) if a != '--force']
     text = render(export, prefix, f'{folder.as_posix()}/',
-                  shlex.join(['python', 'tools/dataset_config.py', *given]))
-    if out.exists() and not args.force and out.read_text(encoding='utf-8') != text:
-        console.print(escape(f'{out} exists and differs: --force overwrites it, --out names '
-                             'another file'), style='red', soft_wrap=True)
+                  shlex.join(['python', 'tools/dataset_config.py', *given]), mask_files)
+    try:
+        if out.exists() and not args.force and out.read_text(encoding='utf-8') != text:
+            console.print(escape(f'{out} exists and differs: --force overwrites it, --out names '
+                                 'another file'), style='red', soft_wrap=True)
+            return 1
+        refuse_read_only(out.parent)
+        write_atomically(out, lambda part: Path(part).write_text(text, encoding='utf-8'))
+    except OSError as error:
+        console.print(escape(f'cannot write {out}: {error.strerror or error}; nothing was changed: '
+                             '--out names a file elsewhere'), style='red', soft_wrap=True)
         return 1
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding='utf-8')
     console.print(escape(f'wrote {out}: {len(export.classes)} classes; every name in it begins '
                          f'with {prefix}_'), style='green', soft_wrap=True)
+    show_lines(console, prefix, out, masks=False)
+    if mask_files:
+        show_lines(console, prefix, out, masks=True)
     return 0
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run_tool(lambda: sys.exit(main()))

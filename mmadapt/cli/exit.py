@@ -27,7 +27,7 @@ def run_tool(main: Callable[[], None]) -> None:
             text of the KeyboardInterrupt that it raises.
     """
     try:
-        main()
+        _run(main)
     except UserError as error:
         if REPORTED_BY_LAUNCHER in os.environ:
             get_error_handler().record_exception(error)
@@ -40,6 +40,19 @@ def run_tool(main: Callable[[], None]) -> None:
         if os.environ.get('LOCAL_RANK', '0') == '0':
             print_error(str(interrupt) or 'stopped by Ctrl-C')
         _leave(INTERRUPTED)
+
+
+def _run(main: Callable[[], None]) -> None:
+    """Run a tool; an empty data set becomes a UserError."""
+    try:
+        main()
+    except ValueError as error:
+        # At the beginning it would take each tool a second, and the two packages need each other.
+        from ..datasets.nothing_left import nothing_left
+        empty = nothing_left(error)
+        if empty is None:
+            raise
+        raise empty from None
 
 
 def is_first_process() -> bool:

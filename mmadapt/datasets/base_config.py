@@ -46,6 +46,8 @@ def count_table(export: Export) -> list[str]:
     rows += [(name, *(f'{split.class_counts[name]:,}' for split in splits))
              for name in export.classes]
     rows.append(('boxes', *(f'{num_boxes(split, export.classes):,}' for split in splits)))
+    if any(split.left_out for split in splits):
+        rows.append(('left out', *(f'{num_left_out(split):,}' for split in splits)))
     rows.append(('images', *(f'{len(split.images):,}' for split in splits)))
     rows.append(('images without boxes', *(f'{split.num_empty:,}' for split in splits)))
     first = max(len(row[0]) for row in rows)
@@ -53,8 +55,13 @@ def count_table(export: Export) -> list[str]:
 
 
 def num_boxes(split: Split, classes: tuple[str, ...]) -> int:
-    """int: Usable boxes of the given classes."""
+    """int: Boxes of the given classes that are trained on or evaluated."""
     return sum(split.class_counts[name] for name in classes)
+
+
+def num_left_out(split: Split) -> int:
+    """int: Usable boxes that are marked or too small to be trained on or evaluated."""
+    return sum(map(len, split.left_out.values()))
 
 
 def _relative(path: Path, folder: Path) -> str:
@@ -93,7 +100,8 @@ def _dataset(variable: str, prefix: str, split: Split, export: Export) -> str:
     return '\n'.join(lines)
 
 
-def render(export: Export, prefix: str, data_root: str, command: str) -> str:
+def render(export: Export, prefix: str, data_root: str, command: str,
+           mask_files: dict[str, Path] | None = None) -> str:
     """Write the file's text.
 
     Args:
@@ -101,6 +109,8 @@ def render(export: Export, prefix: str, data_root: str, command: str) -> str:
         prefix (str): What every name begins with, see :func:`variable_prefix`.
         data_root (str): The data set folder as the config should name it, ending in '/'.
         command (str): The command that makes the file, for its header.
+        mask_files (dict[str, Path] | None): By split an annotation file in which every annotation
+            has a usable mask; then the file also has the names for training and evaluating masks.
 
     Returns:
         str: Python source.
@@ -125,6 +135,8 @@ def render(export: Export, prefix: str, data_root: str, command: str) -> str:
         _evaluator(f'{prefix}_test_evaluator', prefix, splits['test'], export)
         if has_test else f'{prefix}_test_evaluator = {prefix}_val_evaluator',
     ]
+    if mask_files:
+        parts += _mask_parts(prefix, export, mask_files)
     return '\n\n'.join(parts) + '\n'
 
 
@@ -132,3 +144,47 @@ def _evaluator(variable: str, prefix: str, split: Split, export: Export) -> str:
     ann_file = _relative(split.ann_file, export.folder)
     return (f"{variable} = dict(\n    type='CocoMetric',\n"
             f"    ann_file={prefix}_data_root + {ann_file!r},\n    metric='bbox')")
+
+
+def _mask_parts(prefix: str, export: Export, mask_files: dict[str, Path]) -> list[str]:
+    """The same data sets and evaluators for models that predict masks too."""
+    datasets, evaluators = [], []
+    for name, path in mask_files.items():
+        ann_file = _relative(path, export.folder)
+        same = path == export.splits[name].ann_file
+        datasets.append(f'{prefix}_masks_{name} = ' + (
+            f'{prefix}_{name}' if same else f'dict({prefix}_{name}, ann_file={ann_file!r})'))
+        if name != 'train':
+            evaluators.append(
+                f'{prefix}_masks_{name}_evaluator = dict(\n    {prefix}_{name}_evaluator,\n'
+                f"    ann_file={prefix}_data_root + {ann_file!r},\n    metric=['bbox', 'segm'])")
+    if 'test' not in mask_files:
+        datasets.append(f'{prefix}_masks_test = {prefix}_masks_val')
+        evaluators.append(f'{prefix}_masks_test_evaluator = {prefix}_masks_val_evaluator')
+    head = '# The same for models that predict masks: every annotation has one.\n'
+    return [head + '\n'.join(datasets), '\n'.join(evaluators)]
+
+
+def lines_to_paste(prefix: str, out: Path, masks: bool) -> list[str]:
+    """The lines with which a config of a stock model takes the data set.
+
+    Args:
+        prefix (str): What every name in the file begins with.
+        out (Path): The file.
+        masks (bool): Whether the names for masks are meant.
+
+    Returns:
+        list[str]: Lines of Python.
+    """
+    names = f'{prefix}_masks' if masks else prefix
+    stock = ('mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py' if masks
+             else 'rtmdet/rtmdet_tiny_8xb32-300e_coco.py')
+    count = f'num_classes=_base_.{prefix}_num_classes'
+    head = (f'roi_head=dict(bbox_head=dict({count}), mask_head=dict({count}))' if masks
+            else f'bbox_head=dict({count})')
+    return [
+        f"_base_ = ['mmdet::{stock}', {str(out.resolve())!r}]",
+        *(f'{loop}_dataloader = dict(dataset=_base_.{names}_{loop})' for loop in SPLIT_ORDER),
+        *(f'{loop}_evaluator = _base_.{names}_{loop}_evaluator' for loop in SPLIT_ORDER[1:]),
+        f'model = dict({head})',
+    ]

@@ -1,8 +1,8 @@
 """Checks at the start of a run: the data's files exist, and its classes are those of the model.
 
-They read configs and search annotation files, without parsing or building anything. What a
-mismatch does otherwise: a `CocoDataset` whose class names are not in its file trains on no boxes,
-and a head with too many classes trains without a word.
+They read configs and annotation files, without building anything. What a mismatch does otherwise: a
+`CocoDataset` whose class names are not in its file trains on no boxes, and a head with too many
+classes trains without a word.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,8 +10,10 @@ from difflib import get_close_matches
 
 from mmengine.config import Config
 
+from ..cli.exit import is_first_process
 from ..errors import UserError
 from .annotation_head import read_category_names
+from .content_checks import check_content
 from .file_checks import (
     check_coco_dataset_cfg,
     check_evaluator_cfg,
@@ -33,7 +35,7 @@ def check_data(cfg: Config, loops: Sequence[str] = ('train', 'val', 'test')) -> 
         loops (Sequence[str]): Among 'train', 'val' and 'test'.
 
     Raises:
-        UserError: If a file is missing or the classes do not fit.
+        UserError: If a file is missing, the classes do not fit, or nothing is left to train on.
     """
     scope = cfg.get('default_scope') or 'mmdet'
     for loop in loops:
@@ -42,6 +44,9 @@ def check_data(cfg: Config, loops: Sequence[str] = ('train', 'val', 'test')) -> 
         if cfg.get(f'{loop}_evaluator'):
             check_evaluator_cfg(cfg[f'{loop}_evaluator'], dataset, f'{loop}_evaluator')
     check_classes_match_head(cfg, loops)
+    if is_first_process():
+        # The files are parsed for this, which for COCO itself takes seconds and gigabytes.
+        check_content(cfg, loops, lambda *leaf: _metainfo(*leaf).get('classes') or ())
 
 
 def head_class_counts(model: dict | list, path: str = 'model') -> Iterator[tuple[str, int]]:

@@ -191,7 +191,7 @@ def check_annotations(data: dict, images: dict[int, dict], categories: dict[int,
             problems.add(TINY_BOX, file, f'{where}: bbox {ann["bbox"]}')
         if not is_positive(ann.get('area')):
             problems.add(NO_AREA, file, f'{where}: area {ann.get("area")}')
-        if 'iscrowd' not in ann and evaluated:
+        if ann.get('iscrowd') is None and evaluated:
             problems.add(NO_CROWD, file, where)
         good.append(ann)
     for ann_id, count in ids.items():

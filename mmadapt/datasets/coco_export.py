@@ -6,7 +6,7 @@ the training file's categories in their listed order, and every other split has 
 names in the same order, or its labels mean something else.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -14,9 +14,12 @@ from functools import cached_property
 from pathlib import Path
 
 from .coco_checks import check_annotations, check_categories, check_images, read_json
+from .coco_ids import whole_ids
 from .image_checks import check_image_files, check_leaks, check_unlisted
 from .layout import find_annotations, find_image_dir
 from .problems import Kind, Problems
+from .training_use import CROWD, why_untrained
+from .use_checks import check_left, check_many, check_marks, check_masks
 
 DUPLICATE_NAME = Kind('error', 'category names used twice',
                       'rename or merge them: MMDetection finds categories by name')
@@ -53,10 +56,12 @@ class Split:
         name (str): 'train', 'val' or 'test'.
         ann_file (Path): Its annotation file.
         image_dir (Path): The folder to which its file names are relative.
-        data (dict): The content of the annotation file.
+        data (dict): The content of the annotation file, its ids whole numbers.
         images (dict[int, dict]): Image entries by id.
         boxes (list[dict]): Annotations that have a usable box.
         categories (dict[int, str]): Category names by id, in the file's order.
+        done (list[str]): What was done to the content to have whole numbers, a line each.
+        has_masks (bool): Whether every usable box has a usable mask.
     """
     name: str
     ann_file: Path
@@ -65,21 +70,48 @@ class Split:
     images: dict[int, dict]
     boxes: list[dict]
     categories: dict[int, str]
+    done: list[str]
+    has_masks: bool
 
     @cached_property
-    def class_counts(self) -> Counter:
-        """Counter: Boxes by category name."""
+    def left_out(self) -> dict[str, list[str]]:
+        """dict[str, list[str]]: Why boxes are not trained on or evaluated, by category name."""
+        reasons = defaultdict(list)
+        for box in self.boxes:
+            reason = self._why_left_out(box)
+            if reason:
+                reasons[self.categories.get(box['category_id'])].append(reason)
+        return reasons
+
+    @cached_property
+    def counted(self) -> list[dict]:
+        """list[dict]: The usable boxes that MMDetection trains on, or that are evaluated."""
+        return [box for box in self.boxes if not self._why_left_out(box)]
+
+    def _why_left_out(self, box: dict) -> str | None:
+        reason = why_untrained(box, self.images[box['image_id']])
+        # Evaluation counts the others as objects to be found.
+        return reason if self.name == 'train' or reason == CROWD else None
+
+    @cached_property
+    def all_counts(self) -> Counter:
+        """Counter: Usable boxes by category name, those that are left out too."""
         return Counter(self.categories.get(box['category_id']) for box in self.boxes)
 
     @cached_property
+    def class_counts(self) -> Counter:
+        """Counter: Boxes that are trained on or evaluated, by category name."""
+        return Counter(self.categories.get(box['category_id']) for box in self.counted)
+
+    @cached_property
     def num_empty(self) -> int:
-        """int: Images without a box."""
-        return len(self.images.keys() - {box['image_id'] for box in self.boxes})
+        """int: Images without a box that is trained on or evaluated."""
+        return len(self.images.keys() - {box['image_id'] for box in self.counted})
 
     @cached_property
     def box_sizes(self) -> Counter:
         """Counter: Boxes by COCO's sizes: S under 32 x 32 pixels of area, L over 96 x 96."""
-        areas = (box['bbox'][2] * box['bbox'][3] for box in self.boxes)
+        areas = (box['bbox'][2] * box['bbox'][3] for box in self.counted)
         return Counter('S' if a < 32**2 else 'M' if a <= 96**2 else 'L' for a in areas)
 
 
@@ -140,15 +172,22 @@ def _read_split(folder: Path, name: str, path: Path, problems: Problems) -> Spli
     data = read_json(path, file, problems)
     if data is None:
         return None
+    data, done = whole_ids(data, file, problems)
     ids = Counter(c.get('id') for c in data['categories'] if isinstance(c, dict))
     for cat_id in (i for i, count in ids.items() if count > 1 and i is not None):
         problems.add(DUPLICATE_CATEGORY_ID, file, f'id {cat_id}')
     categories = check_categories(data, file, problems)
     images = check_images(data, file, problems)
     boxes = check_annotations(data, images, categories, name != 'train', file, problems)
+    check_marks(boxes, images, file, problems)
+    if name != 'train':
+        check_many(boxes, images, file, problems)
+    has_masks = check_masks(boxes, images, file, problems)
     names = [image['file_name'] for image in images.values()]
-    return Split(name, path, find_image_dir(folder, name, path, names), data, images, boxes,
-                 categories)
+    split = Split(name, path, find_image_dir(folder, name, path, names), data, images, boxes,
+                  categories, done, has_masks)
+    check_left(split.all_counts, split.class_counts, split.left_out, file, problems)
+    return split
 
 
 def parent_category(splits: Sequence[Split]) -> int | None:
@@ -191,11 +230,11 @@ def _choose_classes(splits: dict[str, Split], keep_unused: bool,
             problems.add(PARENT_SHARES_NAME, file, repr(name))
     used = Counter()
     for split in splits.values():
-        used += split.class_counts
+        used += split.all_counts
     for name in classes:
         if not used[name]:
             problems.add(UNUSED, file, repr(name))
-        elif not train.class_counts[name]:
+        elif not train.all_counts[name]:
             problems.add(UNUSED_IN_TRAIN, file, repr(name))
     ids = [cat_id for cat_id in train.categories if cat_id != parent]
     if ids != sorted(ids):
@@ -213,10 +252,10 @@ def _compare_categories(split: Split, train: Split, classes: tuple[str, ...],
     if listed != classes:
         problems.add(OTHER_CATEGORIES, file,
                      f'lists {", ".join(listed) or "none"} instead of {", ".join(classes)}')
-    for name in split.class_counts.keys() - set(train.categories.values()) - {None}:
+    for name in split.all_counts.keys() - set(train.categories.values()) - {None}:
         near = get_close_matches(name, classes, n=1)
         hint = f'; did you mean {near[0]!r}?' if near else ''
-        problems.add(FOREIGN_CATEGORY, file, f'{name!r}, {split.class_counts[name]} boxes{hint}')
+        problems.add(FOREIGN_CATEGORY, file, f'{name!r}, {split.all_counts[name]} boxes{hint}')
     ids = {name: cat_id for cat_id, name in train.categories.items()}
     for cat_id, name in split.categories.items():
         if name in classes and ids[name] != cat_id:
@@ -230,7 +269,6 @@ def _check_files(splits: dict[str, Split], problems: Problems) -> None:
         images = list(split.images.values())
         present[split.name] = check_image_files(images, split.image_dir, str(split.ann_file),
                                                 problems)
-        listed.setdefault(split.image_dir, set()).update(
-            split.image_dir / image['file_name'] for image in images)
+        listed.setdefault(split.image_dir, set()).update(present[split.name])
     check_unlisted(listed, problems)
     check_leaks(present, problems)

@@ -2,11 +2,15 @@
 
 import copy
 import json
+from functools import partial
 from pathlib import Path
 
+from ..files.atomic import write_atomically
 from .coco_checks import box_fault, is_positive
 from .coco_export import CATEGORY_KINDS, Export, Split, parent_category
-from .layout import FIXED_NAME
+from .layout import FIXED_NAME, name_on_disk
+from .masks import good_parts
+from .use_checks import CROWD_BOX, IGNORED_BOX, NO_MARK
 
 
 def canonical_categories(export: Export) -> list[dict]:
@@ -25,16 +29,20 @@ def canonical_categories(export: Export) -> list[dict]:
     return sorted(kept, key=lambda c: c['id'])
 
 
-def fix_annotations(data: dict, categories: list[dict]) -> tuple[dict, list[str]]:
+def fix_annotations(data: dict, categories: list[dict], image_dir: Path | None = None,
+                    single_objects: bool = False) -> tuple[dict, list[str]]:
     """Correct one annotation file.
 
     Boxes without a pixel in their image are dropped, missing ``area`` and ``iscrowd`` are set,
-    the categories become ``categories`` (annotations follow by name), and annotations are
-    numbered from 1 if an id is 0 or used twice.
+    parts of masks that cannot be used are dropped, the categories become ``categories``
+    (annotations follow by name), annotations are numbered from 1 if an id is 0 or used twice, and
+    images are named as they are on disk.
 
     Args:
         data (dict): The file's content; not changed.
         categories (list[dict]): The categories to list, with ``id`` and ``name``.
+        image_dir (Path | None): The folder of the images; None leaves their names.
+        single_objects (bool): Whether boxes marked iscrowd or ignore become boxes like others.
 
     Returns:
         tuple[dict, list[str]]: The corrected content, and what was done, a line each.
@@ -54,11 +62,7 @@ def fix_annotations(data: dict, categories: list[dict]) -> tuple[dict, list[str]
         ann['area'] = ann['bbox'][2] * ann['bbox'][3]
     if without_area:
         done.append(f'set the area of {len(without_area)} boxes to width x height')
-    without_crowd = [a for a in usable if 'iscrowd' not in a]
-    for ann in without_crowd:
-        ann['iscrowd'] = 0
-    if without_crowd:
-        done.append(f'set iscrowd of {len(without_crowd)} boxes to 0')
+    done += _mend_marks(usable, single_objects) + _mend_masks(usable, images)
     if fixed['categories'] != categories:
         ids = {c['name']: c['id'] for c in categories}
         names = {c['id']: c['name'] for c in fixed['categories']}
@@ -71,15 +75,66 @@ def fix_annotations(data: dict, categories: list[dict]) -> tuple[dict, list[str]
         for number, ann in enumerate(usable, start=1):
             ann['id'] = number
         done.append('numbered the annotations from 1')
+    if image_dir is not None:
+        done += _mend_names(fixed['images'], image_dir)
     fixed['annotations'] = usable
     return fixed, done
 
 
-def write_fixed(export: Export) -> list[tuple[Split, Path, list[str]]]:
+def _mend_marks(boxes: list[dict], single_objects: bool) -> list[str]:
+    done = []
+    without = [box for box in boxes if box.get('iscrowd') is None]
+    for box in without:
+        box['iscrowd'] = 0
+    if without:
+        done.append(f'set iscrowd of {len(without)} boxes to 0')
+    for key in ('iscrowd', 'ignore'):
+        texts = [box for box in boxes if box.get(key) not in NO_MARK]
+        for box in texts:
+            box[key] = int(str(box[key]).strip().lower() not in ('0', '0.0', 'false', 'no', ''))
+        if texts:
+            done.append(f'wrote {key} of {len(texts)} boxes as a number')
+        marked = [box for box in boxes if single_objects and box.get(key)]
+        for box in marked:
+            box[key] = 0
+        if marked:
+            done.append(f'set {key} of {len(marked)} boxes to 0, as was asked for')
+    return done
+
+
+def _mend_masks(boxes: list[dict], images: dict[int, dict]) -> list[str]:
+    partly = lost = 0
+    for box in boxes:
+        if not box.get('segmentation'):
+            continue
+        rest = good_parts(box['segmentation'], images[box['image_id']])
+        if rest is None:
+            del box['segmentation']
+            lost += 1
+        elif rest != box['segmentation']:
+            box['segmentation'] = rest
+            partly += 1
+    return [f'dropped parts of {partly} masks'] * bool(partly) + [
+        f'dropped {lost} masks of which nothing is usable, their boxes stay'] * bool(lost)
+
+
+def _mend_names(images: list[dict], image_dir: Path) -> list[str]:
+    count = 0
+    for image in images:
+        name = name_on_disk(image_dir, image['file_name'])
+        if name not in (None, image['file_name']):
+            image['file_name'] = name
+            count += 1
+    return [f'named {count} images as they are on disk'] * bool(count)
+
+
+def write_fixed(export: Export,
+                single_objects: bool = False) -> list[tuple[Split, Path, list[str]]]:
     """Write corrected copies beside the annotation files that need one.
 
     Args:
         export (Export): The export as read, without errors that need a decision.
+        single_objects (bool): Whether boxes marked iscrowd or ignore become boxes like others.
 
     Returns:
         list[tuple[Split, Path, list[str]]]: For each copy the split, the file written, and what
@@ -93,20 +148,65 @@ def write_fixed(export: Export) -> list[tuple[Split, Path, list[str]]]:
     found = export.problems.found
     copies = []
     for split in export.splits.values():
-        if not (all_splits or any(k.fixable for k in found.get(str(split.ann_file), ()))):
+        kinds = found.get(str(split.ann_file), ())
+        marked = single_objects and (CROWD_BOX in kinds or IGNORED_BOX in kinds)
+        if not (all_splits or marked or any(k.fixable for k in kinds)):
             continue
-        # Annotations of all splits may lie in one folder.
-        alone = split.ann_file.parent == split.image_dir
-        path = split.ann_file.with_name(FIXED_NAME if alone else f'{split.name}_{FIXED_NAME}')
-        fixed, done = fix_annotations(split.data, categories)
+        fixed, done = fix_annotations(split.data, categories, split.image_dir, single_objects)
+        done = split.done + done
         if done:
-            copies.append((split, path, fixed, done))
-    for _, path, _, _ in copies:
-        # By the mode, not by trying: root may write anywhere, and should not.
-        if not path.parent.stat().st_mode & 0o222:
-            raise PermissionError(f'{path.parent} is marked read-only')
-    for _, path, fixed, _ in copies:
-        # A link of this name leads to another folder's copy, which is not ours to change.
-        path.unlink(missing_ok=True)
-        path.write_text(json.dumps(fixed), encoding='utf-8')
+            copies.append((split, _beside(split, FIXED_NAME), fixed, done))
+    _write(copies)
     return [(split, path, done) for split, path, _, done in copies]
+
+
+def write_mask_files(export: Export) -> dict[str, tuple[Path, int]]:
+    """Write files without the annotations that have no mask, where others of a split have one.
+
+    Args:
+        export (Export): An export in which every mask that is there is usable.
+
+    Returns:
+        dict[str, tuple[Path, int]]: By split the file written, and how many annotations it leaves
+        out.
+
+    Raises:
+        OSError: If a folder cannot be written or is marked read-only; then nothing is written.
+    """
+    copies = []
+    for split in export.splits.values():
+        masked = [ann for ann in split.data['annotations'] if ann.get('segmentation')]
+        left_out = len(split.data['annotations']) - len(masked)
+        if masked and left_out:
+            copies.append((split, _beside(split, f'masks_{FIXED_NAME}'),
+                           dict(split.data, annotations=masked), left_out))
+    _write(copies)
+    return {split.name: (path, left_out) for split, path, _, left_out in copies}
+
+
+def refuse_read_only(folder: Path) -> None:
+    """Raise PermissionError where a folder, or the one that it would be made in, is read-only."""
+    while not folder.exists():
+        folder = folder.parent
+    # By the mode, not by trying: root may write anywhere, and should not.
+    if not folder.stat().st_mode & 0o222:
+        raise PermissionError(f'{folder} is marked read-only')
+
+
+def _beside(split: Split, name: str) -> Path:
+    # Annotations of all splits may lie in one folder.
+    alone = split.ann_file.parent == split.image_dir
+    return split.ann_file.with_name(name if alone else f'{split.name}_{name}')
+
+
+def _write(copies: list[tuple]) -> None:
+    """Write the content of each (split, path, content, ...)."""
+    for _, path, *_ in copies:
+        refuse_read_only(path.parent)
+    for _, path, content, *_ in copies:
+        # Puts a new file in the place of a link of this name, which leads to another folder's copy.
+        write_atomically(path, partial(_dump, content))
+
+
+def _dump(content: dict, path: str) -> None:
+    Path(path).write_text(json.dumps(content), encoding='utf-8')

@@ -1,6 +1,8 @@
 """Whether the files that a config's data sets and evaluators name exist."""
 
+import inspect
 import logging
+import os
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,6 +12,7 @@ from mmengine.registry import DATASETS
 
 from ..errors import UserError
 from .annotation_head import first_file_names
+from .layout import name_on_disk
 
 
 def leaf_datasets(cfg: dict | list | None, path: str) -> Iterator[tuple[str, dict]]:
@@ -50,6 +53,14 @@ def labels_by_category_order(cls: type | None) -> bool:
             and cls.load_data_list is CocoDataset.load_data_list)
 
 
+def loads_as_coco(cls: type | None) -> bool:
+    """bool: Whether a data set reads and filters a COCO file as `CocoDataset` does."""
+    from mmdet.datasets import CocoDataset
+    return labels_by_category_order(cls) and all(
+        getattr(cls, name) is getattr(CocoDataset, name)
+        for name in ('parse_data_info', 'filter_data'))
+
+
 def complete_path(cfg: dict, path: str) -> Path | None:
     """A local path as `BaseDataset` completes it.
 
@@ -83,6 +94,9 @@ def _missing(path: Path, what: str, where: str) -> UserError:
     else:
         there = f'there is no {lost}, and {folder.resolve()} holds {shown or "nothing"}'
     hint = f'; did you mean {folder / near[0]}?' if near else ''
+    slashed = Path(str(path).replace('\\', '/'))
+    if slashed.exists():
+        hint = f'; did you mean {slashed}, with slashes?'
     return UserError(f'{what} not found: {path} ({where}); {there}{hint}')
 
 
@@ -99,28 +113,52 @@ def check_coco_dataset_cfg(dataset_cfg: dict, path: str = 'dataset', scope: str 
             COCO annotation file lists is missing.
     """
     for place, cfg in leaf_datasets(dataset_cfg, path):
+        cls = dataset_class(cfg, scope)
         ann_file = cfg.get('ann_file')
         ann_path = complete_path(cfg, ann_file) if isinstance(ann_file, str) and ann_file else None
         if ann_path is not None and not ann_path.is_file():
             raise _missing(ann_path, 'annotation file', f'{place}.ann_file')
-        for key, prefix in (cfg.get('data_prefix') or {}).items():
+        for key, prefix in _prefixes(cfg, cls, place).items():
             folder = complete_path(cfg, prefix) if isinstance(prefix, str) else None
-            if folder is None:
+            if folder is None or _downloads(cls, cfg):
                 continue
             if not folder.is_dir():
-                raise _missing(folder, 'folder', f'{place}.data_prefix.{key}')
-            if key == 'img' and ann_path and labels_by_category_order(dataset_class(cfg, scope)):
+                raise _missing(folder, 'folder', f'{place}.data_prefix{key}')
+            if key == '.img' and ann_path and labels_by_category_order(cls):
                 _check_first_images(ann_path, folder, f'{place}.data_prefix.img')
+
+
+def _prefixes(cfg: dict, cls: type | None, place: str) -> dict[str, str]:
+    """dict[str, str]: What a data set has under ``data_prefix``, by the place below that key."""
+    prefix = cfg.get('data_prefix') or {}
+    if not isinstance(prefix, str):
+        return {f'.{key}': value for key, value in prefix.items()}
+    library = getattr(cls, '__module__', '').split('.')[0]
+    wanted = dict(mmdet='img={0!r}', mmpose='img={0!r}', mmseg='img_path={0!r}, seg_map_path=...')
+    if library in wanted:
+        raise UserError(f'{place}.data_prefix is the text {prefix!r}; {cls.__name__} reads '
+                        f'dict({wanted[library].format(prefix)})')
+    # MMPretrain takes a text, and ~ in it for the home.
+    return {'': os.path.expanduser(prefix)}
+
+
+def _downloads(cls: type | None, cfg: dict) -> bool:
+    """bool: Whether a data set fetches what is missing, as MMPretrain's CIFAR10 does."""
+    return (isinstance(cls, type) and 'download' in inspect.signature(cls).parameters
+            and cfg.get('download', True))
 
 
 def _check_first_images(ann_path: Path, folder: Path, place: str) -> None:
     names = first_file_names(ann_path)
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
+        here = name_on_disk(folder, missing[0])
+        remedy = (f'which is {here} here; tools/dataset_config.py FOLDER --fix writes the names of '
+                  'the files here' if here else
+                  'correct the folder, or run tools/dataset_config.py for the whole list')
         raise UserError(
             f'{len(missing)} of the first {len(names)} images that {ann_path} lists are not in '
-            f'{folder} ({place}), for instance {missing[0]}; correct the folder, or run '
-            'tools/dataset_config.py for the whole list')
+            f'{folder} ({place}), for instance {missing[0]}; {remedy}')
 
 
 def check_evaluator_cfg(evaluator_cfg: dict | list, dataset_cfg: dict | None,

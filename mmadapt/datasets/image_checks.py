@@ -11,11 +11,16 @@ from pathlib import Path
 
 from PIL import ExifTags, Image
 
+from .layout import name_on_disk
 from .problems import Kind, Problems
 
 IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.gif'}
 
 MISSING = Kind('error', 'images not on disk', 'put them there, or take them out of the file')
+FOREIGN_NAME = Kind(
+    'error', 'file names as another system or machine has them',
+    'back-slashes, or a path from its root: MMDetection finds no such file; --fix writes the names '
+    'of the files here', True)
 BROKEN = Kind('error', 'images that cannot be read to their end', 'copy or export them again')
 WRONG_SIZE = Kind('error', 'images of another size than the file says',
                   'export images and annotations together: the boxes do not fit')
@@ -68,8 +73,11 @@ def check_image_files(images: Sequence[dict], image_dir: Path, file: str, proble
     by_stem = {}
     for image in images:
         path = image_dir / image['file_name']
-        if path.is_file():
-            present.append(path)
+        name = name_on_disk(image_dir, image['file_name'])
+        if name is not None:
+            if name != image['file_name']:
+                problems.add(FOREIGN_NAME, file, f'{image["file_name"]} is {name}')
+            present.append(image_dir / name)
             entries.append(image)
             continue
         if not by_stem:
@@ -78,8 +86,7 @@ def check_image_files(images: Sequence[dict], image_dir: Path, file: str, proble
         hint = f' (the folder has {like})' if like else ''
         problems.add(MISSING, file, f'{path}{hint}')
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        for image, seen in zip(entries, pool.map(probe, present), strict=True):
-            path = image_dir / image['file_name']
+        for path, image, seen in zip(present, entries, pool.map(probe, present), strict=True):
             said = (image['width'], image['height'])
             if isinstance(seen, str):
                 problems.add(BROKEN, file, f'{path}: {seen}')

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from .problems import Kind, Problems
 
@@ -120,6 +120,25 @@ def _resolve_choice(folder: Path, choice: str) -> Path | None:
     return None
 
 
+def name_on_disk(image_dir: Path, name: str) -> str | None:
+    """The name under which an image that a file lists is found.
+
+    Args:
+        image_dir (Path): The folder to which the file's names are relative.
+        name (str): A ``file_name``.
+
+    Returns:
+        str | None: ``name`` itself; where there is no such file, ``name`` with the slashes of this
+        system, or, where it is a path from the root of another machine, its last part; None where
+        none of them is there.
+    """
+    names = [name, name.replace('\\', '/')]
+    path = PureWindowsPath(name)
+    if path.drive or path.root:
+        names.append(path.name)
+    return next((n for n in names if (image_dir / n).is_file()), None)
+
+
 def find_image_dir(folder: Path, split: str, ann_file: Path, names: Sequence[str]) -> Path:
     """The folder to which a split's file names are relative.
 
@@ -147,4 +166,5 @@ def find_image_dir(folder: Path, split: str, ann_file: Path, names: Sequence[str
         places = places[3:] + places[:3]
     places = [p for p in places if p.is_dir()]
     sample = names[::max(1, len(names) // 50)]
-    return max(places, key=lambda place: sum((place / name).is_file() for name in sample))
+    return max(places, key=lambda place: sum(
+        name_on_disk(place, name) is not None for name in sample))

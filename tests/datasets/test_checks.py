@@ -25,7 +25,8 @@ def root(tmp_path):
         Image.new('RGB', (8, 8)).save(folder / 'a.jpg')
         (folder / 'annotations_coco.json').write_text(json.dumps(dict(
             images=[dict(id=1, file_name='a.jpg', width=8, height=8)],
-            annotations=[],
+            annotations=[dict(id=i, image_id=1, category_id=i, bbox=[0, 0, 8, 8], area=64,
+                              iscrowd=0) for i in (4, 7)],
             categories=[dict(id=4, name='cat'), dict(id=7, name='dog')])))
     return tmp_path
 
