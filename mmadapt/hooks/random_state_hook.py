@@ -1,8 +1,9 @@
 """Resuming as if training had never stopped.
 
 MMEngine's checkpoints hold neither the state of the random generators nor gradients that have been
-accumulated and not yet applied, nor, of one written inside an epoch, where in it that was. The
-first two differ between the processes of a distributed run.
+accumulated and not yet applied, nor what a model keeps in attributes that are no tensors of its
+state dict, nor, of one written inside an epoch, where in it that was. The first three differ
+between the processes of a distributed run.
 """
 
 import logging
@@ -16,6 +17,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
 
 from ..strategies import AdaptingStrategy
+from .model_attributes import ModelAttributes, set_attributes
 from .random_state import get_random_state, set_random_state
 from .resume_data import drop_batches, inexact_because, use_seed
 
@@ -24,7 +26,7 @@ _KEY = 'rank_states'
 
 @HOOKS.register_module()
 class RandomStateHook(Hook):
-    """Keep each process's random state and pending gradients in the checkpoints.
+    """Keep each process's random state, pending gradients and model attributes in the checkpoints.
 
     A checkpoint from inside an epoch also has the state at the beginning of the epoch. A resumed
     run begins the epoch with it, draws the batches that were trained on and drops them, and goes on
@@ -35,40 +37,28 @@ class RandomStateHook(Hook):
     :class:`~mmadapt.hooks.inject_hook.PEFTInjectHook`.
     """
 
-    # Before CheckpointHook, on every rank: saving is the first rank's business alone.
+    # What it restores, the hooks of an epoch's beginning find.
     priority = 'VERY_HIGH'
 
     def __init__(self) -> None:
         self._states: list | None = None
         self._resumed: dict | None = None
-        self._epoch_begin: dict | None = None
+        self.epoch_begin: dict | None = None
         self._before_val: dict | None = None
+        self._attributes: ModelAttributes | None = None
+        self._saved_attributes: list | None = None
+        self._said = False
 
     def before_val(self, runner) -> None:
         """Remember the random state; a new best writes the latest checkpoint once more."""
         self._before_val = get_random_state()
         if isinstance(runner._train_loop, BaseLoop) and any(
                 h.save_best for h in _checkpoint_hooks(runner)):
-            self._gather(runner)
+            self.gather(runner)
 
     def after_val(self, runner) -> None:
         """Take back what validation drew."""
         set_random_state(self._before_val)
-
-    def after_train_epoch(self, runner) -> None:
-        """Gather the states if a checkpoint is about to be written."""
-        if any(h.by_epoch for h in _checkpoint_hooks(runner)):
-            self._gather(runner)
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Gather the states if a checkpoint is about to be written."""
-        if any(not h.by_epoch and (
-                self.every_n_train_iters(runner, h.interval, h.save_begin)
-                or self.is_last_train_iter(runner)) for h in _checkpoint_hooks(runner)):
-            inside = isinstance(runner.train_loop, EpochBasedTrainLoop)
-            self._gather(runner, **(dict(
-                epoch_begin=self._epoch_begin, batches=batch_idx + 1,
-                batches_of_epoch=len(runner.train_dataloader)) if inside else {}))
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Write the states of all processes, where there is an optimiser to resume."""
@@ -81,6 +71,8 @@ class RandomStateHook(Hook):
         if not runner._resume:
             return
         use_seed(runner, checkpoint.get('meta', {}).get('seed'))
+        if states:
+            self._saved_attributes = states[get_rank() % len(states)].get('attributes')
         if states is None or len(states) != get_world_size():
             print_log(f'the checkpoint holds the random states of {len(states or [])} processes, '
                       f'this run has {get_world_size()}: it does not continue exactly as one that '
@@ -90,15 +82,42 @@ class RandomStateHook(Hook):
 
     def before_train(self, runner) -> None:
         """Say what keeps a resumed run from being exact."""
+        if not any(isinstance(hook, _GatherHook) for hook in runner.hooks):
+            runner.register_hook(_GatherHook(self))
         reason = None if self._resumed is None else inexact_because(runner.train_loop)
         if reason is not None:
             print_log(reason, 'current', logging.WARNING)
 
     def before_train_epoch(self, runner) -> None:
         """Restore the state; the iterator of the data loader draws from it next."""
+        if self._attributes is None:  # all that changes a model before it is trained is done
+            self._attributes = ModelAttributes(_model(runner))
         if self._resumed is not None:
             self._resume(runner)
-        self._epoch_begin = get_random_state()
+        else:
+            self._restore_attributes(runner)
+        self.epoch_begin = get_random_state()
+
+    def gather(self, runner, **where) -> None:
+        """Have the states of all processes ready for the next checkpoint; to be called by all.
+
+        Args:
+            runner (Runner): The runner, between two steps.
+            where: What says where in its epoch that is.
+        """
+        state = {**get_random_state(), **where}
+        if self._attributes is not None:
+            state['attributes'], too_large = self._attributes.changed()
+            if too_large and not self._said:
+                print_log(f'{too_large} of the model are too large for every checkpoint: a resumed '
+                          'run begins without them', 'current', logging.WARNING)
+                self._said = True
+        wrappers = getattr(runner.optim_wrapper, 'optim_wrappers', {'': runner.optim_wrapper})
+        if any(w._inner_count % w._accumulative_counts for w in wrappers.values()):
+            with _parameters(runner) as parameters:
+                state['gradients'] = {name: p.grad.detach().cpu().clone()
+                                      for name, p in parameters.items() if p.grad is not None}
+        self._states = gather_object(state)
 
     def _resume(self, runner) -> None:
         if isinstance(runner.train_loop, IterBasedTrainLoop):
@@ -118,15 +137,6 @@ class RandomStateHook(Hook):
             set_random_state(self._resumed['epoch_begin'])
             drop_batches(runner.train_loop, count, lambda: self._restore(runner))
 
-    def _gather(self, runner, **where) -> None:
-        state = {**get_random_state(), **where}
-        wrappers = getattr(runner.optim_wrapper, 'optim_wrappers', {'': runner.optim_wrapper})
-        if any(w._inner_count % w._accumulative_counts for w in wrappers.values()):
-            with _parameters(runner) as parameters:
-                state['gradients'] = {name: p.grad.detach().cpu().clone()
-                                      for name, p in parameters.items() if p.grad is not None}
-        self._states = gather_object(state)
-
     def _restore(self, runner) -> None:
         set_random_state(self._resumed)
         gradients = self._resumed.get('gradients')
@@ -134,10 +144,48 @@ class RandomStateHook(Hook):
             with _parameters(runner) as parameters:
                 for name, gradient in gradients.items():
                     parameters[name].grad = gradient.to(parameters[name].device)
+        self._restore_attributes(runner)
         for hook in runner.hooks:
             if isinstance(hook, IterTimerHook):
                 hook.before_train_epoch(runner)  # the estimate of the time left begins here
         self._resumed = None
+
+    def _restore_attributes(self, runner) -> None:
+        if not self._saved_attributes:
+            return
+        homeless = set_attributes(_model(runner), self._saved_attributes)
+        self._saved_attributes = None
+        if homeless:
+            print_log(f'the checkpoint holds values of {homeless}, which this model does not have',
+                      'current', logging.WARNING)
+
+
+class _GatherHook(Hook):
+    """Gather the states where a checkpoint is about to be written and all other hooks have acted.
+
+    On every rank: saving is the first rank's business alone.
+    """
+
+    # Right before CheckpointHook, which is VERY_LOW.
+    priority = 89
+
+    def __init__(self, states: RandomStateHook) -> None:
+        self._states = states
+
+    def after_train_epoch(self, runner) -> None:
+        """Gather them at the end of an epoch."""
+        if any(h.by_epoch for h in _checkpoint_hooks(runner)):
+            self._states.gather(runner)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        """Gather them inside an epoch, with where that is."""
+        if any(not h.by_epoch and (
+                self.every_n_train_iters(runner, h.interval, h.save_begin)
+                or self.is_last_train_iter(runner)) for h in _checkpoint_hooks(runner)):
+            inside = isinstance(runner.train_loop, EpochBasedTrainLoop)
+            self._states.gather(runner, **(dict(
+                epoch_begin=self._states.epoch_begin, batches=batch_idx + 1,
+                batches_of_epoch=len(runner.train_dataloader)) if inside else {}))
 
 
 def _checkpoint_hooks(runner) -> list:
@@ -148,5 +196,13 @@ def _parameters(runner):
     strategy = getattr(runner, 'strategy', None)
     if isinstance(strategy, AdaptingStrategy):
         return strategy.accumulated_gradients()
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    return nullcontext({name: p for name, p in model.named_parameters() if p.requires_grad})
+    return nullcontext({n: p for n, p in _model(runner).named_parameters() if p.requires_grad})
+
+
+def _model(runner):
+    strategy = getattr(runner, 'strategy', None)
+    if isinstance(strategy, AdaptingStrategy):
+        model = strategy.unwrapped
+    else:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return getattr(model, '_orig_mod', model)  # of one that is compiled

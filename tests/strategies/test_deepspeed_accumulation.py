@@ -52,7 +52,7 @@ def test_one_is_written_wherever_a_step_has_been_made_the_last_and_shorter_one_t
     for _ in range(5):
         runner.optim_wrapper.update_params(torch.zeros(()))
         try:
-            RandomStateHook()._gather(runner)
+            RandomStateHook().gather(runner)
             written.append(True)
         except UserError:
             written.append(False)
