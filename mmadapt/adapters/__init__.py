@@ -7,7 +7,7 @@ tensors to it.
 
 from .dora import DoRA
 from .layer import AdapterLayer, adapt_layer, attach_adapter, write_tensors
-from .layers import adapted_class
+from .layers import adapted_class, is_linear
 from .lora import LoRA
 from .method import AdapterMethod
 from .registry import ADAPTERS, build_method
@@ -15,5 +15,5 @@ from .ssf import SSF
 
 __all__ = [
     'ADAPTERS', 'AdapterLayer', 'AdapterMethod', 'DoRA', 'LoRA', 'SSF', 'adapt_layer',
-    'adapted_class', 'attach_adapter', 'build_method', 'write_tensors'
+    'adapted_class', 'attach_adapter', 'build_method', 'is_linear', 'write_tensors'
 ]

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ..adapters import AdapterLayer, DoRA, LoRA
+from ..adapters import AdapterLayer, DoRA, LoRA, is_linear
 from ..adapters.layers.conv import ConvLayer
 from .contents import canonical_keys
 
@@ -105,7 +105,7 @@ def _why_no_form(name: str, layer: AdapterLayer) -> str | None:
         return 'it is the model itself'
     if isinstance(layer, ConvLayer):
         return _why_no_form_of_conv(layer)
-    if not isinstance(layer, (nn.Linear, nn.Embedding)):
+    if not is_linear(layer) and not isinstance(layer, nn.Embedding):
         return f'a {layer.stock_class.__name__}'
     if isinstance(layer, nn.Embedding) and layer.padding_idx is not None and method is DoRA:
         return 'its padding entry, which its DoRA there does not leave alone'

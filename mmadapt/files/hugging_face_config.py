@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from ..adapters import DoRA, LoRA
+from ..adapters import DoRA, LoRA, is_linear
 from ..adapters.lora_init import WEIGHT_INITS
 from ..errors import UserError
 from .base import BaseRecord
@@ -16,16 +16,15 @@ from .record import AdapterRecord
 
 # What these say is either in the names and shapes of the tensors too, or changes no output.
 _READ = ('alpha_pattern', 'auto_mapping', 'base_model_name_or_path', 'bias', 'eva_config',
-         'exclude_modules', 'inference_mode', 'init_lora_weights', 'lora_alpha', 'lora_dropout',
-         'megatron_core', 'modules_to_save', 'peft_type', 'peft_version', 'qalora_group_size', 'r',
-         'rank_pattern', 'revision', 'runtime_config', 'target_modules', 'task_type', 'use_dora',
-         'use_rslora')
+         'exclude_modules', 'fan_in_fan_out', 'inference_mode', 'init_lora_weights', 'lora_alpha',
+         'lora_dropout', 'megatron_core', 'modules_to_save', 'peft_type', 'peft_version',
+         'qalora_group_size', 'r', 'rank_pattern', 'revision', 'runtime_config', 'target_modules',
+         'task_type', 'use_dora', 'use_rslora')
 _INITS = (True, False, None, 'gaussian', 'orthogonal', 'eva')
 _OTHER_BASE = ('which took something out of the base: its layers need another base than yours; '
                "let PEFT's save_pretrained convert it to an ordinary LoRA "
                '(path_initial_model_for_weight_conversion)')
 _REASONS = dict(
-    fan_in_fan_out='its layers hold their weights turned round',
     layers_to_transform='it chooses layers by numbers in their names; list them in target_modules',
     lora_bias='its B has a bias',
     target_parameters='it adapts parameters, not layers',
@@ -50,7 +49,7 @@ def hf_config(model: nn.Module, layers: Mapping[str, nn.Module],
         peft_type='LORA', task_type=None, inference_mode=True, base_model_name_or_path=None,
         r=r, lora_alpha=alpha, lora_dropout=method.dropout, use_rslora=method.rslora,
         use_dora=isinstance(method, DoRA), init_lora_weights=True, bias='none',
-        fan_in_fan_out=False, target_modules=_targets(model, list(layers)),
+        fan_in_fan_out=_hold_weights_turned_round(layers), target_modules=_targets(model, list(layers)),
         # A pattern is tried on every suffix that begins after a dot; this one fits the whole alone.
         rank_pattern={f'^{re.escape(name)}': rank for name, (rank, _) in sizes.items()
                       if rank != r},
@@ -139,6 +138,12 @@ def _check(config: Mapping[str, Any], folder: str) -> None:
         raise UserError(f'{folder} was written by another program and says ' + ', '.join(
             f'{name}={value!r}' + (f' ({reasons[name]})' if name in reasons else '')
             for name, value in said.items()) + ', which is not read')
+
+
+def _hold_weights_turned_round(layers: Mapping[str, nn.Module]) -> bool:
+    # Of all layers that have the choice; where they differ, PEFT corrects it layer by layer.
+    linear = [layer for layer in layers.values() if is_linear(layer)]
+    return bool(linear) and all(not isinstance(layer, nn.Linear) for layer in linear)
 
 
 def _rank_and_alpha(method: LoRA) -> tuple[int, float]:

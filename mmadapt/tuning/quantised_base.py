@@ -5,8 +5,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from ..adapters import AdapterLayer, adapted_class
-from ..adapters.layers.linear import LinearLayer
+from ..adapters import is_linear
 from ..errors import UserError
 from ..logs import say, warn
 from ..quantisation import (
@@ -39,7 +38,8 @@ def layers_to_quantise(model: nn.Module, frozen: Iterable[nn.Module],
     """
     names = module_names(model)
     frozen = set(frozen)
-    linear = [module for module in names if _is_linear(module)]
+    # GPT-2's layers are linear too, but keep their weights turned round.
+    linear = [module for module in names if isinstance(module, nn.Linear) and is_linear(module)]
     chosen = [module for module in linear if module in frozen]
     for selector in options.skip:
         skipped = select(model, [selector], 'peft.quant.skip')
@@ -110,8 +110,3 @@ def packed_base(model: nn.Module) -> dict[str, Packed]:
     """
     return {name: dequantise(module) for name, module in list(model.named_modules())
             if isinstance(module, QuantisedLinear)}
-
-
-def _is_linear(module: nn.Module) -> bool:
-    cls = type(module) if isinstance(module, AdapterLayer) else adapted_class(module)
-    return cls is not None and issubclass(cls, LinearLayer)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from ..adapters import AdapterMethod, adapted_class
+from ..adapters import AdapterMethod, adapted_class, is_linear
 from ..errors import UserError
 from ..norms import is_norm
 from .config import PEFTConfig
@@ -198,7 +198,7 @@ class Rules:
 def _is_kind(module: nn.Module, word: str) -> bool:
     # An embedding is not among them: models read its weight as often as they call it, and what is
     # only read cannot be adapted.
-    linear = isinstance(module, (nn.Linear, nn.MultiheadAttention))
+    linear = isinstance(module, (nn.Linear, nn.MultiheadAttention)) or is_linear(module)
     conv = isinstance(module, _ConvNd) or hasattr(module, 'deform_groups')
     return {'all-linear': linear, 'all-conv': conv}.get(word, linear or conv)
 

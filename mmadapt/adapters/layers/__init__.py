@@ -15,6 +15,8 @@ from . import attention, conv, embedding, linear, norm, transposed
 _MODULES = (attention, conv, embedding, linear, norm, transposed)
 _CLASSES = {cls.stock_class: cls for module in _MODULES for cls in module.CLASSES}
 _LIBRARIES = {'mmcv.cnn': 'mmcv_cnn', 'mmcv.ops': 'mmcv_ops', 'timm.layers': 'timm_convs',
+              'transformers.pytorch_utils': 'hugging_face',
+              'transformers.models.falcon.modeling_falcon': 'falcon',
               'mmadapt.quantisation.bnb': 'quantised'}
 
 
@@ -29,3 +31,9 @@ def adapted_class(layer: nn.Module) -> type[AdapterLayer] | None:
     if isinstance(layer, nn.Embedding) and layer.max_norm is not None:
         return None  # it writes into its table as it is read
     return _CLASSES.get(type(layer))
+
+
+def is_linear(layer: nn.Module) -> bool:
+    """Return whether a layer, adapted or not, is a linear map with a form, whatever its library."""
+    cls = type(layer) if isinstance(layer, AdapterLayer) else adapted_class(layer)
+    return cls is not None and issubclass(cls, linear.LinearLayer)
