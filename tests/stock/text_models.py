@@ -9,6 +9,7 @@ _SIZES = dict(vocab_size=30, hidden_size=16, intermediate_size=24, num_hidden_la
               num_attention_heads=2, max_position_embeddings=32)
 CONFIGS = {
     'BERT': ('BertConfig', _SIZES),
+    'BLOOM': ('BloomConfig', dict(vocab_size=30, hidden_size=16, n_layer=2, n_head=2)),
     'Falcon': ('FalconConfig', dict(vocab_size=30, hidden_size=16, num_hidden_layers=2,
                                     num_attention_heads=2, bias=True)),
     'GPT-2': ('GPT2Config', dict(vocab_size=30, n_embd=16, n_layer=2, n_head=2, n_positions=32,

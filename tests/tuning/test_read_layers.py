@@ -92,3 +92,36 @@ def test_an_embedding_that_is_only_read_cannot_be_named_one_that_is_called_can()
         inject(detr, dict(method=LORA, targets=['query_embedding']))
     inject(dino, dict(method=LORA, targets=['label_embedding']))
     assert dino.dn_query_generator.label_embedding.adapter_names
+
+
+class Looking(Attention):
+    """Looks at its projection as T5's feed-forward does, and reads it where a config says so."""
+
+    slices = 1
+
+    def forward(self, x):
+        if isinstance(self.proj.weight, torch.Tensor) and self.proj.weight.dtype != torch.int8:
+            x = x.to(self.proj.weight.dtype)
+        if self.slices > 1 and x.dim() > 1:
+            return F.linear(x, self.qkv.weight)
+        return self.proj(self.qkv(x)[..., :4])
+
+
+def test_asking_for_its_class_reads_no_weight():
+    assert layers_read(Looking()) == {}
+
+
+def test_a_branch_that_a_number_of_the_model_closes_reads_no_weight():
+    model = Looking()
+    model.slices = 2
+    assert layers_read(model) == {model.qkv: 'Looking'}
+
+
+@pytest.mark.parametrize(('name', 'targets', 'adapted'), [('T5', 'auto', 32), ('T5', ['wo'], 4),
+                                                          ('BLOOM', 'auto', 8)])
+def test_layers_of_real_text_models_that_are_called_are_adapted(name, targets, adapted):
+    from text_models import text_model
+    model = text_model(name, 'Seq2SeqLM' if name == 'T5' else 'CausalLM')
+    report = inject(model, dict(method=LORA, targets=targets, head='adapt'))
+    assert sum(layer.action == 'adapt' for layer in report.layers) == adapted
+    assert not [line for line in report.warnings if 'reads the weights' in line]
