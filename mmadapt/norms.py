@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from .errors import UserError
 
-NORM_LAYERS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
+NORM_LAYERS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 MODE = 'stock_mode'
 """The attribute by which a norm of frozen statistics knows the mode that it would be in."""
 
@@ -98,8 +98,16 @@ _FROZEN = {cls.stock_class: cls for cls in (
 
 
 def is_norm(module: nn.Module) -> bool:
-    """Return whether ``module`` is a norm layer."""
-    return isinstance(module, NORM_LAYERS)
+    """Return whether ``module`` is a norm layer: one of torch's, or one of a library's own.
+
+    Models of text have RMS norms that are no subclass of anything. They are known by what all of
+    them are: a class called a norm, with a weight for each channel and nothing inside.
+    """
+    if isinstance(module, NORM_LAYERS):
+        return True
+    own = [p for p in module._parameters.values() if p is not None]
+    return 'norm' in type(module).__name__.lower() and not module._modules \
+        and module._parameters.get('weight') is not None and all(p.dim() == 1 for p in own)
 
 
 def has_statistics(module: nn.Module) -> bool:

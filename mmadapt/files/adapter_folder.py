@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..adapters import AdapterLayer
 from ..errors import UserError
-from ..tuning import require_state
+from ..tuning import check_intact, require_state
 from .atomic import replace_folder
 from .base import BaseRecord
 from .contents import frozen_tensors, stored_keys
@@ -73,10 +73,12 @@ def check_can_save(model: nn.Module, folder: str) -> None:
     """Check that a model has an adapter to save, and that a folder may be replaced by it.
 
     Raises:
-        UserError: The model is not adapted, or merged, or ``folder`` is something else.
+        UserError: The model is not adapted, or merged, or has lost an adapter, or ``folder`` is
+            something else.
     """
     if require_state(model).merged is not None:
         raise UserError('the adapter is merged; call mmadapt.unmerge before saving it')
+    check_intact(model)
     target = Path(folder)
     if target.exists() and not (target / CONFIG_NAME).exists() and (
             not target.is_dir() or any(target.iterdir())):

@@ -14,6 +14,7 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..tuning.shared import keys_without_weight
 from .fingerprint import file_sha256
 from .loaded_keys import LoadedKeys
 from .sharded import REST, is_sharded
@@ -153,7 +154,7 @@ def make_base_record(model: nn.Module, load_from: str | None,
             if provided & missing:
                 record.pretrained.append(name)
                 missing -= provided
-    record.not_in_base = sorted(missing)
+    record.not_in_base = sorted(keys_without_weight(model, missing))
     if load_from is not None:
         local = osp.exists(load_from)
         record.load_from = osp.abspath(load_from) if local else load_from

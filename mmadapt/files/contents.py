@@ -72,18 +72,21 @@ def complete_state_dict(model: nn.Module, stored: Mapping[str, Tensor],
     Raises:
         UserError: A tensor is in neither, or has another shape than in the model.
     """
-    state = model.state_dict()
+    state, first_keys = model.state_dict(), canonical_keys(model)
+    # Files of text models hold a tied tensor under one of its keys.
+    base = {**{first_keys[key]: tensor for key, tensor in base.items() if key in first_keys},
+            **base}
     result: OrderedDict[str, Tensor] = OrderedDict()
-    for key, first in canonical_keys(model).items():
+    for key, first in first_keys.items():
         if first in stored:
             if stored[first].shape != state[key].shape:
                 raise UserError(
                     f'{source} holds {first} of shape {tuple(stored[first].shape)}, the model has '
                     f'{tuple(state[key].shape)} there: its config (classes, rank) is another one')
             result[key] = stored[first]
-        elif key in base and base[key].shape == state[key].shape:
+        elif _fits(base.get(key, base.get(first)), state[key]):
             # A base may be kept in half precision; loading it casts it.
-            result[key] = base[key].to(state[key].dtype)
+            result[key] = base.get(key, base.get(first)).to(state[key].dtype)
         elif key.endswith('num_batches_tracked'):
             result[key] = state[key]
         else:
@@ -93,3 +96,7 @@ def complete_state_dict(model: nn.Module, stored: Mapping[str, Tensor],
         raise UserError(f'{source} holds {surplus[0]} and {len(surplus) - 1} more tensors that '
                         'this model does not have: it belongs to another model')
     return result
+
+
+def _fits(tensor: Tensor | None, wanted: Tensor) -> bool:
+    return tensor is not None and tensor.shape == wanted.shape

@@ -49,7 +49,8 @@ def hf_config(model: nn.Module, layers: Mapping[str, nn.Module],
         peft_type='LORA', task_type=None, inference_mode=True, base_model_name_or_path=None,
         r=r, lora_alpha=alpha, lora_dropout=method.dropout, use_rslora=method.rslora,
         use_dora=isinstance(method, DoRA), init_lora_weights=True, bias='none',
-        fan_in_fan_out=_hold_weights_turned_round(layers), target_modules=_targets(model, list(layers)),
+        fan_in_fan_out=_hold_weights_turned_round(layers),
+        target_modules=_targets(model, list(layers)),
         # A pattern is tried on every suffix that begins after a dot; this one fits the whole alone.
         rank_pattern={f'^{re.escape(name)}': rank for name, (rank, _) in sizes.items()
                       if rank != r},

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from ..norms import is_norm
+from ..norms import NORM_LAYERS
 
 
 @dataclass
@@ -39,7 +39,7 @@ def find_sites(model: nn.Module) -> list[Site]:
         elif isinstance(module, nn.Sequential):
             children = list(module)
             sites += [Site(conv, norm) for conv, norm in zip(children, children[1:], strict=False)
-                      if _is_conv(conv) and is_norm(norm)]
+                      if _is_conv(conv) and isinstance(norm, NORM_LAYERS)]
         else:
             sites += _in_block(module)
     return sites
@@ -50,7 +50,7 @@ def _in_conv_module(module: nn.Module) -> list[Site]:
     follows = order.index('norm') == order.index('conv') + 1 if 'norm' in order else False
     if not follows or not module.with_norm or module.with_spectral_norm:
         return []
-    return [Site(module.conv, module.norm, module)] if is_norm(module.norm) else []
+    return [Site(module.conv, module.norm, module)] if isinstance(module.norm, NORM_LAYERS) else []
 
 
 def _in_block(module: nn.Module) -> list[Site]:
@@ -59,7 +59,7 @@ def _in_block(module: nn.Module) -> list[Site]:
         norm_name = getattr(module, name.replace('conv', 'norm') + '_name', None)
         if name.startswith('conv') and isinstance(norm_name, str) and _is_conv(conv):
             norm = getattr(module, norm_name, None)
-            sites += [Site(conv, norm)] if isinstance(norm, nn.Module) and is_norm(norm) else []
+            sites += [Site(conv, norm)] if isinstance(norm, NORM_LAYERS) else []
     return sites
 
 

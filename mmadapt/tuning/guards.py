@@ -1,10 +1,11 @@
 """Operations that would drop an adapter without a word, and how they are kept from it.
 
 Some read a layer's weight and build another layer of it: RepVGG's ``switch_to_deploy``,
-``revert_sync_batchnorm``, ``fuse_conv_bn``. Those that can be stopped are stopped; that the others
-have run is noticed before the model is used.
+``revert_sync_batchnorm``, ``fuse_conv_bn``, transformers' ``resize_token_embeddings``. Those that
+can be stopped are stopped; that the others have run is noticed before the model is used.
 """
 
+import inspect
 from dataclasses import dataclass
 
 from torch import nn
@@ -13,7 +14,9 @@ from ..adapters import AdapterLayer
 from ..errors import UserError
 from .state import get_state
 
-_REBUILDERS = ('switch_to_deploy', )
+# Of RepVGG and others, of timm's reparameterised models, of text models, of timm's classifiers.
+_REBUILDERS = ('switch_to_deploy', 'convert_to_deploy', 'reparameterize', 'fuse', 'prune_heads',
+               'resize_token_embeddings', 'resize_decoder_token_embeddings', 'reset_classifier')
 
 
 @dataclass
@@ -34,17 +37,26 @@ class Refusal:
         Raises:
             UserError: Always.
         """
-        raise UserError(f'{self.owner}.{self.name} builds new layers from the weights of adapted '
-                        'ones, without their adapters; call mmadapt.merge(model) before it')
+        raise UserError(f'{self.owner}.{self.name} builds new layers in the place of adapted ones, '
+                        'without their adapters; call it before mmadapt.inject, or '
+                        'mmadapt.merge(model) before it')
 
 
 def put_up_guards(model: nn.Module) -> None:
     """Refuse calls of what would rebuild adapted layers of a model."""
     for module in model.modules():
         for name in _REBUILDERS:
-            if callable(getattr(type(module), name, None)) and any(
+            if _rebuilds(type(module), name) and any(
                     isinstance(m, AdapterLayer) for m in module.modules()):
                 setattr(module, name, Refusal(type(module).__name__, name))
+
+
+def _rebuilds(kind: type, name: str) -> bool:
+    method = getattr(kind, name, None)
+    if name != 'fuse' or not callable(method):
+        return callable(method)
+    # What takes something else fuses that, as part of a forward.
+    return list(inspect.signature(method).parameters) == ['self']
 
 
 def take_down_guards(model: nn.Module) -> None:

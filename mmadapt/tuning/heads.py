@@ -20,6 +20,7 @@ MaskFormer, Mask2Former                   ``panoptic_head``      adapted: it hol
 MMSegmentation                            ``decode_head``,       adapted
                                           ``auxiliary_head``
 MMPose, MMPretrain                        ``head``               adapted
+text models                               ``lm_head``            adapted
 anything else                             see                    trained fully and named in a
                                           :func:`guess_heads`    warning
 ========================================  =====================  =================================
@@ -38,7 +39,7 @@ from ..errors import UserError
 from ..norms import is_norm
 
 _HEAD = re.compile(r'(.*_)?heads?')
-_OUTPUT = re.compile(r'heads?|fc|classifier|predictor|logits')
+_OUTPUT = re.compile(r'heads?|fc|(.*_)?classifier|predictor|logits|score|qa_outputs')
 _BACKBONE = re.compile(r'backbone|encoder')
 _BODY = re.compile(r'backbone|neck|fpn|coder|coding|embed|query|token|former|model|text|teacher'
                    r'|target|(^|_)(enc|dec|trans)(_|$)')
@@ -51,7 +52,8 @@ def find_heads(model: nn.Module) -> dict[str, nn.Module]:
     """Return the heads of an OpenMMLab model: its children called ``head`` or ``..._head``.
 
     Those of the models inside it, as in a tracker or a teacher and its student, are among them;
-    one without parameters (``panoptic_fusion_head``) is not.
+    one without parameters (``panoptic_fusion_head``) is not. Where a model only wraps another one,
+    they are those of that.
     """
     heads = {}
     for name, child in model.named_children():
@@ -59,8 +61,13 @@ def find_heads(model: nn.Module) -> dict[str, nn.Module]:
             if _count(child):
                 heads[name] = child
         elif isinstance(child, BaseModel):
-            heads.update({f'{name}.{inner}': head for inner, head in find_heads(child).items()})
-    return heads
+            heads.update(_find_inside(child, name))
+    parts = _parts(model)
+    return _find_inside(*reversed(*parts.items())) if not heads and len(parts) == 1 else heads
+
+
+def _find_inside(model: nn.Module, name: str) -> dict[str, nn.Module]:
+    return {f'{name}.{inner}': head for inner, head in find_heads(model).items()}
 
 
 def guess_heads(model: nn.Module) -> dict[str, nn.Module]:

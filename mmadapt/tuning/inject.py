@@ -24,7 +24,7 @@ from .guards import put_up_guards
 from .named import active_adapter, adapter_names, set_adapter
 from .quantised_base import layers_to_quantise, quantise_base
 from .report import LayerReport, Report
-from .rules import Decision, Rules
+from .rules import TIED, Decision, Rules
 from .state import TuningState, add_state, drop_state, get_adapters
 from .targets import has_own_parameters, module_names
 
@@ -155,7 +155,10 @@ def _check(model: nn.Module, plan: _Plan, config: PEFTConfig, method) -> None:
     if not adapted and not any(p.requires_grad for module, _, decision in plan
                                for p in module.parameters(recurse=False)
                                if decision.action == 'train'):
-        raise UserError('peft leaves nothing to train: no layer is adapted, the head is frozen')
+        tied = [names[0] for _, names, decision in plan if decision.why == TIED]
+        raise UserError('peft leaves nothing to train: no layer is adapted, the head is frozen'
+                        + (f" ({tied[0]} shares its weight with the body: peft.head='train' trains "
+                           'both)' if tied else ''))
     for module, names, decision in plan:
         if is_norm(module) and not decision.statistics:
             frozen_class(module, names[0])
@@ -203,6 +206,8 @@ def _apply(model: nn.Module, plan: _Plan, rules: Rules, state: TuningState,
     trained = {p for module, _, decision in plan if decision.action == 'train'
                for p in module.parameters(recurse=False) if p.requires_grad}
     for module, names, decision in plan:
+        if decision.action == 'freeze' and not trained.isdisjoint(module.parameters(recurse=False)):
+            decision = replace(decision, action='train', why=f'{TIED}, which trains')
         layer = _report(module, names, decision)
         report.layers.append(layer)
         for parameter in module.parameters(recurse=False):

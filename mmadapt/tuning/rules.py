@@ -15,7 +15,10 @@ from ..norms import is_norm
 from .config import PEFTConfig
 from .heads import find_heads, guess_heads, head_warnings, resolve_head_policy
 from .read_layers import layers_read
+from .shared import keys_without_weight, layers_with_a_common_parameter
 from .targets import has_own_parameters, select
+
+TIED = 'shares its weight with another layer'
 
 
 @dataclass
@@ -49,9 +52,11 @@ class Rules:
     def __init__(self, model: nn.Module, config: PEFTConfig, method: AdapterMethod | None,
                  not_loaded: Collection[str]) -> None:
         self.config, self.method = config, method
-        self.not_loaded = {key for key in not_loaded if not key.endswith('num_batches_tracked')}
+        self.not_loaded = {key for key in keys_without_weight(model, not_loaded)
+                           if not key.endswith('num_batches_tracked')}
         self.warnings: list[str] = []
-        self.tied = _layers_with_a_common_parameter(model)
+        self.tied = layers_with_a_common_parameter(model)
+        self.names = {module: name for name, module in model.named_modules()}
         self.read_not_called = layers_read(model)
         self.out_projections = {m.out_proj for m in model.modules()
                                 if isinstance(m, nn.MultiheadAttention)}
@@ -158,6 +163,9 @@ class Rules:
         if module in self.trained_head:
             return Decision('train', 'peft.head')
         if in_head:
+            body = [m for m in self.tied.get(module, ()) if m not in self.head]
+            if body and self.head_policy == 'train' and self.config.head != 'train':
+                return self._keep_tied(names[0], self.names[body[0]])
             return Decision(self.head_policy, self.head_why, statistics=moves)
         if is_norm(module):
             affine = self.config.norm in ('affine', 'train')
@@ -180,12 +188,17 @@ class Rules:
             return Decision('freeze', f'{type(self.method).__name__} has no form for a '
                                       f'{type(module).__name__}')
         if module in self.tied:
-            return Decision('freeze', 'shares its weight with another layer')
+            return Decision('freeze', TIED)
         if _is_kind(module, word):
             if module in self.read_not_called:
                 return self._leave_out(name, self.read_not_called[module])
             return Decision('adapt', f'targets={word!r}')
         return Decision('freeze', f'not in targets={word!r}')
+
+    def _keep_tied(self, name: str, other: str) -> Decision:
+        self.warnings.append(f'WARNING: {name} of the head shares its weight with {other}: both '
+                             "stay frozen; peft.head='train' trains both")
+        return Decision('freeze', TIED)
 
     def _leave_out(self, name: str, reader: str) -> Decision:
         line = (f'WARNING: {reader} reads the weights of such layers as {name} without calling '
@@ -206,12 +219,3 @@ def _is_kind(module: nn.Module, word: str) -> bool:
 def _frozen_by_model(module: nn.Module) -> bool:
     return has_own_parameters(module) and not any(
         p.requires_grad for p in module.parameters(recurse=False))
-
-
-def _layers_with_a_common_parameter(model: nn.Module) -> set[nn.Module]:
-    """Different modules that hold the very same parameter; a module of several names is one."""
-    owners: dict = {}
-    for module in model.modules():
-        for parameter in module.parameters(recurse=False):
-            owners.setdefault(parameter, []).append(module)
-    return {m for modules in owners.values() if len(modules) > 1 for m in modules}

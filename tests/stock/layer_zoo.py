@@ -216,6 +216,7 @@ NORMS = {
     'BatchNorm, MMEngine': Kind(lambda: SyncBatchNorm(6), random(2, 6, 3, 3)),
     'LayerNorm': Kind(lambda: nn.LayerNorm(6), random(2, 5, 6)),
     'LayerNorm, no bias': Kind(lambda: nn.LayerNorm(6, bias=False), random(2, 5, 6)),
+    'RMSNorm': Kind(lambda: nn.RMSNorm(6), random(2, 5, 6)),
     'GroupNorm': Kind(lambda: nn.GroupNorm(3, 6), random(2, 6, 4, 5)),
 }
 KINDS = {**WEIGHTS, **NORMS}

@@ -187,10 +187,13 @@ def test_a_missing_batch_counter_is_no_missing_weight():
     assert action(report, 'backbone.2') == 'freeze'
 
 
-def test_a_shared_layer_that_is_missing_under_its_second_name_trains():
+@pytest.mark.parametrize(('missing', 'wanted'), [
+    (['second.weight'], 'adapt'), (['neck.weight'], 'adapt'),
+    (['neck.weight', 'second.weight'], 'train')])
+def test_a_shared_layer_has_its_weight_if_it_came_under_one_of_its_names(missing, wanted):
     model = Detector()
     model.second = model.neck
-    assert action(inject(model, dict(method=lora()), ['second.weight']), 'neck') == 'train'
+    assert action(inject(model, dict(method=lora()), missing), 'neck') == wanted
 
 
 @pytest.mark.parametrize(('peft', 'wanted'), [

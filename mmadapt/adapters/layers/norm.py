@@ -18,7 +18,7 @@ class NormLayer(AdapterLayer):
 
     def effective(self) -> tuple[Tensor, Tensor | None]:
         """Return the weight and bias of the affine map, ``(channels, )``."""
-        return self.adapted('', self.weight, self.bias)
+        return self.adapted('', *self.weight_parts()[''])
 
     def merged_tensors(self) -> dict[str, Tensor]:
         """Return the weight and bias of the stock norm that computes the same."""
@@ -67,6 +67,20 @@ class AdaptedGroupNorm(NormLayer, nn.GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(batch, channels, *size)`` to the same shape."""
         return F.group_norm(x, self.num_groups, *self.effective(), self.eps)
+
+
+class AdaptedRMSNorm(NormLayer, nn.RMSNorm):
+    """An adapted RMSNorm, which has no bias."""
+
+    stock_class = nn.RMSNorm
+
+    def weight_parts(self) -> dict[str, tuple[Tensor, None]]:
+        """Return the weight, ``(channels, )``."""
+        return {'': (self.weight, None)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(..., *normalized_shape)`` to the same shape."""
+        return F.rms_norm(x, self.normalized_shape, self.effective()[0], self.eps)
 
 
 class AdaptedFrozenBatchNorm1d(FrozenBatchNormLayer, norms.FrozenBatchNorm1d):
@@ -136,10 +150,10 @@ class AdaptedSyncBatchNorm(MovingBatchNormLayer, nn.SyncBatchNorm):
 
 
 CLASSES = (
-    AdaptedLayerNorm, AdaptedGroupNorm, AdaptedFrozenBatchNorm1d, AdaptedFrozenBatchNorm2d,
-    AdaptedFrozenBatchNorm3d, AdaptedFrozenBatchNormXd, AdaptedFrozenSyncBatchNorm,
-    AdaptedFrozenMMSyncBatchNorm, AdaptedBatchNorm1d, AdaptedBatchNorm2d, AdaptedBatchNorm3d,
-    AdaptedBatchNormXd, AdaptedSyncBatchNorm)
+    AdaptedLayerNorm, AdaptedGroupNorm, AdaptedRMSNorm, AdaptedFrozenBatchNorm1d,
+    AdaptedFrozenBatchNorm2d, AdaptedFrozenBatchNorm3d, AdaptedFrozenBatchNormXd,
+    AdaptedFrozenSyncBatchNorm, AdaptedFrozenMMSyncBatchNorm, AdaptedBatchNorm1d,
+    AdaptedBatchNorm2d, AdaptedBatchNorm3d, AdaptedBatchNormXd, AdaptedSyncBatchNorm)
 if SyncBatchNorm is not nn.SyncBatchNorm:
 
     class AdaptedMMSyncBatchNorm(MovingBatchNormLayer, SyncBatchNorm):
