@@ -501,7 +501,6 @@ LORA_B = 'base_model.model.fc.lora_B.weight'
     (dict(lora_alpha=None), {}, 'lora_alpha=None, which is not read'),
     (dict(peft_type=None), {}, 'peft_type=None, which is not read'),
     (dict(peft_type='LOHA'), {}, "peft_type='LOHA', which is not read"),
-    (dict(fan_in_fan_out=True), {}, r'fan_in_fan_out=True \(its layers hold their weights turned'),
     (dict(layers_to_transform=[1]), {}, r'layers_to_transform=\[1\] \(it chooses layers by numb'),
     (dict(init_lora_weights='mica'), {}, "init_lora_weights='mica'"),
     (dict(novelty=dict(a=1)), {}, r"novelty=\{'a': 1\}, which is not read"),
