@@ -1,7 +1,8 @@
 """Recomputation that a model or its config asks for by other means.
 
-Blocks of MMDetection's backbones call reentrant checkpointing themselves (``with_cp``), and only if
-their input requires a gradient: not behind an image or a frozen stem. The layers of its
+Blocks of MMDetection's backbones call reentrant checkpointing themselves (``with_cp``; in some
+layers of MMPretrain and MMDetection ``use_checkpoint``), and only if their input requires a
+gradient: not behind an image or a frozen stem. The layers of its
 transformers (``num_cp``) are wrapped by fairscale, which recomputes in float16 whatever autocast
 computed in, and whose copies run the weights of the original. All of them are recomputed by
 :mod:`~mmadapt.memory.checkpointing` instead.
@@ -17,12 +18,12 @@ from .blocks import recomputable
 from .checkpointing import is_recomputed, keep_activations, recompute
 
 _FAIRSCALE = 'fairscale.nn.checkpoint.'
+_FLAGS = ('with_cp', 'use_checkpoint')
 
 
 def asks_for_recomputation(model: nn.Module) -> bool:
     """Return whether something in a model is recomputed, or would be, by whatever means."""
-    return any(vars(m).get('with_cp') or is_recomputed(m) or _is_of_fairscale(m)
-               for m in model.modules())
+    return any(_flag_of(m) or is_recomputed(m) or _is_of_fairscale(m) for m in model.modules())
 
 
 def take_over(model: nn.Module) -> dict[str, list[nn.Module]]:
@@ -42,14 +43,16 @@ def take_over(model: nn.Module) -> dict[str, list[nn.Module]]:
     layers = [m for m in model.modules() if is_recomputed(m)]
     for layer in layers:
         keep_activations(layer)
-    flagged = [m for m in model.modules() if vars(m).get('with_cp')]
+    flagged = {m: flag for m in model.modules() if (flag := _flag_of(m))}
     # A backbone has the flag too, and hands it on to its blocks.
-    blocks = [m for m in flagged
-              if not any(vars(inner).get('with_cp') for inner in m.modules() if inner is not m)]
+    blocks = {m: flag for m, flag in flagged.items()
+              if not any(_flag_of(inner) for inner in m.modules() if inner is not m)}
     own = {m for m in blocks if hasattr(m, 'rfp_forward')}
-    for module in flagged:
-        module.with_cp = module in own
-    return dict(with_cp=[m for m in blocks if m not in own], num_cp=layers)
+    for module, flag in flagged.items():
+        setattr(module, flag, module in own)
+    asked = {flag: [m for m, of in blocks.items() if of == flag and m not in own]
+             for flag in _FLAGS}
+    return dict(asked, num_cp=layers)
 
 
 def recompute_themselves(model: nn.Module) -> list[nn.Module]:
@@ -92,6 +95,10 @@ def modules_named(model: nn.Module, names: list[str]) -> list[nn.Module]:
                             'that it consists of')
         blocks += meant
     return blocks
+
+
+def _flag_of(module: nn.Module) -> str | None:
+    return next((flag for flag in _FLAGS if vars(module).get(flag) is True), None)
 
 
 def _is_of_fairscale(module: nn.Module) -> bool:

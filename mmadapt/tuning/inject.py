@@ -23,6 +23,7 @@ from .config import PEFTConfig
 from .guards import put_up_guards
 from .named import active_adapter, adapter_names, set_adapter
 from .quantised_base import layers_to_quantise, quantise_base
+from .recomputation import let_gradients_pass
 from .report import LayerReport, Report
 from .rules import TIED, Decision, Rules
 from .state import TuningState, add_state, drop_state, get_adapters
@@ -224,6 +225,7 @@ def _apply(model: nn.Module, plan: _Plan, rules: Rules, state: TuningState,
     if rules.config.fold_norm:
         fold_norms(model)
     put_up_guards(model)
+    let_gradients_pass(model)
     report.warnings += _lines_on_rank(report.layers)
     trainable = {name for name, p in model.named_parameters() if p.requires_grad}
     adapters = {f'{layer}.{name}'.lstrip('.') for layer in state.adapted

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.model import BaseModel
 
 transformers = pytest.importorskip('transformers', reason='transformers is not installed')
 
@@ -18,6 +19,17 @@ CONFIGS = {
     'T5': ('T5Config', dict(vocab_size=30, d_model=16, d_kv=8, d_ff=24, num_layers=2, num_heads=2,
                             decoder_start_token_id=0)),
 }
+
+
+class Wrapper(BaseModel):
+    """What a model of another library becomes under MMEngine's runner."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, mode='tensor', **inputs):
+        return self.model(**inputs)
 
 
 def text_model(name, task='CausalLM', **changes):

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from mmengine.model import BaseModel
-from text_models import text_model, words
+from text_models import Wrapper, text_model, words
 from torch import nn
 
 from mmadapt import UserError, inject, merge, remove, save_adapter
@@ -11,17 +10,6 @@ from mmadapt.adapters import AdapterLayer
 from mmadapt.tuning.heads import find_heads, guess_heads
 
 LORA = dict(type='LoRA', r=2)
-
-
-class Wrapper(BaseModel):
-    """What a model of another library becomes under MMEngine's runner."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, mode='tensor', **inputs):
-        return self.model(**inputs)
 
 
 def actions(report, prefix=''):
