@@ -1,6 +1,7 @@
 """Which checkpoint a run starts from, and what to type to go on with a stopped one."""
 
 import os
+import re
 import shlex
 import sys
 from difflib import get_close_matches
@@ -64,12 +65,18 @@ def last_checkpoint(work_dir: str) -> str | None:
     note = Path(work_dir) / 'last_checkpoint'
     if not note.is_file():
         return None
-    named = Path(note.read_text(encoding='utf-8').strip())
+    named = Path(note.read_text(encoding='utf-8').strip() or _newest(note.parent))
     for path in (named, note.parent / named.name):  # the second when the folder has been moved
         if _is_checkpoint(path):
             return str(path)
     raise UserError(f'{note} names {named}, which is not there; {work_dir} holds '
                     f'{_checkpoints_in(Path(work_dir))}: name one with --resume PATH')
+
+
+def _newest(folder: Path) -> str:
+    # A process that is killed while it writes the note, or a full disk, leaves an empty one.
+    files = [file for file in folder.glob('*.pth') if re.fullmatch(r'(epoch|iter)_\d+', file.stem)]
+    return max(files, key=lambda file: file.stat().st_mtime).name if files else ''
 
 
 def set_resume(cfg: Config, resume: str | None) -> None:

@@ -4,5 +4,7 @@ from .checkpoint_hook import PEFTCheckpointHook
 from .inject_hook import PEFTInjectHook
 from .memory_hook import MemoryHook
 from .random_state_hook import RandomStateHook
+from .safe_checkpoints import secure_checkpoints
 
-__all__ = ['MemoryHook', 'PEFTCheckpointHook', 'PEFTInjectHook', 'RandomStateHook']
+__all__ = ['MemoryHook', 'PEFTCheckpointHook', 'PEFTInjectHook', 'RandomStateHook',
+           'secure_checkpoints']

@@ -24,7 +24,6 @@ from ..files import (
     read_adapter,
     read_checkpoint,
     restore,
-    write_checkpoints_atomically,
 )
 from ..files.record import KEY
 from ..logs import say, warn
@@ -37,6 +36,7 @@ from .memory_hook import add_memory_hook
 from .quantise import quantise_loaded
 from .random_state_hook import RandomStateHook
 from .rewire import rewire
+from .safe_checkpoints import secure_checkpoints
 from .start import start_from_weights
 
 
@@ -165,7 +165,7 @@ class PEFTInjectHook(Hook):
         self._is_new = KEY not in checkpoint and config.adapter is None
         if isinstance(runner, Runner):
             rewire(runner, model)
-        write_checkpoints_atomically()
+        secure_checkpoints(runner)
         for hook in runner.hooks:
             if isinstance(hook, CheckpointHook) and hook.published_keys is not None:
                 hook.published_keys = [*hook.published_keys, KEY]

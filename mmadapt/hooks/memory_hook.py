@@ -14,6 +14,7 @@ from ..memory.inherited import asks_for_recomputation, modules_named, unwrap_fai
 from ..memory.islands import keep_float32
 from ..memory.matching import find_modules
 from ..optim.zero_redundancy import refuse_under_stock_runner
+from .safe_checkpoints import secure_checkpoints
 
 _KEY = 'activation_checkpointing'
 
@@ -53,6 +54,7 @@ class MemoryHook(Hook):
         if not is_needed(runner, model):
             raise UserError('custom_hooks holds MemoryHook but the config has no `memory`; inherit '
                             'one of configs/_base_/memory or write memory=dict(checkpoint=[...])')
+        secure_checkpoints(runner)
         names = cfg.pop(_KEY, None) or []
         self._names = [names] if isinstance(names, str) else list(names)
         find_blocks(model, self._config.checkpoint)

@@ -56,7 +56,9 @@ class FlexibleRunner(StockRunner):
             model (nn.Module): The model, built and initialised.
         """
         from ..hooks.memory_hook import add_memory_hook  # the hooks know this runner
+        from ..hooks.safe_checkpoints import secure_checkpoints
         self.model = model
+        secure_checkpoints(self)
         add_memory_hook(self, model)
         self.call_hook('before_run')
         self._begun = True

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..adapters import AdapterLayer
 from ..errors import UserError
+from ..files import write_checkpoints_atomically
 from ..files.loaded_keys import LoadedKeys
 from ..logs import say
 from ..tuning import PEFTConfig, inject
@@ -45,6 +46,7 @@ class PEFTDistributedDataParallel(MMDistributedDataParallel):
             say(line)
         self._loaded: LoadedKeys | None = LoadedKeys(module)
         self._allow_random_base = config.allow_random_base
+        write_checkpoints_atomically()
         super().__init__(module, **kwargs)
 
     def train_step(self, data, optim_wrapper):
