@@ -28,6 +28,7 @@ from mmadapt.datasets.base_config import (
 )
 from mmadapt.datasets.coco_fix import refuse_read_only, write_fixed, write_mask_files
 from mmadapt.datasets.use_checks import NOTHING_ELSE
+from mmadapt.errors import WriteError
 from mmadapt.files.atomic import write_atomically
 
 
@@ -139,9 +140,9 @@ def main(argv: list[str] | None = None) -> int:
             if copies:
                 export = read_export(folder, {**ann_files, **copies}, splits, args.keep_unused)
         mask_files = find_mask_files(console, export, fix)
-    except OSError as error:
+    except WriteError as error:
         links = f'cp -rs {folder.resolve()} NEW && chmod -R u+w NEW'
-        console.print(escape(f'--fix cannot write beside the annotations: {error}; make a '
+        console.print(escape(f'{error}; where --fix cannot write beside the annotations, make a '
                              f'folder of links and use that: {links}'),
                       style='red', soft_wrap=True)
         return 1
@@ -162,11 +163,11 @@ def main(argv: list[str] | None = None) -> int:
             console.print(escape(f'{out} exists and differs: --force overwrites it, --out names '
                                  'another file'), style='red', soft_wrap=True)
             return 1
-        refuse_read_only(out.parent)
+        refuse_read_only(out)
         write_atomically(out, lambda part: Path(part).write_text(text, encoding='utf-8'))
-    except OSError as error:
-        console.print(escape(f'cannot write {out}: {error.strerror or error}; nothing was changed: '
-                             '--out names a file elsewhere'), style='red', soft_wrap=True)
+    except WriteError as error:
+        console.print(escape(f'{error}; nothing was changed there: --out names a file elsewhere'),
+                      style='red', soft_wrap=True)
         return 1
     console.print(escape(f'wrote {out}: {len(export.classes)} classes; every name in it begins '
                          f'with {prefix}_'), style='green', soft_wrap=True)

@@ -89,7 +89,8 @@ class Split:
         return [box for box in self.boxes if not self._why_left_out(box)]
 
     def _why_left_out(self, box: dict) -> str | None:
-        reason = why_untrained(box, self.images[box['image_id']])
+        # An area that is missing or 0 is an error of its own, which --fix mends.
+        reason = why_untrained(dict(box, area=1), self.images[box['image_id']])
         # Evaluation counts the others as objects to be found.
         return reason if self.name == 'train' or reason == CROWD else None
 

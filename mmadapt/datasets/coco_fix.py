@@ -5,6 +5,7 @@ import json
 from functools import partial
 from pathlib import Path
 
+from ..errors import WriteError
 from ..files.atomic import write_atomically
 from .coco_checks import box_fault, is_positive
 from .coco_export import CATEGORY_KINDS, Export, Split, parent_category
@@ -141,7 +142,7 @@ def write_fixed(export: Export,
         was done.
 
     Raises:
-        OSError: If a folder cannot be written or is marked read-only; then nothing is written.
+        WriteError: If a folder cannot be written or is marked read-only; then nothing is written.
     """
     categories = canonical_categories(export)
     all_splits = not CATEGORY_KINDS.isdisjoint(export.problems.kinds())
@@ -171,7 +172,7 @@ def write_mask_files(export: Export) -> dict[str, tuple[Path, int]]:
         out.
 
     Raises:
-        OSError: If a folder cannot be written or is marked read-only; then nothing is written.
+        WriteError: If a folder cannot be written or is marked read-only; then nothing is written.
     """
     copies = []
     for split in export.splits.values():
@@ -184,13 +185,12 @@ def write_mask_files(export: Export) -> dict[str, tuple[Path, int]]:
     return {split.name: (path, left_out) for split, path, _, left_out in copies}
 
 
-def refuse_read_only(folder: Path) -> None:
-    """Raise PermissionError where a folder, or the one that it would be made in, is read-only."""
-    while not folder.exists():
-        folder = folder.parent
+def refuse_read_only(path: Path) -> None:
+    """Raise WriteError where a file's folder, or the one that it would be made in, is read-only."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
     # By the mode, not by trying: root may write anywhere, and should not.
     if not folder.stat().st_mode & 0o222:
-        raise PermissionError(f'{folder} is marked read-only')
+        raise WriteError(f'{path} cannot be written: {folder} is marked read-only')
 
 
 def _beside(split: Split, name: str) -> Path:
@@ -202,7 +202,7 @@ def _beside(split: Split, name: str) -> Path:
 def _write(copies: list[tuple]) -> None:
     """Write the content of each (split, path, content, ...)."""
     for _, path, *_ in copies:
-        refuse_read_only(path.parent)
+        refuse_read_only(path)
     for _, path, content, *_ in copies:
         # Puts a new file in the place of a link of this name, which leads to another folder's copy.
         write_atomically(path, partial(_dump, content))

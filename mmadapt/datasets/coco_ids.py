@@ -1,18 +1,17 @@
 """Ids that are no whole numbers: what text and float ids of a COCO file stand for.
 
-MMDetection looks ids up as they are: images whose ids are text train and are evaluated, an
-annotation of image "1" beside an image 1 belongs to no image.
+MMDetection looks ids up as they are: text works for images and categories, an annotation of image
+"1" beside an image 1 belongs to no image, and the evaluation makes numbers of annotations' ids.
 """
 
 from collections.abc import Iterable
 
 from .problems import Kind, Problems
 
-TEXT_IMAGE_IDS = Kind('note', 'image ids that are text', 'MMDetection takes them, other programs '
-                      'may not; --fix numbers the images', True)
-NOT_WHOLE = Kind('error', 'ids that are no whole numbers',
-                 'an id that is text in one place and a number in another is found nowhere; --fix '
-                 'writes whole numbers', True)
+NOT_WHOLE = Kind('note', 'ids that are no whole numbers', 'MMDetection takes them, other programs '
+                 'may not; --fix writes whole numbers', True)
+NOT_FOUND = Kind('error', 'ids that are text in one place and a number in another, or text where '
+                 'evaluation needs a number', '--fix writes whole numbers', True)
 
 
 def _is_whole(value) -> bool:
@@ -39,6 +38,13 @@ def _numbers(ids: Iterable) -> dict:
     if len(set(texts)) == len(ids) and all(text.lstrip('-').isdigit() for text in texts):
         return {value: int(text) for value, text in zip(ids, texts, strict=True)}
     return {value: number for number, value in enumerate(ids, start=1)}
+
+
+def _work(own: list, named: list) -> bool:
+    """bool: Whether MMDetection finds every id that is there in one form or another."""
+    exact, texts = set(own), {_text(value) for value in own}
+    one_kind = len({isinstance(value, str) for value in own}) < 2
+    return one_kind and all(value in exact or _text(value) not in texts for value in named)
 
 
 class _Renumbering:
@@ -78,17 +84,14 @@ def whole_ids(data: dict, file: str, problems: Problems) -> tuple[dict, list[str
     data, done = dict(data), []
     named_by = dict(images='image_id', categories='category_id', annotations=None)
     for owner, key in named_by.items():
-        own = [entry.get('id') for entry in lists[owner]]
-        named = [entry.get(key) for entry in lists['annotations']] if key else []
-        if not any(_is_id(value) and not _is_whole(value) for value in own + named):
+        own = [entry['id'] for entry in lists[owner] if _is_id(entry.get('id'))]
+        named = [ann[key] for ann in lists['annotations'] if key and _is_id(ann.get(key))]
+        other = next((value for value in own + named if not _is_whole(value)), None)
+        if other is None:
             continue
-        kinds = {type(value) for value in own + named if _is_id(value)}
-        other = next(value for value in own + named if _is_id(value) and not _is_whole(value))
-        if owner == 'images' and kinds == {str}:
-            problems.add(TEXT_IMAGE_IDS, file, f'{other!r}')
-        else:
-            spelt = f'id or {key}' if key else 'id'
-            problems.add(NOT_WHOLE, file, f'{owner}: {spelt} is {other!r}')
+        works = _work(own, named) if key else all(_text(v).lstrip('-').isdigit() for v in own)
+        spelt = f'id or {key}' if key else 'id'
+        problems.add(NOT_WHOLE if works else NOT_FOUND, file, f'{owner}: {spelt} is {other!r}')
         number = _Renumbering(lists[owner])
         lists[owner] = [dict(entry, id=number(entry.get('id'))) for entry in lists[owner]]
         data[owner] = lists[owner]

@@ -43,7 +43,7 @@ def check_marks(boxes: list[dict], images: dict[int, dict], file: str, problems:
         for key in ('iscrowd', 'ignore'):
             if box.get(key) not in NO_MARK:
                 problems.add(BAD_MARK, file, f'{where}, {key} {box[key]!r}')
-        reason = why_untrained(box, images[box['image_id']])
+        reason = why_untrained(dict(box, area=1), images[box['image_id']])
         if reason in (CROWD, IGNORED):
             problems.add(CROWD_BOX if reason == CROWD else IGNORED_BOX, file, where)
 

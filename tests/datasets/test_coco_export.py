@@ -149,7 +149,7 @@ FAULTS = {
     'annotation id twice': (lambda d: d['annotations'][1].update(id=1),
                             'annotation ids used twice', 'id 1, 2 times'),
     'no width': (without('images', 'width'), 'keys missing', 'images[0]: width is missing'),
-    'id as text': (annotation(id='1'), 'no whole numbers', "annotations: id is '1'"),
+    'id as text': (annotation(id='a'), 'evaluation needs a number', "annotations: id is 'a'"),
     'no id': (annotation(id=None), 'keys missing', 'annotations[0]: id is None'),
     'no bbox': (without('annotations', 'bbox'), 'keys missing', 'annotations[0]: bbox'),
     'no area': (without('annotations', 'area'), 'without a positive area', 'area None'),
