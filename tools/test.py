@@ -20,7 +20,7 @@ from mmengine.runner import Runner
 import mmadapt  # noqa: F401  registers everything, also for configs without custom_imports
 from mmadapt.cli import check_checkpoint, load_config, run_tool, set_work_dir
 from mmadapt.cli.exit import is_first_process
-from mmadapt.configs import check_memory_hook, check_peft_hook, check_strategy
+from mmadapt.configs import check_memory_hook, check_peft_hook, check_strategy, model_config
 from mmadapt.datasets import check_data
 from mmadapt.errors import UserError
 
@@ -67,7 +67,8 @@ def set_tta(cfg: Config) -> None:
         # The last step of a test pipeline packs; here it has to come after the flips.
         cfg.tta_pipeline = [*copy.deepcopy(dataset.pipeline[:-1]),
                             dict(type='TestTimeAug', transforms=[flips, [pack]])]
-    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    # What is at the top of the config is for the model, not for what averages its results.
+    cfg.model = ConfigDict(**cfg.tta_model, module=model_config(cfg))
     dataset.pipeline = cfg.tta_pipeline
 
 

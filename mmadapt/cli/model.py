@@ -1,20 +1,15 @@
-"""From a config to its model, without data."""
+"""What tools read of a config's model and its files."""
 
 import os.path as osp
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
-from torch import nn
 
+from ..configs import build_model
 from ..errors import UserError
 from ..tuning import PEFTConfig
 
-
-def build_model(cfg: Config) -> nn.Module:
-    """Build the model of a config, on the CPU, its weights random."""
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
-    return MODELS.build(cfg.model)
+__all__ = ['build_model', 'get_peft', 'local_file']
 
 
 def get_peft(cfg: Config) -> PEFTConfig:

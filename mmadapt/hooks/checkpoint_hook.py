@@ -1,6 +1,5 @@
 """Checkpoints that hold what was trained, and what the end of training leaves."""
 
-import copy
 import os.path as osp
 from collections import defaultdict
 
@@ -13,6 +12,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from ..configs import model_config
 from ..digest import tensor_digest
 from ..files import (
     MERGED_NAMES,
@@ -141,10 +141,7 @@ class PEFTCheckpointHook(Hook):
 
 def _rebuilt(runner, folder: str, base: str | None) -> nn.Module:
     """Return the whole model, of whose weights each process has a part."""
-    cfg = copy.deepcopy(runner.cfg.model)
-    if runner.cfg.get('data_preprocessor') is not None:
-        cfg.setdefault('data_preprocessor', runner.cfg.data_preprocessor)
-    model = MODELS.build(cfg)
+    model = MODELS.build(model_config(runner.cfg))
     rebuild(model, folder, base)
     return model
 
