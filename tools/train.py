@@ -15,14 +15,13 @@ from mmengine.runner import Runner
 
 import mmadapt  # noqa: F401  registers everything, also for configs without custom_imports
 from mmadapt.cli import (
+    how_to_go_on,
     load_config,
-    resume_command,
     run_tool,
     set_amp,
     set_resume,
     set_work_dir,
 )
-from mmadapt.cli.checkpoints import last_checkpoint
 from mmadapt.configs import (
     check_memory_hook,
     check_peft_hook,
@@ -30,7 +29,9 @@ from mmadapt.configs import (
     find_inconsistencies,
 )
 from mmadapt.datasets import check_data
-from mmadapt.errors import UserError
+from mmadapt.errors import UserError, WriteError
+from mmadapt.files import full_disk
+from mmadapt.hooks import secure_checkpoints
 
 
 def parse_args() -> argparse.Namespace:
@@ -89,14 +90,18 @@ def main() -> None:
         print_log(line, logger='current', level=logging.WARNING)
     for line in precision:
         print_log(line, logger='current')
+    secure_checkpoints(runner)
     try:
         runner.train()
     except KeyboardInterrupt:
-        last = last_checkpoint(cfg.work_dir)
-        raise KeyboardInterrupt(
-            f'Stopped by Ctrl-C at iteration {runner.iter}. '
-            + (f'Last checkpoint: {last}. To go on: ' if last else 'No checkpoint was written. To '
-               'start again: ') + resume_command(args.resume)) from None
+        raise KeyboardInterrupt(f'Stopped by Ctrl-C at iteration {runner.iter}. '
+                                + how_to_go_on(cfg.work_dir, args.resume)) from None
+    except (OSError, WriteError) as error:
+        full = full_disk(error, cfg.work_dir) if isinstance(error, OSError) else error
+        if full is None:
+            raise
+        raise UserError(f'{full}. Stopped at iteration {runner.iter}; what was written before is '
+                        f'whole. {how_to_go_on(cfg.work_dir, args.resume)}') from error
 
 
 if __name__ == '__main__':

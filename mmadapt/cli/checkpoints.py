@@ -110,6 +110,18 @@ def set_resume(cfg: Config, resume: str | None) -> None:
     warn(f'--resume: {cfg.work_dir} has no checkpoint yet, so this run begins anew from {start}')
 
 
+def how_to_go_on(work_dir: str, resume: str | None) -> str:
+    """Say what a stopped run has left, and what to type to go on.
+
+    Args:
+        work_dir (str): Where it wrote to.
+        resume (str, optional): What ``--resume`` was in this run.
+    """
+    last = last_checkpoint(work_dir)
+    return (f'Last checkpoint: {last}. To go on: ' if last else
+            'No checkpoint was written. To start again: ') + resume_command(resume)
+
+
 def resume_command(resume: str | None) -> str:
     """Return the command that goes on with this run after it was stopped.
 

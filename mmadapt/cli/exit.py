@@ -43,9 +43,15 @@ def run_tool(main: Callable[[], None]) -> None:
 
 
 def _run(main: Callable[[], None]) -> None:
-    """Run a tool; an empty data set becomes a UserError."""
+    """Run a tool; an empty data set and a full disk become a UserError."""
     try:
         main()
+    except OSError as error:
+        from ..files.writing import full_disk
+        full = full_disk(error)
+        if full is None:
+            raise
+        raise full from error
     except ValueError as error:
         # At the beginning it would take each tool a second, and the two packages need each other.
         from ..datasets.nothing_left import nothing_left

@@ -37,7 +37,7 @@ def said_of(path: str | Path) -> Iterator[None]:
             raise
         if not isinstance(cause, Exception):
             raise cause from None
-        raise WriteError(f'{path} cannot be written: {reason(cause, path)}') from error
+        raise WriteError(f'{path} cannot be written: {_reason(cause, path)}') from error
 
 
 def save_torch(content, path: str | Path) -> None:
@@ -47,17 +47,26 @@ def save_torch(content, path: str | Path) -> None:
         torch.save(content, file)
 
 
-def is_full(error: OSError) -> bool:
-    """Return whether an error says that there is no space left."""
-    return error.errno in _FULL
+def full_disk(error: OSError, folder: str | None = None) -> WriteError | None:
+    """Return one line for an error that says that there is no space left; None for any other.
+
+    Args:
+        error (OSError): What the system has said, maybe without the name of a file.
+        folder (str, optional): Where the file is then, if that is known.
+    """
+    if error.errno not in _FULL:
+        return None
+    place = error.filename or folder
+    said = error.strerror if place is None else _reason(error, place)
+    what = error.filename or ('a file' if folder is None else f'a file in {folder}')
+    return WriteError(f'{what} cannot be written: {said}')
 
 
-def reason(error: OSError, path: str | Path) -> str:
-    """Say why something cannot be written, and how much room there is where there is too little."""
+def _reason(error: OSError, path: str | Path) -> str:
     said = error.strerror or str(error)
     if isinstance(error, FileExistsError):
         return f'{error.filename} is no folder'
-    if not is_full(error):
+    if error.errno not in _FULL:
         return said
     free = shutil.disk_usage(_existing(Path(path))).free
     return f'{said} ({free / 1e6:.1f} MB are free)'

@@ -19,7 +19,7 @@ from mmadapt.files import (
     BaseRecord,
     check_can_write,
     export_hf,
-    is_full,
+    full_disk,
     replace_folder,
     write_atomically,
     write_merged,
@@ -78,8 +78,13 @@ def test_a_full_disk_says_how_much_is_free(tmp_path):
 
     with pytest.raises(WriteError, match=r'No space left on device \(\d+\.\d MB are free\)'):
         write_atomically(tmp_path / 'new' / 'file', write)
-    assert is_full(OSError(errno.EDQUOT, 'Disk quota exceeded'))
-    assert not is_full(OSError(errno.EACCES, 'Permission denied'))
+    quota = full_disk(OSError(errno.EDQUOT, 'Disk quota exceeded', str(tmp_path / 'x' / 'log')))
+    assert str(quota).startswith(f'{tmp_path}/x/log cannot be written: Disk quota exceeded (')
+    unnamed = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert str(full_disk(unnamed)) == 'a file cannot be written: No space left on device'
+    assert str(full_disk(unnamed, str(tmp_path))).startswith(
+        f'a file in {tmp_path} cannot be written: No space left on device (')
+    assert full_disk(OSError(errno.EACCES, 'Permission denied')) is None
 
 
 @pytest.mark.parametrize('writer', WRITERS)
