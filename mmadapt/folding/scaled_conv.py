@@ -33,6 +33,7 @@ class _RescaledConv(torch.autograd.Function):
         return y
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
         y, weight, scale, shift = ctx.saved_tensors
         stride, padding, dilation, groups = ctx.geometry
