@@ -6,7 +6,8 @@ With :math:`y = s n + t`, where n is the output of the frozen layers, the gradie
 
 and :math:`n = (y - t) / s` needs no map beside the output, which the activation behind keeps
 anyway. Neither the convolution's input nor its weight gradient is needed, which is what makes SSF
-cheaper than anything that changes a weight.
+cheaper than anything that changes a weight. Where a scale is near zero n is not recovered well from
+y, and the ordinary way is taken.
 """
 
 import torch
@@ -15,21 +16,19 @@ from torch import Tensor, nn
 from ..adapters import SSF
 from ..adapters.affine import move_affine
 from .affine import affine_of
-
-# Below it n is not recovered well from y, and the ordinary way is taken.
-SMALLEST_SCALE = 1e-2
+from .scales import far_from_zero, has_passed_backward
 
 
 class _RescaledConv(torch.autograd.Function):
     """``s conv(x) + t`` of a frozen convolution, keeping its output only."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, scale, shift, geometry):
+    def forward(ctx, x, weight, bias, scale, shift, geometry, norm):
         factor = scale.view(-1, 1, 1, 1)
         scaled = (weight * factor).to(weight.dtype)
         y = torch.conv2d(x, scaled, torch.addcmul(shift, bias, scale), *geometry)
         ctx.save_for_backward(y, scaled, scale, shift)
-        ctx.geometry, ctx.size = geometry, x.shape
+        ctx.geometry, ctx.size, ctx.norm = geometry, x.shape, norm
         return y
 
     @staticmethod
@@ -41,7 +40,8 @@ class _RescaledConv(torch.autograd.Function):
         total = grad.sum((0, 2, 3), dtype=torch.float32)
         if ctx.needs_input_grad[3]:
             product = torch.einsum('nchw,nchw->c', grad, y).float()
-            grad_scale = (product - shift * total) / scale
+            # Zero only where that is found a step late.
+            grad_scale = (product - shift * total) / scale.masked_fill(scale == 0, torch.inf)
         if ctx.needs_input_grad[4]:
             grad_shift = total
         if ctx.needs_input_grad[0]:
@@ -49,7 +49,8 @@ class _RescaledConv(torch.autograd.Function):
             grad_x = torch.ops.aten.convolution_backward(
                 grad, grad.new_empty(1).expand(ctx.size), weight.to(grad.dtype), None, stride,
                 padding, dilation, False, [0, 0], groups, (True, False, False))[0]
-        return grad_x, None, None, grad_scale, grad_shift, None
+        has_passed_backward(ctx.norm)
+        return grad_x, None, None, grad_scale, grad_shift, None, None
 
 
 def can_rescale(conv: nn.Module, norm: nn.Module) -> bool:
@@ -57,7 +58,7 @@ def can_rescale(conv: nn.Module, norm: nn.Module) -> bool:
     return (type(conv) is nn.Conv2d and not conv.weight.requires_grad
             and conv.padding_mode == 'zeros' and not isinstance(conv.padding, str)
             and isinstance(norm.adapter, SSF) and not torch.compiler.is_compiling()
-            and bool((norm.ssf_scale.detach().abs() > SMALLEST_SCALE).all()))
+            and far_from_zero(norm))
 
 
 def rescaled_conv(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
@@ -73,4 +74,4 @@ def rescaled_conv(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
     """
     weight, bias = move_affine(conv.weight, conv.bias, affine_of(norm, stock=True))
     geometry = (conv.stride, conv.padding, conv.dilation, conv.groups)
-    return _RescaledConv.apply(x, weight, bias, norm.ssf_scale, norm.ssf_shift, geometry)
+    return _RescaledConv.apply(x, weight, bias, norm.ssf_scale, norm.ssf_shift, geometry, norm)

@@ -11,7 +11,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmadapt import inject, merge, remove, unmerge
 from mmadapt.adapters import AdapterLayer
 from mmadapt.folding import find_sites, unfold_norms
-from mmadapt.folding.scaled_conv import SMALLEST_SCALE, can_rescale
+from mmadapt.folding.scaled_conv import can_rescale
+from mmadapt.folding.scales import SMALLEST_SCALE
 
 METHODS = {'LoRA': dict(type='LoRA', r=4), 'DoRA': dict(type='DoRA', r=4), 'SSF': dict(type='SSF'),
            'dropout': dict(type='LoRA', r=4, dropout=0.3), 'trained norm': dict(type='LoRA', r=4)}
