@@ -23,6 +23,8 @@ from mmadapt.cli.exit import is_first_process
 from mmadapt.configs import check_memory_hook, check_peft_hook, check_strategy, model_config
 from mmadapt.datasets import check_data
 from mmadapt.errors import UserError
+from mmadapt.files.downloads import building_offline
+from mmadapt.hooks.run_check_hook import add_run_check_hook
 
 
 def parse_args() -> argparse.Namespace:
@@ -107,7 +109,9 @@ def main() -> None:
     check_strategy(cfg)
     check_data(cfg, ('test',))
     apply_args(cfg, args)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    with building_offline():
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    add_run_check_hook(runner)
     if args.out is not None:
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
     runner.test()

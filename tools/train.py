@@ -4,7 +4,6 @@
 """
 
 import argparse
-import logging
 import os
 
 from mmdet.utils import setup_cache_size_limit_of_dynamo
@@ -23,15 +22,17 @@ from mmadapt.cli import (
     set_work_dir,
 )
 from mmadapt.configs import (
+    check_best,
     check_memory_hook,
     check_peft_hook,
     check_strategy,
-    find_inconsistencies,
 )
 from mmadapt.datasets import check_data
 from mmadapt.errors import UserError, WriteError
 from mmadapt.files import full_disk
+from mmadapt.files.downloads import building_offline
 from mmadapt.hooks import secure_checkpoints
+from mmadapt.hooks.run_check_hook import add_run_check_hook
 
 
 def parse_args() -> argparse.Namespace:
@@ -82,12 +83,13 @@ def main() -> None:
     check_peft_hook(cfg)
     check_memory_hook(cfg)
     check_strategy(cfg)
+    check_best(cfg)
     check_data(cfg, ('train', 'val'))
     precision = [set_amp(cfg)] if args.amp else []
     apply_args(cfg, args)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    for line in find_inconsistencies(cfg):
-        print_log(line, logger='current', level=logging.WARNING)
+    with building_offline():
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    add_run_check_hook(runner)
     for line in precision:
         print_log(line, logger='current')
     secure_checkpoints(runner)

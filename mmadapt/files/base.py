@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..tuning.shared import keys_without_weight
+from .downloads import naming_pretrained
 from .fingerprint import file_sha256
 from .loaded_keys import LoadedKeys
 from .sharded import REST, is_sharded
@@ -99,6 +100,11 @@ def pretrained_modules(model: nn.Module) -> list[str]:
     return names
 
 
+def pretrained_files(module: nn.Module) -> list[str]:
+    """Return the paths and URLs that a module loads when it is initialised."""
+    return [str(config.get('checkpoint')) for config in _pretrained_configs(module)]
+
+
 def _pretrained_configs(module: nn.Module) -> list[Mapping]:
     configs = getattr(module, 'init_cfg', None) or []
     configs = [configs] if isinstance(configs, Mapping) else configs
@@ -120,10 +126,11 @@ def provided_keys(model: nn.Module, name: str) -> set[str]:
     """
     root = model.get_submodule(name)
     loaded = LoadedKeys(root)
-    if getattr(root, 'is_init', False) and type(root).init_weights is BaseModule.init_weights:
-        initialize(root, _pretrained_configs(root))  # MMEngine's does nothing a second time
-    else:
-        root.init_weights()
+    with naming_pretrained(name, pretrained_files(root)):
+        if getattr(root, 'is_init', False) and type(root).init_weights is BaseModule.init_weights:
+            initialize(root, _pretrained_configs(root))  # MMEngine's does nothing a second time
+        else:
+            root.init_weights()
     loaded.stop()
     return {f'{name}.{key}'.lstrip('.') for key in loaded.keys}
 
@@ -190,7 +197,8 @@ def base_state_dict(model: nn.Module, record: BaseRecord,
         _require_values(model, name)
         module = model.get_submodule(name)
         if not getattr(module, 'is_init', False):
-            module.init_weights()
+            with naming_pretrained(name, pretrained_files(module)):
+                module.init_weights()
     # Whatever is not overwritten below is either stored beside the adapter or came from there.
     prefixes = tuple(f'{name}.' if name else '' for name in record.pretrained)
     state = {key: value for key, value in model.state_dict().items() if key.startswith(prefixes)}

@@ -4,7 +4,8 @@ from .checkpoint_hook import PEFTCheckpointHook
 from .inject_hook import PEFTInjectHook
 from .memory_hook import MemoryHook
 from .random_state_hook import RandomStateHook
+from .run_check_hook import RunCheckHook
 from .safe_checkpoints import secure_checkpoints
 
 __all__ = ['MemoryHook', 'PEFTCheckpointHook', 'PEFTInjectHook', 'RandomStateHook',
-           'secure_checkpoints']
+           'RunCheckHook', 'secure_checkpoints']

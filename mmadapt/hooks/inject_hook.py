@@ -5,12 +5,11 @@ A runner builds and wraps its model before any hook runs, and builds the optimis
 optimiser, and looks into the checkpoint beforehand for what it will not provide.
 """
 
-import os.path as osp
 
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
-from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from ..errors import UserError
@@ -26,6 +25,7 @@ from ..files import (
     restore,
 )
 from ..files.record import KEY
+from ..files.to_load import checkpoint_to_load
 from ..logs import say, warn
 from ..runner import FlexibleRunner
 from ..strategies import AdaptingStrategy
@@ -36,6 +36,7 @@ from .memory_hook import add_memory_hook
 from .quantise import quantise_loaded
 from .random_state_hook import RandomStateHook
 from .rewire import rewire
+from .run_check_hook import add_run_check_hook
 from .safe_checkpoints import secure_checkpoints
 from .start import start_from_weights
 
@@ -78,8 +79,9 @@ class PEFTInjectHook(Hook):
                             'inherit configs/_base_/peft/lora.py or write peft=dict(method=...)')
         self._config = PEFTConfig.parse(runner.cfg.peft)
         self._check_order(runner)
+        add_run_check_hook(runner, self)
         model = _unwrap(runner.model)
-        path = _checkpoint_to_load(runner)
+        path = checkpoint_to_load(runner)
         checkpoint = {} if path is None else read_checkpoint(path)
         if isinstance(runner._train_loop, BaseLoop):
             self._prepare_training(runner, model, path, checkpoint)
@@ -225,15 +227,3 @@ def _unwrap(model: nn.Module) -> nn.Module:
                             'MMDistributedDataParallel')
         model = model.module
     return model.module if isinstance(model, BaseTTAModel) else model
-
-
-def _checkpoint_to_load(runner) -> str | None:
-    if isinstance(runner._resume, str):
-        return runner._resume
-    if not runner._resume or runner._load_from is not None:
-        return runner._load_from
-    path = find_latest_checkpoint(runner.work_dir)
-    if path is not None and '://' not in path and not osp.exists(path):
-        raise UserError(f'{osp.join(runner.work_dir, "last_checkpoint")} names {path!r}, which is '
-                        'not there; say --resume FILE')
-    return path

@@ -14,6 +14,7 @@ from ..memory.inherited import asks_for_recomputation, modules_named, unwrap_fai
 from ..memory.islands import keep_float32
 from ..memory.matching import find_modules
 from ..optim.zero_redundancy import refuse_under_stock_runner
+from .run_check_hook import add_run_check_hook
 from .safe_checkpoints import secure_checkpoints
 
 _KEY = 'activation_checkpointing'
@@ -42,6 +43,7 @@ class MemoryHook(Hook):
         """Check the names, and take the key that MMEngine would apply in its own way."""
         if self._trains:
             return
+        add_run_check_hook(runner, self)
         model, cfg = _unwrap(runner.model), runner.cfg
         self._config = MemoryConfig.parse(cfg.get('memory'))
         find_modules(model, self._config.fp32_modules, 'memory.fp32_modules')

@@ -10,12 +10,13 @@ import logging
 from contextlib import nullcontext
 
 from mmengine.dist import gather_object, get_rank, get_world_size
-from mmengine.hooks import CheckpointHook, Hook, IterTimerHook
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook, IterTimerHook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
 
+from ..optim.resumed import drop_functions
 from ..strategies import AdaptingStrategy
 from .model_attributes import ModelAttributes, set_attributes
 from .random_state import get_random_state, set_random_state
@@ -64,6 +65,7 @@ class RandomStateHook(Hook):
         """Write the states of all processes, where there is an optimiser to resume."""
         if self._states is not None and 'optimizer' in checkpoint:
             checkpoint[_KEY] = self._states
+        drop_functions(checkpoint)
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Take this process's state out of the checkpoint of a resumed run."""
@@ -87,6 +89,11 @@ class RandomStateHook(Hook):
         reason = None if self._resumed is None else inexact_because(runner.train_loop)
         if reason is not None:
             print_log(reason, 'current', logging.WARNING)
+        counts = any(isinstance(hook, EarlyStoppingHook) for hook in runner.hooks)
+        if self._resumed is not None and counts:
+            # A checkpoint is written before the validation that it counts.
+            print_log('EarlyStoppingHook begins to count anew: how long it has waited, and for '
+                      'what, is in no checkpoint', 'current', logging.WARNING)
 
     def before_train_epoch(self, runner) -> None:
         """Restore the state; the iterator of the data loader draws from it next."""

@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..files import read_checkpoint
+from ..files.pretrained import covered_modules, initialising
+from ..logs import warn
 from ..optim.groups import check_groups
+from ..optim.resumed import report_resumed, resumed_differences
 from ..optim.trained_only import build_for_trained
 
 
@@ -62,7 +65,10 @@ class AdaptingStrategy(SingleDeviceStrategy):
                             "runner_type='FlexibleRunner' and RUNNERS.build(cfg), or "
                             'mmadapt.runner.FlexibleRunner.from_cfg(cfg)')
         self.dispatch_kwargs.update(dispatch_kwargs or {})
-        model = self.place(self._init_model_weights(self.build_model(model)))
+        model = self.build_model(model)
+        with initialising(model, covered_modules(model, self.runner)):
+            model = self._init_model_weights(model)
+        model = self.place(model)
         self.model = model
         self.runner.begin(model)
         self.model = self.compile_model(self.wrap(model), compile)
@@ -103,6 +109,7 @@ class AdaptingStrategy(SingleDeviceStrategy):
         Args:
             checkpoint (dict): What :meth:`resume` has read, without the model.
         """
+        self._say_differences(checkpoint)
         if 'optimizer' in checkpoint:
             self._check_groups(checkpoint['optimizer'])
             self.load_optim_state_dict(checkpoint.pop('optimizer'))
@@ -208,6 +215,15 @@ class AdaptingStrategy(SingleDeviceStrategy):
     def unwrapped(self) -> nn.Module:
         """nn.Module: The model itself."""
         return self.model.module if is_model_wrapper(self.model) else self.model
+
+    def _say_differences(self, checkpoint: dict) -> None:
+        cfg = self.runner.cfg.get('train_cfg') or {}
+        groups = getattr(self.optim_wrapper, 'param_groups', None)
+        line = report_resumed(resumed_differences(
+            checkpoint, getattr(self, 'param_schedulers', None), groups, cfg.get('max_epochs'),
+            cfg.get('max_iters')))
+        if line is not None:
+            warn(line)
 
     def _check_groups(self, state: dict) -> None:
         wrapper = self.optim_wrapper

@@ -74,3 +74,42 @@ def test_a_switch_before_the_run_is_reported():
                custom_hooks=[dict(type='PipelineSwitchHook', switch_epoch=-8)])
     line, = find_inconsistencies(cfg)
     assert 'switch_epoch=-8' in line
+
+
+def test_a_warm_up_longer_than_the_run_is_reported_with_the_rate_that_it_reaches():
+    from mmengine.optim import LinearLR
+    from torch import nn, optim
+    cfg = stock('rtmdet/rtmdet_tiny_8xb32-300e_coco.py', **{'train_cfg.max_epochs': 8})
+    line = find_inconsistencies(cfg, epoch_length=10)[0]
+    optimiser = optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
+    warm_up = LinearLR(optimiser, start_factor=1e-5, by_epoch=False, begin=0, end=1000)
+    for _ in range(79):  # the last of 80 iterations has had 79 steps before it
+        optimiser.step()
+        warm_up.step()
+    assert f'reaches {optimiser.param_groups[0]["lr"]:.1%} of its value' in line
+    assert '7.9%' in line
+    assert '--cfg-options param_scheduler.0.end=4' in line
+    cfg.param_scheduler[0].end = 4
+    assert not any('warms up' in line for line in find_inconsistencies(cfg, 10))
+
+
+@pytest.mark.parametrize(('scheduler', 'said'), [
+    (dict(type='LinearLR', by_epoch=False, end=60), 'warms up until iteration 60 of a run of 80'),
+    (dict(type='LinearLR', by_epoch=False, end=40), None),
+    (dict(type='LinearLR', by_epoch=False, start_factor=1.0, end_factor=0.1, end=100),
+     'ends at iteration 100, the run at 80'),
+    (dict(type='mmdet.QuadraticWarmupLR', by_epoch=True, end=10), 'warms up until epoch 10'),
+    (dict(type='ConstantLR', by_epoch=False, factor=0.1, end=90), 'reaches 10.0% of its value'),
+    (dict(type='CosineAnnealingLR', by_epoch=False, end=100), 'ends at iteration 100'),
+    (dict(type='CosineAnnealingLR', by_epoch=False), None)])
+def test_iterations_are_compared_with_those_that_the_epochs_have(scheduler, said):
+    cfg = dict(train_cfg=dict(max_epochs=8), param_scheduler=[scheduler])
+    found = find_inconsistencies(cfg, epoch_length=10)
+    assert found == [] if said is None else said in found[0]
+
+
+def test_a_scheduler_by_epochs_in_a_run_by_iterations_is_reported():
+    cfg = dict(train_cfg=dict(max_iters=100), param_scheduler=dict(type='MultiStepLR'))
+    assert 'never acts; write by_epoch=False' in find_inconsistencies(cfg)[0]
+    cfg['param_scheduler']['convert_to_iter_based'] = True
+    assert find_inconsistencies(cfg) == []

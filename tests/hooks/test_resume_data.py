@@ -69,7 +69,7 @@ class Losses(Hook):
         self.seen[runner.iter + 1] = batch_idx, outputs['loss'].item()
 
 
-def _run(folder, kind='epoch', seed=3, resume=None, **loader):
+def _run(folder, kind='epoch', seed=3, resume=None, changes=None, **loader):
     """Train the toy; returns the losses by iteration, each with its index in the epoch."""
     losses = Losses()
     by_epoch = dict(train_cfg=dict(by_epoch=True, max_epochs=EPOCHS),
@@ -89,6 +89,7 @@ def _run(folder, kind='epoch', seed=3, resume=None, **loader):
         randomness=dict(seed=seed), load_from=resume and str(resume), resume=resume is not None,
         visualizer=dict(type='Visualizer', vis_backends=[]), default_scope='mmengine',
         log_level='WARNING', experiment_name=f'{folder}_{resume}'.replace('/', '_')))
+    cfg.update(changes or {})
     runner = Runner.from_cfg(cfg)
     runner.register_hook(losses)
     runner.register_hook(random_state_hook.RandomStateHook())
@@ -130,6 +131,16 @@ def test_another_length_of_the_epoch_is_said_and_begins_it_again(tmp_path, monke
     rest = _run(tmp_path / 'rest', batch_size=1, resume=tmp_path / 'whole' / 'iter_4.pth')
     assert 'the epoch had 3 batches when the checkpoint was written and has 5 now' in said[0]
     assert rest[5][0] == 0
+
+
+def test_it_is_said_that_an_early_end_counts_anew(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(random_state_hook, 'print_log', lambda text, *_, **__: said.append(text))
+    stopping = dict(custom_hooks=[dict(type='EarlyStoppingHook', monitor='x/mAP')])
+    _run(tmp_path / 'whole', changes=stopping)
+    assert said == []
+    _run(tmp_path / 'rest', resume=tmp_path / 'whole' / 'iter_4.pth', changes=stopping)
+    assert any('EarlyStoppingHook begins to count anew' in line for line in said)
 
 
 class CachedMixUp:
