@@ -46,10 +46,10 @@ def building_offline() -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        if not _is_download(error):
+        found = _download_in(error)
+        if found is None:
             raise
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else \
-            type(error).__name__
+        reason = (str(found).strip().splitlines() or [type(found).__name__])[0][:200]
         raise UserError(
             f'a part of the model downloads something when it is built, and cannot: {reason}. '
             'Where load_from has its weights, write pretrained=False for a timm backbone; a name '
@@ -57,10 +57,11 @@ def building_offline() -> Iterator[None]:
             'which a machine with a network fills by snapshot_download') from error
 
 
-def _is_download(error: BaseException | None) -> bool:
+def _download_in(error: BaseException | None) -> BaseException | None:
+    """Return the failed download that an error comes from."""
     while error is not None:
         names = {cls.__name__ for cls in type(error).__mro__}
         if isinstance(error, URLError) or names & set(_ERRORS) or _HUB in str(error):
-            return True
+            return error
         error = error.__cause__ or error.__context__
-    return False
+    return None
