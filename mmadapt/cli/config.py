@@ -2,7 +2,6 @@
 
 import logging
 import tempfile
-from difflib import get_close_matches
 from pathlib import Path
 
 from mmengine.config import Config
@@ -13,6 +12,7 @@ from mmengine.utils import is_installed
 from ..configs import check_options
 from ..errors import UserError
 from .exit import is_first_process
+from .reading import explain, nearest_file
 
 
 def load_config(path: str, options: dict | None = None) -> Config:
@@ -27,24 +27,21 @@ def load_config(path: str, options: dict | None = None) -> Config:
         Config: The merged config.
 
     Raises:
-        UserError: There is no such file, or an option cannot have an effect.
+        UserError: It cannot be read, or an option cannot have an effect.
     """
     if '::' in path:
         package = path.split('::')[0]
         # MMEngine would install a missing package by pip.
         if not is_installed(package):
             raise UserError(f'{path}: the package {package} is not installed')
-        try:
-            cfg = get_config(path)
-        except FileNotFoundError as error:
-            raise UserError(f'{path}: {package} has no such config') from error
-    else:
-        if not Path(path).is_file():
-            raise UserError(f'there is no config file {path}{_nearest(Path(path))}')
-        try:
-            cfg = Config.fromfile(path)
-        except FileNotFoundError as error:
-            raise UserError(f'{path} inherits a file that is not there: {error}') from error
+    elif not Path(path).is_file():
+        raise UserError(f'there is no config file {path}{nearest_file(Path(path))}')
+    try:
+        cfg = get_config(path) if '::' in path else Config.fromfile(path)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(explain(error, path)) from error
     for line in check_options(cfg, options):
         if is_first_process():
             print_log(line, logger='current', level=logging.WARNING)
@@ -53,17 +50,6 @@ def load_config(path: str, options: dict | None = None) -> Config:
     except (KeyError, TypeError) as error:
         raise UserError(f'--cfg-options do not fit the config: {error}') from error
     return cfg
-
-
-def _nearest(path: Path) -> str:
-    """Name up to three config files like ``path``, of its folder and of configs/."""
-    files = {}
-    for file in (*sorted(path.parent.glob('*.py')), *sorted(Path('configs').rglob('*.py'))):
-        files.setdefault(file.name, str(file))
-    near = get_close_matches(path.name if path.suffix else f'{path.name}.py', files, n=3)
-    if near:
-        return f'; nearest: {", ".join(files[name] for name in near)}'
-    return '' if path.parent.is_dir() else f', nor a folder {path.parent}'
 
 
 def set_work_dir(cfg: Config, config_path: str, work_dir: str | None) -> None:

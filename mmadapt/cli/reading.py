@@ -1,0 +1,103 @@
+"""Why a config could not be read: the file, the line and what to write, from MMEngine's error.
+
+A config is a program that inherits others; MMEngine reads it from temporary copies and raises what
+comes, often without the name of the file. That is found in the frames that the error has passed.
+"""
+
+import traceback
+from difflib import get_close_matches
+from pathlib import Path
+
+from mmengine.utils import get_installed_path, is_installed
+
+_MERGED = ('peft', 'memory')
+
+
+def explain(error: Exception, path: str) -> str:
+    """Return the line to show for an error of reading a config.
+
+    Args:
+        error (Exception): What MMEngine has raised.
+        path (str): The config as the command named it.
+
+    Returns:
+        str: The file that is wrong, which may be one that the config inherits, and why.
+    """
+    frames = list(traceback.walk_tb(error.__traceback__))
+    reading = [frame for frame, _ in frames if frame.f_code.co_name in (
+        '_file2dict', '_parse_lazy_import', 'fromfile')]
+    if len(reading) > 1 and not Path(str(reading[-1].f_locals['filename'])).is_file():
+        reading.pop()  # what is missing; before it, what inherits it
+    file = str(reading[-1].f_locals['filename']) if reading else path
+    own = file  # as it is compiled
+    if '::' not in path and Path(file) == Path(path).absolute():
+        file = path
+    if isinstance(error, SyntaxError):
+        text = (error.text or '').strip()
+        return f'{file}, line {error.lineno}: {error.msg}' + (f': {text}' if text else '')
+    if isinstance(error, FileNotFoundError) and not reading:
+        return f'{path}: {path.partition("::")[0]} has no such config{nearest_stock(path)}'
+    if isinstance(error, FileNotFoundError) and 'base_cfg_path' in reading[-1].f_locals:
+        base = str(reading[-1].f_locals['base_cfg_path'])
+        near = nearest_stock(base) if '::' in base else nearest_file(Path(file).parent / base)
+        return f'{file} inherits a file that is not there: {base}{near}'
+    keys = reading[-1].f_locals.get('duplicate_keys') if reading else None
+    if isinstance(error, KeyError) and keys:
+        return _duplicate(sorted(keys), file, reading[-1].f_locals.get('base_cfg_path'))
+    if isinstance(error, ImportError) and str(error).startswith('Failed to import custom modules'):
+        cause = error
+        while cause.__cause__ or cause.__context__:
+            cause = cause.__cause__ or cause.__context__
+        name = str(error.__cause__).removeprefix('Failed to import ')
+        return (f'{file}: custom_imports={name}: {type(cause).__name__}: {cause}; the '
+                'folder it is in has to be in PYTHONPATH')
+    message = error.args[0] if isinstance(error, KeyError) and error.args else error
+    lines = [line for frame, line in frames if frame.f_code.co_filename == own]
+    last, line = frames[-1][0].f_code.co_filename, frames[-1][1]
+    where = f'{file}, line {lines[-1]}' if lines else file
+    if not lines and Path(last).is_file() and 'mmengine' not in Path(last).parts:
+        where += f', in {last}, line {line}'
+    return f'{where}: {type(error).__name__}: {" ".join(str(message).split())}'
+
+
+def nearest_stock(path: str) -> str:
+    """Return up to three configs of an installed package named like ``package::folder/name.py``.
+
+    Returns:
+        str: `; nearest: ...`, or nothing.
+    """
+    package, _, name = path.partition('::')
+    if not is_installed(package):
+        return ''
+    folder = Path(get_installed_path(package), '.mim', 'configs')
+    names = [file.relative_to(folder).as_posix() for file in sorted(folder.rglob('*.py'))]
+    near = get_close_matches(name, names, n=3)
+    if not near:  # in another folder
+        by_name = {Path(file).name: file for file in names}
+        near = [by_name[file] for file in get_close_matches(Path(name).name, by_name, n=3)]
+    return f'; nearest: {", ".join(f"{package}::{file}" for file in near)}' if near else ''
+
+
+def nearest_file(path: Path) -> str:
+    """Return up to three config files like ``path``, of its folder and of configs/.
+
+    Returns:
+        str: `; nearest: ...`, or what of the path is not there.
+    """
+    files = {}
+    for file in (*sorted(path.parent.glob('*.py')), *sorted(Path('configs').rglob('*.py'))):
+        files.setdefault(file.name, str(file))
+    near = get_close_matches(path.name if path.suffix else f'{path.name}.py', files, n=3)
+    if near:
+        return f'; nearest: {", ".join(files[name] for name in near)}'
+    return '' if path.parent.is_dir() else f', nor a folder {path.parent}'
+
+
+def _duplicate(keys: list[str], file: str, second: str | None) -> str:
+    names = ', '.join(f'`{key}`' for key in keys)
+    what = (f'{file}: two files of its _base_ set {names}, the second is {second}; MMEngine merges '
+            'no key of two bases')
+    if set(keys) <= set(_MERGED):
+        return (f'{what}: inherit one of them, and write {keys[0]} = dict(...) with what is to be '
+                'other in the config itself')
+    return f'{what}: let one of them inherit the other, or inherit one and write the rest here'
