@@ -54,12 +54,16 @@ def _broadcastable_scalars(model: nn.Module, stage: int):
         else:
             broadcast(parameter.data)
             parameter.ds_optim_param = True  # DeepSpeed's mark of what is not to be broadcast
-    yield
-    for parameter in scalars:
-        if stage == 3:
-            parameter.ds_shape = torch.Size([])
-        else:
-            del parameter.ds_optim_param
+    try:
+        yield
+    finally:
+        for parameter in scalars:
+            if stage != 3:
+                del parameter.ds_optim_param
+            elif hasattr(parameter, 'ds_shape'):  # DeepSpeed has divided it
+                parameter.ds_shape = torch.Size([])
+            else:
+                parameter.data = parameter.data.view(())
 
 
 class DeepSpeedModel(MMDeepSpeedEngineWrapper):
