@@ -22,8 +22,8 @@ from mmadapt.cli import check_checkpoint, load_config, run_tool, set_work_dir
 from mmadapt.cli.exit import is_first_process
 from mmadapt.configs import check_memory_hook, check_peft_hook, check_strategy, model_config
 from mmadapt.datasets import check_data
+from mmadapt.downloads import building_offline
 from mmadapt.errors import UserError
-from mmadapt.files.downloads import building_offline
 from mmadapt.hooks.run_check_hook import add_run_check_hook
 
 

@@ -28,9 +28,9 @@ from mmadapt.configs import (
     check_strategy,
 )
 from mmadapt.datasets import check_data
+from mmadapt.downloads import building_offline
 from mmadapt.errors import UserError, WriteError
 from mmadapt.files import full_disk
-from mmadapt.files.downloads import building_offline
 from mmadapt.hooks import secure_checkpoints
 from mmadapt.hooks.run_check_hook import add_run_check_hook
 

@@ -6,6 +6,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
+from ..downloads import building_offline
+
 
 def model_config(cfg: Config) -> ConfigDict:
     """Return what a runner builds the model of a config from.
@@ -24,6 +26,11 @@ def model_config(cfg: Config) -> ConfigDict:
 
 
 def build_model(cfg: Config) -> nn.Module:
-    """Build the model of a config, on the CPU, its weights random."""
+    """Build the model of a config, on the CPU, its weights random.
+
+    Raises:
+        UserError: A part of it downloads something, and there is no network.
+    """
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    return MODELS.build(model_config(cfg))
+    with building_offline():
+        return MODELS.build(model_config(cfg))

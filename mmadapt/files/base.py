@@ -13,9 +13,9 @@ from mmengine.model import BaseModule, initialize
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
+from ..downloads import naming_pretrained
 from ..errors import UserError
 from ..tuning.shared import keys_without_weight
-from .downloads import naming_pretrained
 from .fingerprint import file_sha256
 from .loaded_keys import LoadedKeys
 from .sharded import REST, is_sharded

@@ -13,9 +13,9 @@ import torch
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
+from ..downloads import naming_pretrained
 from ..logs import say
 from .base import pretrained_files, pretrained_modules, read_checkpoint
-from .downloads import naming_pretrained
 from .record import KEY
 from .to_load import checkpoint_to_load
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.error import URLError
 
-from ..errors import UserError
+from .errors import UserError
 
 # Beside what Python itself raises: by class name, as none of these packages need be installed.
 _ERRORS = ('LocalEntryNotFoundError', 'OfflineModeIsEnabled', 'HfHubHTTPError', 'ConnectionError',

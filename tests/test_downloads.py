@@ -5,7 +5,7 @@ from urllib.error import HTTPError, URLError
 import pytest
 
 from mmadapt import UserError
-from mmadapt.files.downloads import building_offline, naming_pretrained
+from mmadapt.downloads import building_offline, naming_pretrained
 
 
 class LocalEntryNotFoundError(FileNotFoundError):
