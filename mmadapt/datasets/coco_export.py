@@ -19,7 +19,7 @@ from .image_checks import check_image_files, check_leaks, check_unlisted
 from .layout import find_annotations, find_image_dir
 from .problems import Kind, Problems
 from .training_use import CROWD, why_untrained
-from .use_checks import check_left, check_many, check_marks, check_masks
+from .use_checks import check_left, check_many, check_marks, check_masks, mended
 
 DUPLICATE_NAME = Kind('error', 'category names used twice',
                       'rename or merge them: MMDetection finds categories by name')
@@ -89,8 +89,8 @@ class Split:
         return [box for box in self.boxes if not self._why_left_out(box)]
 
     def _why_left_out(self, box: dict) -> str | None:
-        # An area that is missing or 0 is an error of its own, which --fix mends.
-        reason = why_untrained(dict(box, area=1), self.images[box['image_id']])
+        # What --fix mends is an error of its own.
+        reason = why_untrained(mended(box), self.images[box['image_id']])
         # Evaluation counts the others as objects to be found.
         return reason if self.name == 'train' or reason == CROWD else None
 

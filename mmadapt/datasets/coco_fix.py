@@ -11,7 +11,7 @@ from .coco_checks import box_fault, is_positive
 from .coco_export import CATEGORY_KINDS, Export, Split, parent_category
 from .layout import FIXED_NAME, name_on_disk
 from .masks import good_parts
-from .use_checks import CROWD_BOX, IGNORED_BOX, NO_MARK
+from .use_checks import CROWD_BOX, IGNORED_BOX, NUMBERS, number_of
 
 
 def canonical_categories(export: Export) -> list[dict]:
@@ -90,9 +90,9 @@ def _mend_marks(boxes: list[dict], single_objects: bool) -> list[str]:
     if without:
         done.append(f'set iscrowd of {len(without)} boxes to 0')
     for key in ('iscrowd', 'ignore'):
-        texts = [box for box in boxes if box.get(key) not in NO_MARK]
+        texts = [box for box in boxes if box.get(key) not in NUMBERS]
         for box in texts:
-            box[key] = int(str(box[key]).strip().lower() not in ('0', '0.0', 'false', 'no', ''))
+            box[key] = number_of(box[key])
         if texts:
             done.append(f'wrote {key} of {len(texts)} boxes as a number')
         marked = [box for box in boxes if single_objects and box.get(key)]

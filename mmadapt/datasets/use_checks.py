@@ -26,7 +26,19 @@ BAD_MASKS = Kind('warning', 'masks that are not usable or not in all their parts
 MANY_BOXES = Kind('note', 'images with more than 100 boxes',
                   'bbox_mAP is computed from the 100 best detections of an image and cannot reach '
                   '1 there; bbox_mAP_50 and the others take 1000')
-NO_MARK = (None, 0, 1)  # False and True are equal to 0 and 1
+NUMBERS = (None, 0, 1)  # False and True are equal to 0 and 1
+
+
+def number_of(mark) -> int | None:
+    """int | None: What a mark is meant to be: 0 for the text '0', too."""
+    if mark in NUMBERS:
+        return mark
+    return int(str(mark).strip().lower() not in ('0', '0.0', 'false', 'no', ''))
+
+
+def mended(box: dict) -> dict:
+    """dict: A box as --fix leaves it: its marks are numbers, and its area is positive."""
+    return dict(box, area=1, **{key: number_of(box.get(key)) for key in ('iscrowd', 'ignore')})
 
 
 def check_marks(boxes: list[dict], images: dict[int, dict], file: str, problems: Problems) -> None:
@@ -41,9 +53,9 @@ def check_marks(boxes: list[dict], images: dict[int, dict], file: str, problems:
     for box in boxes:
         where = f'{images[box["image_id"]]["file_name"]}: bbox {box["bbox"]}'
         for key in ('iscrowd', 'ignore'):
-            if box.get(key) not in NO_MARK:
+            if box.get(key) not in NUMBERS:
                 problems.add(BAD_MARK, file, f'{where}, {key} {box[key]!r}')
-        reason = why_untrained(dict(box, area=1), images[box['image_id']])
+        reason = why_untrained(mended(box), images[box['image_id']])
         if reason in (CROWD, IGNORED):
             problems.add(CROWD_BOX if reason == CROWD else IGNORED_BOX, file, where)
 

@@ -133,7 +133,10 @@ def test_marks_written_as_text_become_numbers(tmp_path):
     """MMDetection and pycocotools take the text 0 for a mark."""
     root = write_export(tmp_path, [box(1, iscrowd='0'), box(2, category=2, ignore='false'),
                                    box(3, iscrowd='1')])
+    with pytest.raises(UserError, match='none of its 3 boxes is trained on'):
+        check_data(config(root))
     export = read_export(root)
+    assert all(kind.fixable for kind in export.problems.kinds('error'))
     assert 'iscrowd or ignore that is neither 0 nor 1 (3)' in '\n'.join(export.problems.lines())
     data = export.splits['train'].data
     fixed, _ = fix_annotations(data, data['categories'])
