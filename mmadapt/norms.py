@@ -33,7 +33,7 @@ class FrozenStatistics:
     @property
     def is_folded(self) -> bool:
         """bool: Whether the convolution before has computed this norm already."""
-        return self.folded_into is not None and self.folded_into[0].training
+        return self.folded_into is not None and self.folded_into[0].behind.is_applied
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise, unless that has been done."""

@@ -11,6 +11,7 @@ from ..adapters.affine import move_affine
 from ..adapters.layers.norm import NormLayer
 from ..adapters.layers.weight import WeightLayer
 from .affine import affine_of
+from .hooks import is_watched
 from .scaled_conv import can_rescale, rescaled_conv
 
 
@@ -27,7 +28,7 @@ class FoldingConvModule(ConvModule):
             activate (bool): Whether to apply the activation. Defaults to True.
             norm (bool): Whether to apply the norm. Defaults to True.
         """
-        if not norm or not self.conv.training:
+        if not norm or not self.conv.training or is_watched(self.conv, self.norm):
             return super().forward(x, activate, norm)
         for step in self.order:
             if step == 'conv':

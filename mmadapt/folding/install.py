@@ -9,6 +9,7 @@ from ..adapters.affine import Affine, move_affine
 from ..adapters.layers.norm import NormLayer
 from ..adapters.layers.weight import WeightLayer
 from .affine import affine_of, is_affine
+from .hooks import is_watched
 from .sites import Site, find_sites
 
 
@@ -18,13 +19,17 @@ class NormBehind:
 
     Attributes:
         norm (nn.Module): A BatchNorm of frozen statistics.
+        is_applied (bool): Whether the last call of the convolution has computed it, and the norm
+            has nothing left to do.
     """
 
     norm: nn.Module
+    is_applied: bool = False
 
-    def __call__(self) -> Affine:
-        """Return the norm's factor and shift."""
-        return affine_of(self.norm)
+    def __call__(self, conv: nn.Module) -> Affine | None:
+        """Return the norm's factor and shift if its convolution is to compute it now."""
+        self.is_applied = conv.training and not is_watched(conv, self.norm)
+        return affine_of(self.norm) if self.is_applied else None
 
 
 class FoldingConv2d(nn.Conv2d):
@@ -34,9 +39,10 @@ class FoldingConv2d(nn.Conv2d):
 
     def forward(self, x):
         """Map ``(batch, in, height, width)`` to ``(batch, out, height', width')``."""
-        if not self.training:
+        affine = self.behind(self)
+        if affine is None:
             return super().forward(x)
-        return self._conv_forward(x, *move_affine(self.weight, self.bias, self.behind()))
+        return self._conv_forward(x, *move_affine(self.weight, self.bias, affine))
 
 
 def fold_norms(model: nn.Module) -> int:

@@ -12,7 +12,7 @@ Two ways to compute the same:
 from collections.abc import Callable
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..affine import Affine, move_affine, scale_rows
 from ..layer import AdapterLayer
@@ -24,12 +24,12 @@ class WeightLayer(AdapterLayer):
     Attributes:
         foldable (bool): Whether an affine map of the output's channels can be moved into weight and
             bias.
-        behind (Callable, optional): Returns the affine map that follows the layer, where this layer
-            is to apply it in training.
+        behind (Callable, optional): Returns the affine map that follows the layer, which it gets,
+            where it is to apply that too; None otherwise.
     """
 
     foldable = False
-    behind: Callable[[], Affine] | None = None
+    behind: Callable[[nn.Module], Affine | None] | None = None
 
     def run(self, x: Tensor, *inputs, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Compute what the stock layer computes, with another weight and bias."""
@@ -75,9 +75,10 @@ class WeightLayer(AdapterLayer):
 
     def forward(self, x: Tensor, *inputs) -> Tensor:
         """Compute what the stock layer computes, with the adapted weight."""
-        if self.behind is None or not self.training:
+        affine = None if self.behind is None else self.behind(self)
+        if affine is None:
             return self.compute(x, *inputs)
-        return self.compute(x, *inputs, affine=self.behind())
+        return self.compute(x, *inputs, affine=affine)
 
     def compute(self, x: Tensor, *inputs, affine: Affine | None = None) -> Tensor:
         """Compute the output.
