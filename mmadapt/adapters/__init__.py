@@ -10,10 +10,11 @@ from .layer import AdapterLayer, adapt_layer, attach_adapter, write_tensors
 from .layers import adapted_class, is_linear
 from .lora import LoRA
 from .method import AdapterMethod
+from .other_names import other_names
 from .registry import ADAPTERS, build_method
 from .ssf import SSF
 
 __all__ = [
     'ADAPTERS', 'AdapterLayer', 'AdapterMethod', 'DoRA', 'LoRA', 'SSF', 'adapt_layer',
-    'adapted_class', 'attach_adapter', 'build_method', 'is_linear', 'write_tensors'
+    'adapted_class', 'attach_adapter', 'build_method', 'is_linear', 'other_names', 'write_tensors'
 ]

@@ -14,12 +14,21 @@ compute, on a base that stays untouched.
 """
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..values import (
+    check_count,
+    check_flag,
+    check_number,
+    check_one_of,
+    check_patterns,
+    check_together,
+)
 from .affine import Affine, move_affine, scale_rows
 from .lora_init import INITS, WEIGHT_INITS, random_factors, weight_factors
 from .method import ATTENTION_PARTS, AdapterMethod
@@ -58,23 +67,18 @@ class LoRA(AdapterMethod):
                  alpha_pattern: Mapping | None = None,
                  attention: Sequence[str] = ATTENTION_PARTS, compute: str = 'auto') -> None:
         super().__init__(attention)
-        for rank in (r, *(rank_pattern or {}).values()):
-            if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-                raise UserError(f'peft.method.r must be an integer of at least 1, got {rank!r}')
-        for value in (alpha, *(alpha_pattern or {}).values()):
-            if not _is_number(value) or not 0 < value < math.inf:
-                raise UserError(f'peft.method.alpha must be a positive number, got {value!r}')
-        if not _is_number(dropout) or not 0 <= dropout < 1:
-            raise UserError(f'peft.method.dropout must be in [0, 1), got {dropout!r}')
-        if not isinstance(rslora, bool):
-            raise UserError(f'peft.method.rslora must be True or False, got {rslora!r}')
-        if init not in INITS:
-            raise UserError(f'peft.method.init must be one of {list(INITS)}, got {init!r}')
+        check_together(
+            lambda: check_count('peft.method.r', r),
+            lambda: _check_alpha('peft.method.alpha', alpha),
+            lambda: check_patterns('peft.method.rank_pattern', rank_pattern, check_count),
+            lambda: check_patterns('peft.method.alpha_pattern', alpha_pattern, _check_alpha),
+            lambda: check_number('peft.method.dropout', dropout, lambda p: 0 <= p < 1, 'in [0, 1)'),
+            lambda: check_flag('peft.method.rslora', rslora),
+            lambda: check_one_of('peft.method.init', init, INITS),
+            lambda: check_one_of('peft.method.compute', compute, COMPUTE))
         if init == 'orthogonal' and any(
                 rank % 2 for rank in (r, *(rank_pattern or {}).values())):
             raise UserError("peft.method.init='orthogonal' needs an even rank")
-        if compute not in COMPUTE:
-            raise UserError(f'peft.method.compute must be one of {list(COMPUTE)}, got {compute!r}')
         self.r = r
         self.alpha = alpha
         self.dropout = float(dropout)
@@ -153,5 +157,5 @@ class LoRA(AdapterMethod):
                     compute=self.compute)
 
 
-def _is_number(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _check_alpha(where: str, value) -> None:
+    check_number(where, value, lambda alpha: 0 < alpha < sys.float_info.max, 'a positive number')

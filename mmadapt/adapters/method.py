@@ -48,8 +48,8 @@ class AdapterMethod(ABC):
     reads_weight: ClassVar[bool] = True
 
     def __init__(self, attention: Sequence[str] = ATTENTION_PARTS) -> None:
-        unknown = [part for part in attention if part not in ATTENTION_PARTS]
-        if isinstance(attention, str) or unknown or not attention:
+        is_list = isinstance(attention, (list, tuple))
+        if not is_list or not attention or any(part not in ATTENTION_PARTS for part in attention):
             raise UserError(f'peft.method.attention is a list of {list(ATTENTION_PARTS)}, '
                             f'got {attention!r}')
         self.attention = tuple(attention)

@@ -1,11 +1,13 @@
 """The registry of adapter methods."""
 
 import inspect
-from difflib import get_close_matches
+from collections.abc import Mapping
 
 from mmengine.registry import Registry
 
 from ..errors import UserError
+from ..values import check_keys, nearest
+from .other_names import other_names
 
 ADAPTERS = Registry('adapter', scope='mmadapt', locations=['mmadapt.adapters'])
 """Adapter methods by name: ``LoRA`` and whatever a third party registers."""
@@ -24,6 +26,9 @@ def build_method(cfg):
         UserError: ``type`` is missing or unknown, a key is not an argument of the method, or a
             value is out of its range.
     """
+    if not isinstance(cfg, Mapping):
+        raise UserError(f"peft.method must be a dict such as dict(type='LoRA', r=8) or None, got "
+                        f'{cfg!r}')
     cfg = dict(cfg)
     name = cfg.pop('type', None)
     known = sorted(ADAPTERS.module_dict)
@@ -31,15 +36,10 @@ def build_method(cfg):
         raise UserError(f'peft.method needs a `type`, one of {known}; got {name!r}')
     method = ADAPTERS.module_dict.get(name.split('.')[-1])
     if method is None:
-        near = get_close_matches(name, known, n=1, cutoff=0.0)
-        raise UserError(f'peft.method.type={name!r} is unknown; nearest: {near[0]!r}, '
+        raise UserError(f'peft.method.type={name!r} is unknown; nearest: {nearest(name, known)}, '
                         f'all: {known}')
     arguments = list(inspect.signature(method).parameters)
-    unknown = [key for key in cfg if key not in arguments]
-    if unknown:
-        near = get_close_matches(unknown[0], arguments, n=1, cutoff=0.0) or ['none']
-        raise UserError(
-            f'peft.method has no key {unknown[0]!r} for {name} (nearest: {near[0]!r}; all: '
-            f'{arguments}). A key inherited from the `_base_` of another method is dropped with '
-            f'method=dict(_delete_=True, type={name!r}, ...)')
+    check_keys('peft.method', cfg, arguments, other_names(arguments), f' for {name}',
+               '. A key inherited from the `_base_` of another method is dropped with '
+               f'method=dict(_delete_=True, type={name!r}, ...)')
     return method(**cfg)

@@ -10,6 +10,7 @@ from ..tuning import (
     Snapshot,
     active_adapter,
     adapter_names,
+    check_name,
     check_not_merged,
     drop_state,
     fit_class_counts,
@@ -43,8 +44,7 @@ def load_adapter(model: nn.Module, folder: str, name: str = DEFAULT_NAME) -> Non
         UserError: The folder is missing or damaged, or belongs to another model or base.
     """
     record, tensors = read_adapter(folder)
-    if not isinstance(name, str) or not name:
-        raise UserError(f'the name of an adapter is a string, got {name!r}')
+    check_name(name)
     check_not_merged(model)
     previous = active_adapter(model)
     try:

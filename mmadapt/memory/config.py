@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from typing import Union
 
 from ..errors import UserError
+from ..values import check_flag, check_keys
 
 
 @dataclass
@@ -43,13 +43,7 @@ class MemoryConfig:
             return cfg
         if cfg is None:
             return cls()
-        if not isinstance(cfg, Mapping):
-            raise UserError(f'memory must be a dict, got {cfg!r}')
-        names = [f.name for f in fields(cls)]
-        for key in cfg:
-            if key not in names:
-                near = get_close_matches(key, names, n=1, cutoff=0.0)
-                raise UserError(f'memory has no key {key!r}; nearest: {near[0]!r}, all: {names}')
+        check_keys('memory', cfg, [f.name for f in fields(cls)])
         parsed = cls(**cfg)
         parsed._check()
         return parsed
@@ -57,8 +51,7 @@ class MemoryConfig:
     def _check(self) -> None:
         self.checkpoint = _patterns('memory.checkpoint', self.checkpoint)
         self.fp32_modules = _patterns('memory.fp32_modules', self.fp32_modules)
-        if not isinstance(self.offload, bool):
-            raise UserError(f'memory.offload must be True or False, got {self.offload!r}')
+        check_flag('memory.offload', self.offload)
         if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
             raise UserError(f'memory.every must be a number of blocks, 1 or more, got '
                             f'{self.every!r}')

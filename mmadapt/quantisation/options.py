@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from difflib import get_close_matches
 from typing import ClassVar
 
 from ..errors import UserError
+from ..values import check_flag, check_keys, check_list, check_number, check_one_of
 
 COMPUTE_DTYPES = (None, 'float16', 'bfloat16', 'float32')
 
@@ -42,9 +42,10 @@ class FourBit:
     skip: list = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        _one_of('type', self.type, ('nf4', 'fp4'))
-        _one_of('compute_dtype', self.compute_dtype, COMPUTE_DTYPES)
-        _flag('double_quant', self.double_quant)
+        check_one_of('peft.quant.type', self.type, ('nf4', 'fp4'))
+        check_one_of('peft.quant.compute_dtype', self.compute_dtype, COMPUTE_DTYPES)
+        check_flag('peft.quant.double_quant', self.double_quant)
+        _check_skip(self.skip)
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,10 @@ class EightBit:
     skip: list = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        number = isinstance(self.threshold, (int, float)) and not isinstance(self.threshold, bool)
-        if not number or not self.threshold >= 0:
-            raise UserError('peft.quant.threshold must be a number of at least 0, got '
-                            f'{self.threshold!r}')
-        _flag('has_fp16_weights', self.has_fp16_weights)
+        check_number('peft.quant.threshold', self.threshold, lambda value: value >= 0,
+                     'a number of at least 0')
+        check_flag('peft.quant.has_fp16_weights', self.has_fp16_weights)
+        _check_skip(self.skip)
 
 
 QuantOptions = FourBit | EightBit
@@ -100,18 +100,11 @@ def parse_quant(cfg: Mapping) -> QuantOptions:
                             'stay in float32 is named in peft.quant.skip')
         if key in _OTHER_NAMES:
             raise UserError(f'peft.quant.{key} is written peft.quant.{_OTHER_NAMES[key]} here')
-    if isinstance(bits, bool) or bits not in (4, 8):
+    if type(bits) is not int or bits not in (4, 8):
         raise UserError(f'peft.quant.bits must be 4 or 8, got {bits!r}')
     options = FourBit if bits == 4 else EightBit
     names = [f.name for f in fields(options)]
-    for key in arguments:
-        if key not in names:
-            near = get_close_matches(key, names, n=1, cutoff=0.0)
-            raise UserError(f'peft.quant has no key {key!r} for bits={bits}; nearest: {near[0]!r}, '
-                            f'all: {names}')
-    if not isinstance(arguments.get('skip', []), (list, tuple)):
-        raise UserError('peft.quant.skip takes a list of names, regular expressions or dicts, got '
-                        f'{arguments["skip"]!r}')
+    check_keys('peft.quant', arguments, names, owner=f' for bits={bits}')
     return options(**arguments)
 
 
@@ -120,13 +113,5 @@ def quant_to_dict(options: QuantOptions) -> dict:
     return dict(bits=options.bits, **asdict(options))
 
 
-def _one_of(name: str, value, allowed) -> None:
-    if value not in allowed:
-        near = get_close_matches(str(value), [str(item) for item in allowed], n=1, cutoff=0.0)
-        raise UserError(f'peft.quant.{name}={value!r} is not one of {list(allowed)}; nearest: '
-                        f'{near[0]!r}')
-
-
-def _flag(name: str, value) -> None:
-    if not isinstance(value, bool):
-        raise UserError(f'peft.quant.{name} must be True or False, got {value!r}')
+def _check_skip(value) -> None:
+    check_list('peft.quant.skip', value, (str, Mapping), 'names, regular expressions or dicts')

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from difflib import get_close_matches
 from typing import Union
 
-from ..adapters import AdapterMethod, build_method
+from ..adapters import AdapterMethod, build_method, other_names
 from ..errors import UserError
 from ..quantisation import QuantOptions, parse_quant, quant_to_dict
+from ..values import check_flag, check_keys, check_one_of, check_text, check_together
+from .targets import check_selectors
 
 HEAD_POLICIES = ('auto', 'train', 'adapt', 'freeze')
 NORM_POLICIES = ('freeze', 'affine', 'stats', 'train')
@@ -74,41 +75,29 @@ class PEFTConfig:
         if isinstance(cfg, PEFTConfig):
             cfg._check()
             return cfg
-        if not isinstance(cfg, Mapping):
-            raise UserError(f'peft must be a dict, got {cfg!r}')
-        names = [f.name for f in fields(cls)]
-        for key in cfg:
-            if key not in names:
-                near = get_close_matches(key, names, n=1, cutoff=0.0)
-                raise UserError(f'peft has no key {key!r}; nearest: {near[0]!r}, all: {names}')
+        check_keys('peft', cfg, [f.name for f in fields(cls)], other_names(()))
         parsed = cls(**{key: _plain(value) for key, value in cfg.items()})
         parsed._check()
         return parsed
 
     def _check(self) -> None:
-        if self.method is not None and not isinstance(self.method, Mapping):
-            raise UserError(f"peft.method must be a dict such as dict(type='LoRA', r=8) or None, "
-                            f'got {self.method!r}')
-        self.build_method()
-        self.quant_options()
-        if isinstance(self.targets, str):
-            self.targets = self.targets if self.targets in _TARGET_WORDS else [self.targets]
-        if not isinstance(self.targets, (str, list)) or not isinstance(self.exclude, list):
-            raise UserError('peft.targets and peft.exclude take a list of names, regular '
-                            f'expressions or dicts; got {self.targets!r} and {self.exclude!r}')
-        if not isinstance(self.head, list) and self.head not in HEAD_POLICIES:
-            raise UserError(_not_one_of('peft.head', self.head, HEAD_POLICIES)
-                            + ', or a list of layer names')
-        if self.norm not in NORM_POLICIES:
-            raise UserError(_not_one_of('peft.norm', self.norm, NORM_POLICIES))
-        check_export('peft.export', self.export)
-        for name in ('adapter', 'base'):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, str):
-                raise UserError(f'peft.{name} must be a path, got {value!r}')
-        for name in ('fold_norm', 'allow_random_base'):
-            if not isinstance(getattr(self, name), bool):
-                raise UserError(f'peft.{name} must be True or False, got {getattr(self, name)!r}')
+        # One name, or one description, is a list of one; a word of `targets` stays.
+        if isinstance(self.targets, (str, Mapping)) and self.targets not in _TARGET_WORDS:
+            self.targets = [self.targets]
+        if isinstance(self.exclude, (str, Mapping)):
+            self.exclude = [self.exclude]
+        check_together(
+            self.build_method, self.quant_options,
+            lambda: self.targets in _TARGET_WORDS or check_selectors('peft.targets', self.targets),
+            lambda: check_selectors('peft.exclude', self.exclude),
+            lambda: check_selectors('peft.head', self.head) if isinstance(self.head, list)
+            else check_one_of('peft.head', self.head, HEAD_POLICIES, ', or a list of layer names'),
+            lambda: check_one_of('peft.norm', self.norm, NORM_POLICIES),
+            lambda: check_export('peft.export', self.export),
+            lambda: self.adapter is None or check_text('peft.adapter', self.adapter, 'a path'),
+            lambda: self.base is None or check_text('peft.base', self.base, 'a path'),
+            lambda: check_flag('peft.fold_norm', self.fold_norm),
+            lambda: check_flag('peft.allow_random_base', self.allow_random_base))
 
     def build_method(self) -> AdapterMethod | None:
         """Build the adapter method; None when nothing is adapted."""
@@ -143,8 +132,7 @@ def check_export(where: str, value, allowed: Sequence = EXPORTS) -> None:
         raise UserError(f"{where}='save_pretrained': that folder, with Hugging Face's names, is "
                         'written in any case, as `adapter` in the work directory; for the merged '
                         f'model too write one of {[*EXPORTS[1:]]}')
-    if value not in allowed:
-        raise UserError(_not_one_of(where, value, allowed))
+    check_one_of(where, value, allowed)
 
 
 _TARGET_WORDS = ('auto', 'all', 'all-linear', 'all-conv')
@@ -158,7 +146,3 @@ def _plain(value):
         return [_plain(item) for item in value]
     return value
 
-
-def _not_one_of(where: str, value, allowed) -> str:
-    near = get_close_matches(str(value), [str(item) for item in allowed], n=1, cutoff=0.0)
-    return f'{where}={value!r} is not one of {list(allowed)}; nearest: {near[0]!r}'

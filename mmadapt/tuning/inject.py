@@ -21,7 +21,7 @@ from ..norms import (
 from .changes import Snapshot
 from .config import PEFTConfig
 from .guards import put_up_guards
-from .named import active_adapter, adapter_names, set_adapter
+from .named import active_adapter, adapter_names, check_name, set_adapter
 from .quantised_base import layers_to_quantise, quantise_base
 from .recomputation import let_gradients_pass
 from .report import LayerReport, Report
@@ -62,6 +62,7 @@ def inject(model: nn.Module, cfg, not_loaded: Collection[str] = (),
     Raises:
         UserError: The config is wrong, does not fit the model, or the model is adapted already.
     """
+    check_name(name)
     if name in adapter_names(model):
         raise UserError(f'this {type(model).__name__} is adapted already; call mmadapt.remove '
                         'first, or give the new adapter another name')
@@ -151,8 +152,9 @@ def _check(model: nn.Module, plan: _Plan, config: PEFTConfig, method) -> None:
     if method is not None and not adapted:
         kinds = sorted({type(module).__name__ for module, _, _ in plan})
         raise UserError(f'{type(method).__name__} has no layer to adapt in this '
-                        f'{type(model).__name__}: peft.targets={config.targets!r}, its layers are '
-                        f'of the types {kinds}; peft.method=None is for adapting nothing')
+                        f'{type(model).__name__}: peft.targets={config.targets!r}, '
+                        f'peft.exclude={config.exclude!r}, its layers are of the types {kinds}; '
+                        'peft.method=None is for adapting nothing')
     if not adapted and not any(p.requires_grad for module, _, decision in plan
                                for p in module.parameters(recurse=False)
                                if decision.action == 'train'):

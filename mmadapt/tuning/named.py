@@ -6,6 +6,7 @@ from torch import nn
 
 from ..errors import UserError
 from ..quantisation import QuantisedLinear
+from ..values import check_text
 from .guards import check_intact
 from .merging import unmerge
 from .quantised_base import packed_base
@@ -102,6 +103,15 @@ def check_known(model: nn.Module, name: str) -> None:
                         'mmadapt.load_adapter first')
     near = get_close_matches(str(name), names, n=1, cutoff=0.0)
     raise UserError(f'this {kind} has no adapter {name!r}; nearest: {near[0]!r}, all: {names}')
+
+
+def check_name(name) -> None:
+    """Check that something can be the name of an adapter.
+
+    Raises:
+        UserError: It is no string, or empty.
+    """
+    check_text('the name of an adapter', name, 'a string that is not empty')
 
 
 def check_not_merged(model: nn.Module) -> None:

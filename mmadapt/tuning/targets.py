@@ -1,15 +1,21 @@
 """Which layers a list of names, regular expressions and layer descriptions means."""
 
+import functools
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
 
 from ..errors import UserError
+from ..values import check_count, check_keys, check_list, check_text, check_together
 
 Selector = str | Mapping
+# Of a convolution, a Linear, one of GPT-2, a MultiheadAttention, an Embedding, a BatchNorm and a
+# GroupNorm.
+_CHANNELS = (('in_channels', 'out_channels'), ('in_features', 'out_features'), ('nx', 'nf'),
+             ('embed_dim', 'embed_dim'), ('embedding_dim', 'embedding_dim'),
+             ('num_features', 'num_features'), ('num_channels', 'num_channels'))
 
 
 def module_names(model: nn.Module) -> dict[nn.Module, list[str]]:
@@ -29,19 +35,30 @@ class LayerSelector:
     Args:
         cfg (dict): Any of ``type`` (class name, also of a base class), ``name`` (regular
             expression that the full name matches), ``groups``, ``min_groups``, ``kernel_size``
-            (of a square kernel), ``min_channels`` and ``max_channels`` (of both input and output,
-            as ``in_channels`` of a conv, ``in_features`` of a Linear).
+            (one number for a square kernel, or one for each dimension), ``min_channels`` and
+            ``max_channels`` (of both input and output, as ``in_channels`` of a conv, deformable or
+            not, ``in_features`` of a Linear).
+        where (str): The config key that it comes from, for messages.
+
+    Raises:
+        UserError: A key is unknown, or its value is not one of those allowed.
     """
 
     KEYS = ('type', 'name', 'groups', 'min_groups', 'kernel_size', 'min_channels', 'max_channels')
 
     def __init__(self, cfg: Mapping, where: str) -> None:
-        unknown = [key for key in cfg if key not in self.KEYS]
-        if unknown or not cfg:
-            near = get_close_matches(unknown[0], self.KEYS, n=1, cutoff=0.0) if unknown else ['']
+        if not cfg:
             raise UserError(f'{where}: what is selected by layer takes the keys '
-                            f'{list(self.KEYS)}, got {dict(cfg)}'
-                            + (f'; nearest to {unknown[0]!r}: {near[0]!r}' if unknown else ''))
+                            f'{list(self.KEYS)}, got {{}}')
+        check_keys(f'{where}: {dict(cfg)}', cfg, self.KEYS)
+        for key, value in cfg.items():
+            if key == 'type':
+                check_text(f'{where}: type', value, 'the name of a class')
+            elif key == 'kernel_size' and isinstance(value, (list, tuple)) and value:
+                for size in value:
+                    check_count(f'{where}: kernel_size', size)
+            elif key != 'name':
+                check_count(f'{where}: {key}', value)
         self.cfg = dict(cfg)
         self.name = _compile(cfg['name'], where) if 'name' in cfg else None
 
@@ -51,7 +68,9 @@ class LayerSelector:
         channels = _channels(layer)
         groups = getattr(layer, 'groups', 1)
         kernel = getattr(layer, 'kernel_size', None) or ()
-        kernel = {kernel} if isinstance(kernel, int) else set(kernel)
+        kernel = (kernel, ) if isinstance(kernel, int) else tuple(kernel)
+        wanted = cfg.get('kernel_size', kernel)
+        wanted = (wanted, ) * len(kernel) if isinstance(wanted, int) else tuple(wanted)
         bounded = 'min_channels' in cfg or 'max_channels' in cfg
         if 'type' in cfg and cfg['type'] not in [c.__name__ for c in type(layer).__mro__]:
             return False
@@ -59,11 +78,26 @@ class LayerSelector:
             return False
         if groups != cfg.get('groups', groups) or groups < cfg.get('min_groups', groups):
             return False
-        if 'kernel_size' in cfg and kernel != {cfg['kernel_size']}:
+        if 'kernel_size' in cfg and (not kernel or kernel != wanted):
             return False
         return not bounded or (channels is not None
                                and min(channels) >= cfg.get('min_channels', 0)
                                and max(channels) <= cfg.get('max_channels', float('inf')))
+
+
+def check_selectors(where: str, value) -> None:
+    """Check a list of names, regular expressions and descriptions of layers.
+
+    Args:
+        where (str): The config key that it comes from.
+        value (list): What :func:`select` takes.
+
+    Raises:
+        UserError: It is something else.
+    """
+    check_list(where, value, (str, Mapping), 'names, regular expressions or dicts')
+    check_together(*(functools.partial(LayerSelector, selector, where) for selector in value
+                     if isinstance(selector, Mapping)))
 
 
 def select(model: nn.Module, selectors: list[Selector], where: str) -> set[nn.Module]:
@@ -143,10 +177,10 @@ def _nothing_hit(names, selector: Selector, where: str) -> str:
 
 
 def _channels(layer: nn.Module) -> tuple[int, int] | None:
-    if isinstance(layer, _ConvNd):
-        return layer.in_channels, layer.out_channels
-    if isinstance(layer, nn.Linear):
-        return layer.in_features, layer.out_features
+    # Not by class: a deformable convolution is no subclass of torch's.
+    for names in _CHANNELS:
+        if all(isinstance(getattr(layer, name, None), int) for name in names):
+            return getattr(layer, names[0]), getattr(layer, names[1])
     return None
 
 

@@ -26,7 +26,7 @@ def test_target_that_does_not_exist_names_the_three_nearest(start):
     (dict(method=dict(type='LoRA', r=0)), ['peft.method.r', 'at least 1', '0']),
     (dict(method=dict(type='LoRa')), ["'LoRa'", "'LoRA'"]),
     (dict(methd=dict(type='LoRA')), ["'methd'", "'method'"]),
-    (dict(method=dict(type='LoRA', rank=4)), ["'rank'", '_delete_=True']),
+    (dict(method=dict(type='LoRA', rank=4)), ["'rank'", 'peft.method.r here']),
 ])
 def test_wrong_peft_key_is_named_with_the_nearest_right_one(start, peft, words):
     with pytest.raises(UserError) as error:

@@ -18,7 +18,7 @@ LORA = dict(type='LoRA', r=4)
     (dict(method='LoRA'), r"peft.method must be a dict such as dict\(type='LoRA', r=8\) or None"),
     (dict(method=dict(r=4)), r"peft.method needs a `type`, one of \['DoRA', 'LoRA'.*got None"),
     (dict(method=dict(type='LoRa')), "peft.method.type='LoRa' is unknown; nearest: 'LoRA'"),
-    (dict(method=dict(type='LoRA', rank=4)), "no key 'rank' for LoRA.*nearest: .*alpha"),
+    (dict(method=dict(type='LoRA', rank=4)), "no key 'rank' for LoRA; .* peft.method.r here"),
     (dict(method=dict(type='LoRA', r=0)), 'peft.method.r must be .* at least 1, got 0'),
     (dict(method=dict(type='LoRA', r=4, dropot=0.1)), "no key 'dropot'.*nearest: 'dropout'"),
     (dict(method=LORA, norm='frozen'), "peft.norm='frozen' is not one of .*nearest: 'freeze'"),
@@ -27,9 +27,9 @@ LORA = dict(type='LoRA', r=4)
     (dict(method=LORA, head=None), 'peft.head=None is not one of'),
     (dict(method=LORA, head=True), 'peft.head=True is not one of'),
     (dict(method=LORA, head=dict(name='cls')), 'peft.head=.*or a list of layer names'),
-    (dict(method=LORA, targets=None), 'peft.targets and peft.exclude take a list'),
-    (dict(method=LORA, targets=dict(type='Conv2d')), 'peft.targets and peft.exclude take a list'),
-    (dict(method=LORA, exclude='backbone'), 'peft.targets and peft.exclude take a list'),
+    (dict(method=LORA, targets=None), 'peft.targets takes a list of names.*got None'),
+    (dict(method=LORA, exclude=3), 'peft.exclude takes a list of names.*got 3'),
+    (dict(method=LORA, exclude=['a', 3]), 'peft.exclude takes a list of names.*; 3 is none'),
     (dict(method=LORA, export='statedict'), "peft.export='statedict' .*nearest: 'state_dict'"),
     (dict(method=LORA, adapter=3), 'peft.adapter must be a path, got 3'),
     (dict(method=LORA, base=['x']), 'peft.base must be a path'),
@@ -48,7 +48,7 @@ def test_a_rank_inherited_by_another_method_is_explained(monkeypatch):
             super().__init__()
 
     monkeypatch.setitem(ADAPTERS.module_dict, 'Scale', Scale)
-    with pytest.raises(UserError, match=r"no key 'r' for Scale .*method=dict\(_delete_=True, "
+    with pytest.raises(UserError, match=r"no key 'r' for Scale; .*method=dict\(_delete_=True, "
                                         r"type='Scale', \.\.\.\)"):
         PEFTConfig.parse(dict(method=dict(type='Scale', r=32)))
 
@@ -80,8 +80,10 @@ def test_defaults_are_those_documented():
     assert parsed.allow_random_base is False
 
 
-def test_one_name_as_targets_is_a_list_of_one():
-    assert PEFTConfig.parse(dict(method=LORA, targets='backbone')).targets == ['backbone']
+def test_one_name_or_description_is_a_list_of_one():
+    for one in ('backbone', dict(type='Conv2d')):
+        parsed = PEFTConfig.parse(dict(method=LORA, targets=one, exclude=one))
+        assert parsed.targets == parsed.exclude == [one]
 
 
 def test_the_plan_spells_out_the_methods_defaults_and_leaves_out_what_decides_no_tensor():

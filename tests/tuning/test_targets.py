@@ -99,7 +99,7 @@ def test_what_matches_nothing_is_an_error_with_the_three_nearest_names(model, se
 
 @pytest.mark.parametrize(('selector', 'message'), [
     (dict(type='Conv3d'), r"no layer is \{'type': 'Conv3d'\}; .* types \['BatchNorm2d', 'Conv2d'"),
-    (dict(kind='Conv2d'), "takes the keys .* nearest to 'kind': "),
+    (dict(kind='Conv2d'), "has no key 'kind'; nearest: .*'kernel_size'"),
     (dict(), 'takes the keys'),
     (3, '3 is neither a name or regular expression nor a dict'),
     ('(', r"'\(' is neither a name nor a regular expression"),

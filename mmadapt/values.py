@@ -1,0 +1,160 @@
+"""Whether a value of a config is one of those allowed, and what is said where it is not.
+
+Every check names the key, the value, and what to write instead.
+"""
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from difflib import get_close_matches
+
+from .errors import UserError
+
+# What torch takes for a size.
+_MOST = 2**63 - 1
+
+
+def check_together(*checks: Callable[[], object]) -> None:
+    """Run checks, and raise all that they find as one error.
+
+    Raises:
+        UserError: What was found, a line each.
+    """
+    found = []
+    for check in checks:
+        try:
+            check()
+        except UserError as error:
+            found.append(str(error))
+    if found:
+        raise UserError('\n'.join(found))
+
+
+def nearest(value, names: Collection[str]) -> str:
+    """Return the name that a wrong one is nearest to, as it is written in a message."""
+    near = get_close_matches(str(value), [str(name) for name in names], n=1, cutoff=0.0)
+    return repr(near[0]) if near else 'none'
+
+
+def check_keys(where: str, cfg, names: Sequence[str], others: Mapping[str, str] | None = None,
+               owner: str = '', hint: str = '') -> None:
+    """Check the keys of a dict.
+
+    Args:
+        where (str): What it is the value of, such as ``'peft.method'``.
+        cfg (dict): The dict.
+        names (Sequence[str]): The keys that it may have.
+        others (Mapping[str, str], optional): What to say of some other keys, such as those that
+            another library has.
+        owner (str): Whose keys they are, for the message. Defaults to ''.
+        hint (str): What else may be the reason. Defaults to ''.
+
+    Raises:
+        UserError: It is no dict, or another key is in it.
+    """
+    if not isinstance(cfg, Mapping):
+        raise UserError(f'{where} must be a dict, got {cfg!r}')
+    for key in cfg:
+        if not isinstance(key, str):
+            raise UserError(f'{where} has the key {key!r}, which is no string; all: {[*names]}')
+        if key not in names:
+            said = (others or {}).get(key) or \
+                f'nearest: {nearest(key, names)}, all: {[*names]}{hint}'
+            raise UserError(f'{where} has no key {key!r}{owner}; {said}')
+
+
+def check_one_of(where: str, value, allowed: Sequence, otherwise: str = '') -> None:
+    """Check that a value is one of several.
+
+    Raises:
+        UserError: It is another one.
+    """
+    # By type too: 1 is no True, 0.0 no None.
+    if not any(type(value) is type(one) and value == one for one in allowed):
+        raise UserError(f'{where}={value!r} is not one of {[*allowed]}; nearest: '
+                        f'{nearest(value, allowed)}{otherwise}')
+
+
+def check_flag(where: str, value) -> None:
+    """Check that a value is True or False.
+
+    Raises:
+        UserError: It is something else.
+    """
+    if not isinstance(value, bool):
+        raise UserError(f'{where} must be True or False, got {value!r}')
+
+
+def check_count(where: str, value, least: int = 1) -> None:
+    """Check that a value is an integer of at least ``least``.
+
+    Raises:
+        UserError: It is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _MOST:
+        raise UserError(f'{where} must be an integer of at least {least}, got {value!r}')
+
+
+def check_number(where: str, value, allowed: Callable[[float], bool], what: str) -> None:
+    """Check that a value is a number, and one of those allowed.
+
+    Args:
+        where (str): What has this value.
+        value: The value.
+        allowed (Callable): Returns whether a number is one of them.
+        what (str): Which ones they are, for the message.
+
+    Raises:
+        UserError: It is something else.
+    """
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    is_number = is_number and (isinstance(value, float) or abs(value) <= _MOST)
+    if not is_number or math.isnan(value) or not allowed(value):
+        raise UserError(f'{where} must be {what}, got {value!r}')
+
+
+def check_text(where: str, value, what: str) -> None:
+    """Check that a value is a string that is not empty.
+
+    Raises:
+        UserError: It is something else.
+    """
+    if not isinstance(value, str) or not value:
+        raise UserError(f'{where} must be {what}, got {value!r}')
+
+
+def check_list(where: str, value, kinds: tuple[type, ...], what: str) -> None:
+    """Check that a value is a list, and what is in it.
+
+    Args:
+        where (str): What has this value.
+        value: The value.
+        kinds (tuple[type]): What its items may be.
+        what (str): What they are, for the message.
+
+    Raises:
+        UserError: It is something else.
+    """
+    if not isinstance(value, (list, tuple)):
+        raise UserError(f'{where} takes a list of {what}; got {value!r}')
+    for item in value:
+        if not isinstance(item, kinds):
+            raise UserError(f'{where} takes a list of {what}; {item!r} is none')
+
+
+def check_patterns(where: str, value, check: Callable[[str, object], None]) -> None:
+    """Check what is said of layers by patterns of their names.
+
+    Args:
+        where (str): What has this value.
+        value (dict, optional): The value.
+        check (Callable): Checks one of its values; gets what has it, too.
+
+    Raises:
+        UserError: It is no dict of patterns, or one of its values is wrong.
+    """
+    if value is not None and not isinstance(value, Mapping):
+        raise UserError(f"{where} must be a dict such as {{'backbone': 4}}, by name, suffix or "
+                        f'regular expression of layers; got {value!r}')
+    for pattern, one in (value or {}).items():
+        check_text(f'{where}: a key', pattern, 'a name, suffix or regular expression of layers')
+        check(f'{where}[{pattern!r}]', one)
