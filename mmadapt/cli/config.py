@@ -9,6 +9,7 @@ from mmengine.hub import get_config
 from mmengine.logging import print_log
 from mmengine.utils import is_installed
 
+from ..compat.versions import transformers_too_new
 from ..configs import check_options
 from ..errors import UserError
 from .exit import is_first_process
@@ -27,8 +28,12 @@ def load_config(path: str, options: dict | None = None) -> Config:
         Config: The merged config.
 
     Raises:
-        UserError: It cannot be read, or an option cannot have an effect.
+        UserError: It cannot be read, an option cannot have an effect, or no model could be
+            imported.
     """
+    beside = transformers_too_new(for_detectors=True)
+    if beside:
+        raise UserError(beside)
     if '::' in path:
         package = path.split('::')[0]
         # MMEngine would install a missing package by pip.

@@ -27,6 +27,10 @@ MISSING = {
     'torch': 'install it for your CUDA: pip install torch torchvision',
     'mmengine': "pip install 'mmengine>=0.10.0,<1.0.0'",
 }
+# MMPretrain up to this version reads names that transformers has no more: from the first of these
+# versions on its own models cannot be imported, from the second on MMDetection's neither.
+LAST_MMPRETRAIN = '1.2.0'
+NO_MMPRETRAIN, NO_MMDET = '4.52', '4.56'
 COMPILE_MMCV = (
     "pip install 'setuptools<81' ninja psutil, then MMCV_WITH_OPS=1 pip install "
     '--no-build-isolation --no-cache-dir mmcv==2.1.0 (it compiles for some minutes)'
@@ -46,10 +50,12 @@ def check_environment() -> list[str]:
             each thing wrong, with what mends it.
     """
     versions = {name: installed_version(name) for name in (*TESTED, 'torchvision')}
+    beside = transformers_too_new()
     wrong = [*unusable(versions), *refused_mmcv(versions)]
     if wrong:
         raise ImportError('\n'.join(wrong))
-    doubtful = [*incomplete(versions), *torchvision_mismatch(versions), *untested(versions)]
+    doubtful = [*incomplete(versions), *torchvision_mismatch(versions),
+                *([beside] if beside else []), *untested(versions)]
     for line in doubtful:
         # Points at the user's `import mmadapt`; Python shows the same line once.
         warnings.warn(f'mmadapt: {line}', stacklevel=3)
@@ -153,6 +159,27 @@ def torchvision_mismatch(versions: dict[str, str | None]) -> list[str]:
             f'has, and cannot be imported (torchvision::nms does not exist): {remedy}'
         ]
     return []
+
+
+def transformers_too_new(for_detectors: bool = False) -> str | None:
+    """One line when MMPretrain cannot be imported beside the installed transformers.
+
+    Args:
+        for_detectors (bool): Only when MMDetection's models, which import it where it is there,
+            cannot be either. Defaults to False.
+    """
+    mmpretrain, transformers = map(installed_version, ('mmpretrain', 'transformers'))
+    if mmpretrain is None or transformers is None \
+            or parsed(mmpretrain) > Version(LAST_MMPRETRAIN):
+        return None
+    first = NO_MMDET if for_detectors or parsed(transformers) >= Version(NO_MMDET) \
+        else NO_MMPRETRAIN
+    if parsed(transformers) < Version(first):
+        return None
+    what = ('its models and, through it, those of MMDetection and MMSegmentation'
+            if first == NO_MMDET else 'its models')
+    return (f'mmpretrain {mmpretrain} does not fit transformers {transformers}: {what} cannot be '
+            f"imported; pip install 'transformers<{NO_MMPRETRAIN}', or pip uninstall mmpretrain")
 
 
 def untested(versions: dict[str, str | None]) -> list[str]:

@@ -30,19 +30,25 @@ class BaseRecord:
         sha256 (str, optional): Of that file, if it is a local one and no folder.
         pretrained (list[str]): Modules that load a file of their own when they are initialised
             (``init_cfg`` of type ``Pretrained``).
-        not_in_base (list[str]): State-dict keys that none of these files provides.
+        built_in (list[str]): State-dict keys of what the model has pretrained weights for as soon
+            as it is built, by ``from_pretrained`` or the like, and no file above has.
+        not_in_base (list[str]): State-dict keys that nothing of this provides.
         fingerprint (str): Of the frozen tensors.
     """
 
     load_from: str | None = None
     sha256: str | None = None
     pretrained: list = field(default_factory=list)
+    built_in: list = field(default_factory=list)
     not_in_base: list = field(default_factory=list)
     fingerprint: str = ''
 
     def to_dict(self) -> dict:
         """Return a dict of plain values."""
-        return asdict(self)
+        record = asdict(self)
+        if not self.built_in:
+            del record['built_in']  # unknown to versions before it, which read all else
+        return record
 
 
 def read_checkpoint(path: str) -> dict:
@@ -209,6 +215,8 @@ def base_state_dict(model: nn.Module, record: BaseRecord,
         except UserError as error:
             raise UserError(f'the base model: {error}. Where it is now can be said with '
                             '--cfg-options peft.base=FILE') from None
+    state.update({key: value for key, value in model.state_dict().items()
+                  if key in record.built_in})
     return state
 
 

@@ -31,7 +31,8 @@ def rebuild(model: nn.Module, path: str, base: str | None = None) -> AdapterReco
         UserError: A file is missing, damaged, or of another model or base.
     """
     record, stored = read_trained(path)
-    if base is None and record.base.load_from is None and not record.base.pretrained \
+    if base is None and record.base.load_from is None \
+            and not (record.base.pretrained or record.base.built_in) \
             and record.base.fingerprint and not record.base.not_in_base:
         raise UserError(f'{path} does not say where its base model is; name it with --base FILE')
     weights = base_state_dict(model, record.base, base)

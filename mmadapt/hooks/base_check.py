@@ -1,12 +1,81 @@
 """Whether what is going to be frozen has pretrained weights at all, and those of this model."""
 
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from mmengine.registry import MODELS
 from torch import nn
 
+from ..adapters import adapted_class
 from ..errors import UserError
 from ..files import BaseRecord
+from ..files.built_in import built_in_keys, changed
 from ..logs import say, warn
 from ..tuning import PEFTConfig
 from ..tuning.heads import find_heads
+from .random_state import get_random_state, set_random_state
+
+
+def find_built_in(runner, model: nn.Module, base: BaseRecord) -> None:
+    """Note in the record of a base which weights its model has had since it was built.
+
+    Only where layers of its body seem to have none: the model is built once more for it.
+
+    Args:
+        runner (Runner): A runner in training.
+        model (nn.Module): Its model, not yet initialised nor adapted.
+        base (BaseRecord): What files provide.
+
+    Raises:
+        UserError: There are such weights, in the first process alone.
+    """
+    cfg, missing = runner.cfg.get('model'), set(base.not_in_base)
+    heads = tuple(f'{name}.' for name in find_heads(model))
+    layers = [name for name, module in model.named_modules()
+              if f'{name}.weight'.lstrip('.') in missing and not f'{name}.'.startswith(heads)
+              and adapted_class(module) is not None]
+    if not layers or not isinstance(cfg, Mapping) or any(p.is_meta for p in model.parameters()):
+        return
+
+    def build() -> nn.Module:
+        state = get_random_state()
+        seed = (torch.initial_seed() + 1) % 2**32
+        torch.default_generator.manual_seed(seed)
+        np.random.seed(seed)
+        try:
+            return MODELS.build(cfg)
+        finally:
+            set_random_state(state)
+
+    keys = built_in_keys(model, missing, build)
+    if keys and getattr(getattr(runner, 'strategy', None), 'first_has_weights', False):
+        raise UserError('strategy.meta_init=True: this model has pretrained weights as soon as it '
+                        'is built, in the first process alone; write meta_init=False')
+    base.built_in, base.not_in_base = sorted(keys), sorted(missing - keys)
+
+
+def check_still_built_in(model: nn.Module, before: Mapping[str, str]) -> None:
+    """Check that initialising a model has left the weights alone that it was built with.
+
+    Args:
+        model (nn.Module): The model, adapted.
+        before (Mapping[str, str]): Their digests, from before.
+
+    Raises:
+        UserError: It has not: what is to be kept frozen is random.
+    """
+    lost = changed(model, before)
+    if not lost:
+        return
+    place = lost[0].rpartition('.')[0]
+    while place and not callable(getattr(model.get_submodule(place), 'init_weights', None)):
+        place = place.rpartition('.')[0]
+    raise UserError(
+        f'{len(lost)} of the {len(before)} pretrained tensors that the model is built with, the '
+        f"first of them {lost[0]}, are drawn anew by init_weights, which MMEngine calls before a "
+        f"training; write `self.{place or '...'}.is_init = True` into the model's constructor, "
+        'behind where they are loaded, or set load_from')
 
 
 def check_base(runner, model: nn.Module, base: BaseRecord, config: PEFTConfig) -> bool:
@@ -27,8 +96,9 @@ def check_base(runner, model: nn.Module, base: BaseRecord, config: PEFTConfig) -
     """
     keys = [key for key in model.state_dict() if not key.endswith('num_batches_tracked')]
     loaded = len(keys) - len(base.not_in_base)
-    if base.load_from or base.pretrained:
-        say(f'pretrained weights for {loaded} of {len(keys)} tensors of the model')
+    if base.load_from or base.pretrained or base.built_in:
+        say(f'pretrained weights for {loaded} of {len(keys)} tensors of the model'
+            + (f', {len(base.built_in)} of which it is built with' if base.built_in else ''))
     if runner._resume and loaded:
         warn(f'--resume found no checkpoint in {runner.work_dir} and has cleared load_from: what '
              'is not pretrained trains from the start')
@@ -57,7 +127,7 @@ def _check_body(model: nn.Module, keys, base: BaseRecord, config: PEFTConfig) ->
     lacking = [key for key in body if key in not_in_base]
     if not lacking:
         return
-    what = (f'{base.load_from or "the pretrained file"} has no fitting weight for '
+    what = (f'{base.load_from or "what is pretrained"} has no fitting weight for '
             f'{len(lacking)} of {len(body)} tensors outside the head, first {lacking[0]}')
     if base.load_from and 2 * len(lacking) > len(body) and not config.allow_random_base:
         raise UserError(f'{what}: it is the checkpoint of another model. '

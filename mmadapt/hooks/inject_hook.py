@@ -24,13 +24,14 @@ from ..files import (
     read_checkpoint,
     restore,
 )
+from ..files.built_in import digests
 from ..files.record import KEY
 from ..files.to_load import checkpoint_to_load
 from ..logs import say, warn
 from ..runner import FlexibleRunner
 from ..strategies import AdaptingStrategy
 from ..tuning import PEFTConfig, check_intact, inject, require_state
-from .base_check import check_base
+from .base_check import check_base, check_still_built_in, find_built_in
 from .checkpoint_hook import PEFTCheckpointHook
 from .memory_hook import add_memory_hook
 from .quantise import quantise_loaded
@@ -57,6 +58,7 @@ class PEFTInjectHook(Hook):
         self._config: PEFTConfig | None = None
         self._model: nn.Module | None = None
         self._adapter: str | None = None    # folder whose tensors are still to be loaded
+        self._built_in: dict[str, str] = {}  # digests of what must not be drawn anew
         self._trains = False
         self._is_new = False                # nothing has been trained yet
 
@@ -131,6 +133,8 @@ class PEFTInjectHook(Hook):
         if not self._trains:
             self._load_pending_adapter()
         check_intact(self._model)
+        check_still_built_in(self._model, self._built_in)
+        self._built_in = {}
         quantise_loaded(runner, self._model)
         if self._is_new:
             start_from_weights(runner, self._model)
@@ -155,6 +159,7 @@ class PEFTInjectHook(Hook):
                             'resumed; start from it with load_from')
         else:
             base = make_base_record(model, path, checkpoint.get('state_dict', {}))
+            find_built_in(runner, model, base)
             if check_base(runner, model, base, config):
                 report = inject(model, config, not_loaded=base.not_in_base,
                                 weights_follow=True)
@@ -164,6 +169,7 @@ class PEFTInjectHook(Hook):
             self._adapter = config.adapter
             check_adapter_fits(model, config.adapter, base.not_in_base)
         self._model, self._trains = model, True
+        self._built_in = digests(model, base.built_in)
         self._is_new = KEY not in checkpoint and config.adapter is None
         if isinstance(runner, Runner):
             rewire(runner, model)

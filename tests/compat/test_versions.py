@@ -6,6 +6,8 @@ import warnings
 
 import pytest
 
+from mmadapt import UserError
+from mmadapt.cli import load_config
 from mmadapt.compat import versions
 
 GOOD = {
@@ -148,6 +150,39 @@ def test_torchvision_of_the_same_cpu_index_is_fine(installed):
 def test_an_untested_version_is_warned_of(installed, name, version, tried):
     installed(torchvision=None, **{name: version})
     assert doubts() == [f'{name} {version} is untested, tried was {tried}']
+
+
+@pytest.mark.parametrize(
+    ('mmpretrain', 'transformers', 'said'),
+    [
+        ('1.2.0', '4.51.3', None),
+        ('1.2.0', '4.52.4', ': its models cannot'),
+        ('1.2.0', '4.55.4', ': its models cannot'),
+        ('1.2.0', '4.56.2', ': its models and, through it, those of MMDetection and MMSegmentatio'),
+        ('1.1.1', '5.24.0', ': its models and, through it, those of MMDetection and MMSegmentatio'),
+        ('1.3.0', '5.24.0', None),
+        (None, '5.24.0', None),
+        ('1.2.0', None, None),
+    ],
+)
+def test_mmpretrain_beside_a_transformers_that_breaks_it_is_one_line_with_the_remedy(
+    installed, tmp_path, mmpretrain, transformers, said
+):
+    installed(mmpretrain=mmpretrain, transformers=transformers)
+    lines = doubts()
+    assert len(lines) == (said is not None)
+    if said:
+        assert lines[0].startswith(
+            f'mmpretrain {mmpretrain} does not fit transformers {transformers}{said}'
+        )
+        assert lines[0].endswith("pip install 'transformers<4.52', or pip uninstall mmpretrain")
+    config = tmp_path / 'config.py'
+    config.write_text('a = 1\n')
+    if said and 'MMDetection' in said:
+        with pytest.raises(UserError, match='does not fit transformers'):
+            load_config(str(config))
+    else:
+        assert load_config(str(config)).a == 1
 
 
 def test_the_check_imports_nothing_heavy():

@@ -37,13 +37,14 @@ def text_model(name, task='CausalLM', **changes):
 
     Args:
         name (str): One of :data:`CONFIGS`.
-        task (str): What ``AutoModelFor`` ends with.
+        task (str): What ``AutoModelFor`` ends with; empty for the model without a head.
         changes: Of its config.
     """
     kind, sizes = CONFIGS[name]
     config = getattr(transformers, kind)(**{**sizes, 'pad_token_id': 0, **changes})
     torch.manual_seed(0)
-    return getattr(transformers, f'AutoModelFor{task}').from_config(config).eval()
+    name = f'AutoModelFor{task}' if task else 'AutoModel'
+    return getattr(transformers, name).from_config(config).eval()
 
 
 def words(count=30, seed=0):
