@@ -20,12 +20,13 @@ from ..norms import (
 )
 from .changes import Snapshot
 from .config import PEFTConfig
+from .formless import formless_warning
 from .guards import put_up_guards
 from .named import active_adapter, adapter_names, check_name, set_adapter
 from .quantised_base import layers_to_quantise, quantise_base
 from .recomputation import let_gradients_pass
 from .report import LayerReport, Report
-from .rules import TIED, Decision, Rules
+from .rules import NO_FORM, TIED, Decision, Rules
 from .state import TuningState, add_state, drop_state, get_adapters
 from .targets import has_own_parameters, module_names
 
@@ -87,7 +88,10 @@ def inject(model: nn.Module, cfg, not_loaded: Collection[str] = (),
             frozen = [module for module, _, decision in plan
                       if decision.action != 'train' and module not in rules.tied]
             state.quantised = layers_to_quantise(model, frozen, config.quant_options())
-        report = Report(warnings=rules.warnings)
+        formless = [module for module, _, decision in plan
+                    if decision.action == 'freeze' and NO_FORM in decision.why]
+        report = Report(warnings=[
+            *rules.warnings, *formless_warning(model, formless, type(method).__name__)])
         add_state(model, name, state, flags)
         _apply(model, plan, rules, state, report)
         report.count(model)

@@ -19,6 +19,7 @@ from .shared import keys_without_weight, layers_with_a_common_parameter
 from .targets import has_own_parameters, select
 
 TIED = 'shares its weight with another layer'
+NO_FORM = 'has no form for a'
 
 
 @dataclass
@@ -185,7 +186,7 @@ class Rules:
         if word == 'auto' and getattr(module, 'groups', 1) > 1 and isinstance(module, _ConvNd):
             return Decision('train', 'grouped convolution')
         if not self._has_form(module):
-            return Decision('freeze', f'{type(self.method).__name__} has no form for a '
+            return Decision('freeze', f'{type(self.method).__name__} {NO_FORM} '
                                       f'{type(module).__name__}')
         if module in self.tied:
             return Decision('freeze', TIED)
