@@ -8,6 +8,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from ..adapters import adapted_class
+from ..configs.model import model_config
 from ..errors import UserError
 from ..files import BaseRecord
 from ..files.built_in import built_in_keys, changed
@@ -30,12 +31,13 @@ def find_built_in(runner, model: nn.Module, base: BaseRecord) -> None:
     Raises:
         UserError: There are such weights, in the first process alone.
     """
-    cfg, missing = runner.cfg.get('model'), set(base.not_in_base)
+    missing = set(base.not_in_base)
     heads = tuple(f'{name}.' for name in find_heads(model))
     layers = [name for name, module in model.named_modules()
               if f'{name}.weight'.lstrip('.') in missing and not f'{name}.'.startswith(heads)
               and adapted_class(module) is not None]
-    if not layers or not isinstance(cfg, Mapping) or any(p.is_meta for p in model.parameters()):
+    if not layers or not isinstance(runner.cfg.get('model'), Mapping) \
+            or any(p.is_meta for p in model.parameters()):
         return
 
     def build() -> nn.Module:
@@ -44,7 +46,7 @@ def find_built_in(runner, model: nn.Module, base: BaseRecord) -> None:
         torch.default_generator.manual_seed(seed)
         np.random.seed(seed)
         try:
-            return MODELS.build(cfg)
+            return MODELS.build(model_config(runner.cfg))
         finally:
             set_random_state(state)
 

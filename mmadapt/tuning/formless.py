@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from torch import nn
 
 # Tables that are added or looked up, and numbers for each channel, whatever their shape.
-_NO_MATRIX = re.compile(r'pos|embed|token|latent|quer|bias|level|mask|table|scale|prompt|decay|A_log',
-                        re.IGNORECASE)
+_NO_MATRIX = re.compile(
+    '(?i)pos|embed|token|latent|quer|bias|level|mask|table|scale|prompt|decay|a_log')
 _MUCH = 0.01  # of all parameters
 
 
