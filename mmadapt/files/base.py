@@ -18,6 +18,7 @@ from ..errors import UserError
 from ..tuning.shared import keys_without_weight
 from .fingerprint import file_sha256
 from .loaded_keys import LoadedKeys
+from .prefix import with_full_keys
 from .sharded import REST, is_sharded
 
 
@@ -150,13 +151,14 @@ def make_base_record(model: nn.Module, load_from: str | None,
     Args:
         model (nn.Module): The model, before it is adapted.
         load_from (str, optional): Path or URL of the checkpoint.
-        state_dict (Mapping[str, Tensor]): What it holds; a tensor of another shape does not count,
-            and a batch counter, which old checkpoints lack, is not missed.
+        state_dict (Mapping[str, Tensor]): What it holds, of the model or of a part of it; a tensor
+            of another shape does not count, and a batch counter, which old checkpoints lack, is not
+            missed.
 
     Returns:
         BaseRecord: Without the fingerprint.
     """
-    record = BaseRecord()
+    record, state_dict = BaseRecord(), with_full_keys(model, state_dict)
     missing = {key for key, tensor in model.state_dict().items()
                if not key.endswith('num_batches_tracked')
                and (key not in state_dict or state_dict[key].shape != tensor.shape)}
@@ -211,7 +213,7 @@ def base_state_dict(model: nn.Module, record: BaseRecord,
     path = override or record.load_from
     if path is not None:
         try:
-            state.update(read_checkpoint(path)['state_dict'])
+            state.update(with_full_keys(model, read_checkpoint(path)['state_dict']))
         except UserError as error:
             raise UserError(f'the base model: {error}. Where it is now can be said with '
                             '--cfg-options peft.base=FILE') from None

@@ -25,6 +25,7 @@ from ..files import (
     restore,
 )
 from ..files.built_in import digests
+from ..files.prefix import part_of_checkpoint, with_full_keys
 from ..files.record import KEY
 from ..files.to_load import checkpoint_to_load
 from ..logs import say, warn
@@ -102,7 +103,9 @@ class PEFTInjectHook(Hook):
         checkpoint['state_dict'] = {k.removeprefix('module.'): v for k, v in state.items()}
         if KEY in checkpoint:
             self._complete(checkpoint, 'the checkpoint')
-        elif self._adapter is not None:
+            return
+        checkpoint['state_dict'] = with_full_keys(self._model, checkpoint['state_dict'])
+        if self._adapter is not None:
             record, tensors = read_adapter(self._adapter)
             checkpoint['state_dict'] = restore(
                 self._model, record, tensors, checkpoint['state_dict'], self._adapter)
@@ -158,6 +161,9 @@ class PEFTInjectHook(Hook):
             raise UserError(f'{path} was not written by a training with `peft` and cannot be '
                             'resumed; start from it with load_from')
         else:
+            part = part_of_checkpoint(model, checkpoint.get('state_dict', {}))
+            if part:
+                say(f'{path} is a checkpoint of {part} alone: its keys are read as {part}....')
             base = make_base_record(model, path, checkpoint.get('state_dict', {}))
             find_built_in(runner, model, base)
             if check_base(runner, model, base, config):

@@ -69,7 +69,7 @@ def folder(tmp_path_factory):
 def train(tmp_path, folder, monkeypatch):
     """Train in a folder of this name; return the runner and what it logged as losses."""
 
-    def start(name, peft=LORA, epochs=2, resume=False, **model):
+    def start(name, peft=LORA, epochs=2, resume=False, load_from=None, **model):
         cfg = Config(dict(
             model=dict(type='ClassifierOfTexts', **{'folder': folder, **model}), peft=peft,
             train_dataloader=dict(
@@ -79,7 +79,8 @@ def train(tmp_path, folder, monkeypatch):
             optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
             custom_hooks=[dict(type='PEFTInjectHook')], randomness=dict(seed=1),
             default_hooks=dict(logger=dict(type='LoggerHook', interval=1)),
-            work_dir=str(tmp_path / name), resume=resume, default_scope='mmengine',
+            work_dir=str(tmp_path / name), resume=resume,
+            load_from=load_from, default_scope='mmengine',
             experiment_name=f'{tmp_path.name}-{name}-{epochs}'))
         runner = Runner.from_cfg(cfg)
         runner.train()
@@ -122,6 +123,23 @@ def test_the_log_says_what_is_true(train, allow):
     text = next(Path(runner.log_dir).glob('*.log')).read_text()
     assert 'weights for 39 of 41 tensors of the model, 39 of which it is built with' in text
     assert 'the frozen base is random' not in text
+
+
+def test_a_checkpoint_of_a_part_alone_is_loaded_into_it(train, folder, tmp_path):
+    body = transformers.BertModel.from_pretrained(folder)
+    torch.save(body.state_dict(), tmp_path / 'body.pth')
+    runner, wanted = train('part', folder=None, epochs=2, load_from=str(tmp_path / 'body.pth'))
+    now = runner.model.body.state_dict()
+    assert all(torch.equal(now[key], tensor) for key, tensor in body.state_dict().items())
+    assert require_state(runner.model).trained == ['classifier.bias', 'classifier.weight']
+    text = next(Path(runner.log_dir).glob('*.log')).read_text()
+    assert 'body.pth is a checkpoint of body alone: its keys are read as body.' in text
+    train('again', folder=None, epochs=1, load_from=str(tmp_path / 'body.pth'))
+    assert train('again', folder=None, epochs=2, resume=True)[1] == wanted
+    model = ClassifierOfTexts()
+    rebuild(model, str(tmp_path / 'part' / 'epoch_2.pth'))
+    assert torch.equal(model.eval()(words()['input_ids']),
+                       runner.model.eval()(words()['input_ids']))
 
 
 def test_a_model_built_at_random_is_refused_as_before(train):
