@@ -94,17 +94,19 @@ def test_rms_norms_follow_the_policy_for_norms(build, count, policy):
     assert len(trained) == (count if policy in ('affine', 'train') else 0)
 
 
-@pytest.mark.parametrize('call', [
-    lambda model: model.resize_token_embeddings(40), lambda model: model.prune_heads({0: [1]})])
-def test_what_would_replace_adapted_layers_of_a_text_model_is_refused(call):
+@pytest.mark.parametrize(('method', 'argument'), [
+    ('resize_token_embeddings', 40), ('prune_heads', {0: [1]})])
+def test_what_would_replace_adapted_layers_of_a_text_model_is_refused(method, argument):
     model = Wrapper(text_model('BERT', 'MaskedLM'))
+    if not hasattr(model.model, method):
+        pytest.skip('transformers 5 has it no more')
     inject(model, dict(method=LORA))
     wanted = model(**words()).logits
     with pytest.raises(UserError, match=r'BertForMaskedLM\.\w+ builds new layers .* before mmadap'):
-        call(model.model)
+        getattr(model.model, method)(argument)
     assert torch.equal(model(**words()).logits, wanted)
     merge(model)
-    call(model.model)
+    getattr(model.model, method)(argument)
 
 
 def test_an_adapter_that_is_gone_is_not_left_out_of_its_folder(tmp_path):
