@@ -1,27 +1,41 @@
 """Merge an adapter into its base: an ordinary checkpoint that stock MMDetection loads.
 
+Beside it stands the config that goes with it where mmadapt is not installed, merged.py.
+
     python tools/merge_adapter.py CONFIG work_dirs/NAME/best_adapter merged.pth
     python tools/merge_adapter.py CONFIG work_dirs/NAME/best_adapter merged.safetensors \
         --format safetensors
 """
 
 import argparse
+from pathlib import Path
 
 from mmengine.config import DictAction
 
 import mmadapt  # noqa: F401  registers everything
 from mmadapt.cli import load_config, run_tool
-from mmadapt.cli.model import build_model
+from mmadapt.configs import build_model, plain_config
 from mmadapt.errors import UserError
-from mmadapt.files import MERGED_NAMES, READ_BY, rebuild, write_merged
+from mmadapt.files import (
+    MERGED_NAMES,
+    READ_BY,
+    AdapterRecord,
+    check_can_write,
+    rebuild,
+    write_atomically,
+    write_merged,
+)
 from mmadapt.tuning.config import check_export
+
+_HEADER = '# Written by merge_adapter.py: what {} is tested and used with, without mmadapt.\n'
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Merge an adapter into its base model')
     parser.add_argument('config', help='the config it was trained with')
     parser.add_argument('adapter', help='an adapter folder, or a checkpoint of the training')
-    parser.add_argument('out', help='the file to write')
+    parser.add_argument('out', help='the file to write; beside it comes a config of the same name '
+                        'with .py')
     parser.add_argument('--format', default='state_dict', metavar='FORMAT',
                         help=f'what it is to be, one of {", ".join(MERGED_NAMES)}; default: '
                         'state_dict, an ordinary checkpoint')
@@ -32,20 +46,46 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def config_beside(out: str) -> Path:
+    """Return where the config goes.
+
+    Raises:
+        UserError: A file of somebody else is there.
+    """
+    config = Path(out).with_suffix('.py')
+    if config.exists() and not config.read_text(encoding='utf-8', errors='replace').startswith(
+            _HEADER.partition('{')[0]):
+        raise UserError(f'{config} is there, where the config of {out} goes, and was not written '
+                        'by this tool; choose another name for OUT')
+    return config
+
+
+def base_of(record: AdapterRecord, base: str | None) -> str:
+    """Name what an adapter was merged into."""
+    own = ', '.join(name or 'the model' for name in record.base.pretrained)
+    return base or record.base.load_from or (
+        f'the pretrained weights of {own}' if own else 'the weights that it holds itself')
+
+
 def main() -> None:
     args = parse_args()
     check_export('--format', args.format, [*MERGED_NAMES])
     if args.out.endswith('.safetensors') != (args.format == 'safetensors'):
         raise UserError(f'--format {args.format} does not go with the name {args.out}: '
                         '.safetensors is for --format safetensors and for nothing else')
+    config = config_beside(args.out)
+    check_can_write(args.out)
     cfg = load_config(args.config, args.cfg_options)
     model = build_model(cfg)
     base = args.base or (cfg.get('peft') or {}).get('base')
     record = rebuild(model, args.adapter, base)
     metainfo = dict(classes=tuple(record.class_names)) if record.class_names else None
     write_merged(args.out, model, metainfo, args.format)
-    print(f'{args.out}: {args.adapter} merged into {base or record.base.load_from}\n'
-          f'It is for {READ_BY[args.format]}')
+    text = _HEADER.format(Path(args.out).name) + plain_config(cfg, record.class_names).pretty_text
+    write_atomically(config, lambda path: Path(path).write_text(text, encoding='utf-8'))
+    print(f'{args.out}: {args.adapter} merged into {base_of(record, base)}\n'
+          f'It is for {READ_BY[args.format]}\n'
+          f'{config}: the config that goes with it, without mmadapt')
 
 
 if __name__ == '__main__':

@@ -6,7 +6,8 @@ from .metrics import check_best
 from .model import build_model, model_config
 from .options import check_options
 from .peft_hook import check_peft_hook
+from .plain import plain_config
 from .strategy import check_strategy
 
 __all__ = ['build_model', 'check_best', 'check_memory_hook', 'check_options', 'check_peft_hook',
-           'check_strategy', 'find_inconsistencies', 'model_config']
+           'check_strategy', 'find_inconsistencies', 'model_config', 'plain_config']
