@@ -21,6 +21,7 @@ from mmadapt.cli import (
     set_resume,
     set_work_dir,
 )
+from mmadapt.cli.written import what_was_written
 from mmadapt.configs import (
     check_best,
     check_memory_hook,
@@ -104,6 +105,8 @@ def main() -> None:
             raise
         raise UserError(f'{full}. Stopped at iteration {runner.iter}; what was written before is '
                         f'whole. {how_to_go_on(cfg.work_dir, args.resume)}') from error
+    for line in what_was_written(runner, args.config):
+        print_log(line, logger='current')
 
 
 if __name__ == '__main__':

@@ -42,6 +42,10 @@ class PEFTCheckpointHook(Hook):
         model (nn.Module): The adapted model, not wrapped.
         config (PEFTConfig): The value of ``peft``.
         base (BaseRecord): Where the frozen weights come from; its fingerprint is filled in.
+
+    Attributes:
+        written (list[str]): What the end of training has exported: folders, the best ones last,
+            and the merged model.
     """
 
     # After EMAHook, which looks for every parameter in the state dict that is saved.
@@ -52,6 +56,9 @@ class PEFTCheckpointHook(Hook):
         self.config = config
         self.base = base
         self._frozen: dict[str, str] = {}
+        self.written: list[str] = []
+        # Without adapters the folder has whole layers, of a model that trains fully all of it.
+        self._folder = 'trained' if config.method is None else 'adapter'
 
     def before_wrap(self, runner) -> None:
         """Note the fingerprint of the frozen weights, now that they are loaded."""
@@ -96,7 +103,7 @@ class PEFTCheckpointHook(Hook):
 
     def _export_all(self, runner, source: nn.Module, values: dict[str, Tensor]) -> None:
         classes = _class_names(runner)
-        folder = osp.join(runner.work_dir, 'adapter')
+        folder = osp.join(runner.work_dir, self._folder)
         self._export(folder, values, classes)
         for name, path in self._best_checkpoints(runner):
             self._export(osp.join(runner.work_dir, name), read_checkpoint(path)['state_dict'],
@@ -108,11 +115,14 @@ class PEFTCheckpointHook(Hook):
             path = osp.join(runner.work_dir, MERGED_NAMES[export])
             metainfo = getattr(runner.train_dataloader.dataset, 'metainfo', None)
             write_merged(path, source, metainfo, export)
+            self.written.append(path)
             print_log(f'merged model: {path} (for {READ_BY[export]})', 'current')
 
     def _export(self, folder: str, state_dict: dict, classes) -> None:
         save_adapter(self.model, folder, self.base, classes, state_dict)
-        print_log(f'adapter: {folder}', 'current')
+        self.written.append(folder)
+        what = 'trained weights' if self.config.method is None else 'adapter'
+        print_log(f'{what}: {folder}', 'current')
 
     def _stored_keys(self) -> set:
         stored = stored_keys(self.model, self.base.not_in_base)
@@ -136,7 +146,8 @@ class PEFTCheckpointHook(Hook):
                 if path and '://' in path:
                     warn(f'{path} is not local: merge_adapter.py takes it as it is')
                 elif path and osp.exists(path):
-                    yield '_'.join(filter(None, ['best_adapter', metric.replace('/', '_')])), path
+                    name = f'best_{self._folder}'
+                    yield '_'.join(filter(None, [name, metric.replace('/', '_')])), path
 
 
 def _rebuilt(runner, folder: str, base: str | None) -> nn.Module:

@@ -55,7 +55,9 @@ def train(name: str) -> comparison.Row:
     return comparison.Row(
         name=name, trainable=trainable, total=total, ap50=scalars['coco/bbox_mAP_50'],
         ap=scalars['coco/bbox_mAP'], seconds=seconds,
-        size=metrics.folder_bytes(work_dir / 'adapter'),
+        # What was trained; without a method it is no adapter.
+        size=metrics.folder_bytes(next(work_dir / name for name in ('adapter', 'trained')
+                                       if (work_dir / name).exists())),
         # Of the config that MMEngine has left beside the run, command line included.
         lr=Config.fromfile(work_dir / Path(config).name).optim_wrapper.optimizer.lr)
 

@@ -1,0 +1,80 @@
+"""The last lines of a training: what it has written, and what to type next."""
+
+import os.path as osp
+import shlex
+import sys
+from pathlib import Path
+
+from mmengine.hooks import CheckpointHook
+
+from ..hooks import PEFTCheckpointHook
+
+
+def what_was_written(runner, config: str) -> list[str]:
+    """Name the files that a finished training leaves, with the next commands.
+
+    Args:
+        runner (Runner): The runner, after training.
+        config (str): The config as the command named it.
+
+    Returns:
+        list[str]: Lines for the log; none where nothing was written.
+    """
+    last, best = _checkpoints(runner)
+    left = [f'{_named(path, runner)} ({", ".join(filter(None, [what, _size(path)]))})'
+            for path, what in {**last, **best}.items()]
+    exports = [path for hook in runner.hooks if isinstance(hook, PEFTCheckpointHook)
+               for path in hook.written]
+    left += [f'{_named(path, runner)} ({_size(path)})' for path in exports]
+    if not left:
+        return []
+    lines = [f'written to {runner.work_dir}: {", ".join(left)}']
+    tested, merged = [*best, *last][:1], [path for path in exports if osp.isdir(path)][-1:]
+    if tested and runner.cfg.get('test_dataloader') is not None:
+        shown = ['--show-dir', 'pictures'] if 'visualization' in (
+            runner.cfg.get('default_hooks') or {}) else []
+        lines.append('to test it, with pictures of its predictions: ' if shown else 'to test it: ')
+        lines[-1] += _command('test.py', config, *tested, *shown)
+    if merged:
+        lines.append('to make an ordinary checkpoint of it: ' + _command(
+            'merge_adapter.py', config, *merged, osp.join(runner.work_dir, 'merged.pth')))
+    return lines
+
+
+def _checkpoints(runner) -> tuple[dict[str, str], dict[str, str]]:
+    """Return what is to be said of the last and of the best checkpoints, by path."""
+    last, best, info = {}, {}, runner.message_hub.runtime_info
+    for hook in runner.hooks:
+        if not isinstance(hook, CheckpointHook):
+            continue
+        if hook.last_ckpt is not None:
+            last[str(hook.last_ckpt)] = 'the last, which --resume goes on from'
+        if not hook.save_best:
+            continue
+        paths = getattr(hook, 'best_ckpt_path_dict', None)
+        single = paths is None
+        for metric, path in ({hook.key_indicators[0]: hook.best_ckpt_path} if single
+                             else paths).items():
+            score = info.get('best_score' if single else f'best_score_{metric}')
+            if path:
+                best[str(path)] = f'the best: {metric} {score:.4f}'
+    return last, best
+
+
+def _command(tool: str, *arguments: str) -> str:
+    # What was typed after --cfg-options may say where the data is.
+    typed = sys.argv[sys.argv.index('--cfg-options'):] if '--cfg-options' in sys.argv else []
+    end = next((i for i, word in enumerate(typed) if i and word.startswith('--')), len(typed))
+    return shlex.join(['python', osp.join(osp.dirname(sys.argv[0]), tool), *arguments,
+                       *typed[:end]])
+
+
+def _named(path: str, runner) -> str:
+    return osp.basename(path) if osp.dirname(path) == osp.normpath(runner.work_dir) else path
+
+
+def _size(path: str) -> str:
+    if not osp.exists(path):
+        return ''
+    files = [Path(path)] if osp.isfile(path) else Path(path).rglob('*')
+    return f'{sum(file.stat().st_size for file in files if file.is_file()) / 1e6:.1f} MB'
