@@ -20,6 +20,7 @@ from mmadapt.cli import (
     set_amp,
     set_resume,
     set_work_dir,
+    without_islands,
 )
 from mmadapt.cli.written import what_was_written
 from mmadapt.configs import (
@@ -34,6 +35,7 @@ from mmadapt.errors import UserError, WriteError
 from mmadapt.files import full_disk
 from mmadapt.hooks import secure_checkpoints
 from mmadapt.hooks.run_check_hook import add_run_check_hook
+from mmadapt.logs import warn
 
 
 def parse_args() -> argparse.Namespace:
@@ -91,6 +93,9 @@ def main() -> None:
     with building_offline():
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     add_run_check_hook(runner)
+    hint = without_islands(cfg)
+    if hint is not None:
+        warn(hint)
     for line in precision:
         print_log(line, logger='current')
     secure_checkpoints(runner)

@@ -1,4 +1,4 @@
-"""Where ``--amp`` of the training tool is put."""
+"""Where ``--amp`` of the training tool is put, and what a run in mixed precision wants beside."""
 
 from pathlib import Path
 
@@ -6,9 +6,11 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.fileio import load
 
+from ..configs.peft_hook import hook_names
 from ..errors import UserError
+from ..memory import AUTO
 from ..optim import autocast_dtype
-from ..strategies.deepspeed.settings import require_bfloat16
+from ..strategies.deepspeed.settings import AUTOCAST, require_bfloat16
 
 _KEPT = ('AmpOptimWrapper', 'AutocastOptimWrapper')
 
@@ -17,7 +19,8 @@ def set_amp(cfg: Config) -> str:
     """Let a run compute in mixed precision: bfloat16 where the device does, else float16.
 
     A strategy of DeepSpeed has its own autocast, which gets it; otherwise the optimiser wrapper
-    does. What the config says itself about mixed precision is kept.
+    does. What the config says itself about mixed precision is kept. Where it does not say what
+    computes in float32 all the same, that is what the model needs.
 
     Args:
         cfg (Config): The config; changed in place.
@@ -28,15 +31,60 @@ def set_amp(cfg: Config) -> str:
     Raises:
         UserError: The config trains by other means, which have no place for it.
     """
-    strategy = ''
-    if _name(cfg.get('runner_type')) == 'FlexibleRunner':  # the other one has no strategies
-        strategy = _name((cfg.get('strategy') or {}).get('type'))
-    if strategy.endswith('DeepSpeedStrategy'):
-        return _set_deepspeed(cfg.strategy)
+    strategy = _strategy(cfg)
     if strategy == 'ColossalAIStrategy':
         raise UserError('--amp: ColossalAIStrategy has its own mixed precision; leave out --amp '
                         'and set strategy.mixed_precision')
-    return _set_wrapper(cfg)
+    line = (_set_deepspeed(cfg.strategy) if strategy.endswith('DeepSpeedStrategy')
+            else _set_wrapper(cfg))
+    return line + _set_islands(cfg)
+
+
+def without_islands(cfg: Config) -> str | None:
+    """Say so where a config computes in mixed precision and names nothing that must not.
+
+    Args:
+        cfg (Config): The config, not changed by :func:`set_amp`.
+
+    Returns:
+        str, optional: A line for the log; None where all is said.
+    """
+    if _says_islands(cfg):
+        return None
+    if _strategy(cfg) == 'DeepSpeedStrategy':
+        config = cfg.strategy.get('config')
+        own = [section.get('torch_autocast') for section in (cfg.strategy, config)
+               if isinstance(section, dict)]
+        is_on = next(filter(None, own), AUTOCAST).get('enabled', False)
+        where = 'strategy.torch_autocast' if is_on else ''
+    else:
+        wrapper = cfg.get('optim_wrapper')
+        kind = _name(wrapper.get('type')) if isinstance(wrapper, dict) else ''
+        where = f'optim_wrapper.type={kind!r}' if kind in _KEPT else ''
+    return where and (f'{where} computes in a low precision, in which boxes and losses are wrong '
+                      f"and some kernels missing: memory = dict(fp32_modules='{AUTO}') keeps "
+                      'float32 where this model needs it, [] nowhere') or None
+
+
+def _strategy(cfg: Config) -> str:
+    if _name(cfg.get('runner_type')) != 'FlexibleRunner':  # the other one has no strategies
+        return ''
+    return _name((cfg.get('strategy') or {}).get('type'))
+
+
+def _says_islands(cfg: Config) -> bool:
+    return 'fp32_modules' in (cfg.get('memory') or {})
+
+
+def _set_islands(cfg: Config) -> str:
+    """Let what needs float32 keep it; returns the end of a line that says so."""
+    if _says_islands(cfg):
+        return ''
+    cfg.memory = ConfigDict(cfg.get('memory') or {}, fp32_modules=AUTO)
+    if cfg.get('runner_type', 'Runner') == 'Runner' and not {
+            'MemoryHook', 'PEFTInjectHook'} & set(hook_names(cfg)):
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='MemoryHook')]
+    return f"; float32 where this model needs it (memory.fp32_modules='{AUTO}')"
 
 
 def _set_wrapper(cfg: Config) -> str:

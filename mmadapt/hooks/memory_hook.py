@@ -8,7 +8,7 @@ from torch import nn
 
 from ..errors import UserError
 from ..logs import say
-from ..memory import MemoryConfig, apply_memory
+from ..memory import AUTO, MemoryConfig, apply_memory
 from ..memory.blocks import find_blocks
 from ..memory.inherited import asks_for_recomputation, modules_named, unwrap_fairscale
 from ..memory.islands import keep_float32
@@ -46,7 +46,8 @@ class MemoryHook(Hook):
         add_run_check_hook(runner, self)
         model, cfg = _unwrap(runner.model), runner.cfg
         self._config = MemoryConfig.parse(cfg.get('memory'))
-        find_modules(model, self._config.fp32_modules, 'memory.fp32_modules')
+        if self._config.fp32_modules != AUTO:
+            find_modules(model, self._config.fp32_modules, 'memory.fp32_modules')
         self._trains = isinstance(runner._train_loop, BaseLoop)
         if not self._trains:
             return

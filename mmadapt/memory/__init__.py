@@ -2,5 +2,6 @@
 
 from .apply import apply_memory
 from .config import MemoryConfig
+from .families import AUTO
 
-__all__ = ['MemoryConfig', 'apply_memory']
+__all__ = ['AUTO', 'MemoryConfig', 'apply_memory']

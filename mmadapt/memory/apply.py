@@ -58,7 +58,8 @@ def apply_memory(model: nn.Module, config: MemoryConfig,
     if config.fp32_modules:
         from .islands import keep_float32
         islands = keep_float32(model, config.fp32_modules)
-        lines.append(f'memory: float32 under autocast: {", ".join(islands)}')
+        lines.append('memory: float32 under autocast: ' + (
+            ', '.join(islands) or f'nothing, no part of this {type(model).__name__} needs it'))
     for block in blocks:
         recompute(block, config.offload)
     _APPLIED[model] = config, set(activation_checkpointing)

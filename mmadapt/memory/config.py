@@ -6,6 +6,7 @@ from typing import Union
 
 from ..errors import UserError
 from ..values import check_flag, check_keys
+from .families import AUTO
 
 
 @dataclass
@@ -22,14 +23,15 @@ class MemoryConfig:
             first on. Defaults to 1.
         offload (bool): Whether what is kept of a recomputed block, its inputs, waits for the
             backward pass in the memory of the CPU. Defaults to False.
-        fp32_modules (list[str]): Modules that compute in float32 under autocast; the same grammar.
-            Defaults to none.
+        fp32_modules (list[str] or str): Modules that compute in float32 under autocast; the same
+            grammar, or ``'auto'``: what this model needs
+            (:func:`~mmadapt.memory.families.find_islands`). Defaults to none.
     """
 
     checkpoint: list = field(default_factory=list)
     every: int = 1
     offload: bool = False
-    fp32_modules: list = field(default_factory=list)
+    fp32_modules: list | str = field(default_factory=list)
 
     @classmethod
     def parse(cls, cfg: Union[Mapping, 'MemoryConfig', None]) -> 'MemoryConfig':
@@ -50,7 +52,8 @@ class MemoryConfig:
 
     def _check(self) -> None:
         self.checkpoint = _patterns('memory.checkpoint', self.checkpoint)
-        self.fp32_modules = _patterns('memory.fp32_modules', self.fp32_modules)
+        if self.fp32_modules != AUTO:
+            self.fp32_modules = _patterns('memory.fp32_modules', self.fp32_modules)
         check_flag('memory.offload', self.offload)
         if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
             raise UserError(f'memory.every must be a number of blocks, 1 or more, got '

@@ -20,6 +20,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from ..errors import UserError
+from .families import AUTO, find_islands, find_losses
 from .matching import find_modules
 
 _LOW_PRECISION = (torch.float16, torch.bfloat16)
@@ -36,7 +37,7 @@ def keep_float32(model: nn.Module, patterns: str | list[str],
     Args:
         model (nn.Module): The model, not wrapped, with float32 parameters.
         patterns (str or list[str]): Class names, names or regular expressions, as for
-            :func:`find_modules`.
+            :func:`find_modules`; or ``'auto'``, which means what :func:`find_islands` finds.
         where (str): The config key they come from, for messages.
 
     Returns:
@@ -46,16 +47,23 @@ def keep_float32(model: nn.Module, patterns: str | list[str],
         UserError: A pattern means no module, or, when an island is entered, its parameters have a
             low precision.
     """
-    chosen = find_modules(model, patterns, where)
+    chosen = find_islands(model) if patterns == AUTO else find_modules(model, patterns, where)
     for root in chosen.values():
         for module in root.modules():
             # What is inside is called by others too: the decoder of DINO calls the head's branches.
             for name in _entries(module) if module is root else ['forward']:
-                if not isinstance(vars(module).get(name), _Float32Entry):
-                    # Not by plain assignment, which an adapted layer refuses: the forward of its
-                    # own class is called, so that the adapter is in it.
-                    object.__setattr__(module, name, _Float32Entry(module, name))
-    return list(chosen)
+                _enter(module, name)
+    losses = find_losses(model) if patterns == AUTO else {}
+    for head in losses.values():
+        _enter(head, 'loss_by_feat')
+    return [*chosen, *(f'{name}.loss_by_feat' for name in losses)]
+
+
+def _enter(module: nn.Module, name: str) -> None:
+    if not isinstance(vars(module).get(name), _Float32Entry):
+        # Not by plain assignment, which an adapted layer refuses: the forward of its own class is
+        # called, so that the adapter is in it.
+        object.__setattr__(module, name, _Float32Entry(module, name))
 
 
 class _Float32Entry:

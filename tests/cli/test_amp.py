@@ -14,7 +14,7 @@ from mmengine.device import get_device
 from mmengine.optim import OptimWrapper
 
 from mmadapt import UserError
-from mmadapt.cli import amp, set_amp
+from mmadapt.cli import amp, set_amp, without_islands
 from mmadapt.optim import AutocastOptimWrapper
 from mmadapt.strategies.deepspeed import settings
 
@@ -24,6 +24,9 @@ OPTIMIZER = dict(type='SGD', lr=0.1)
 AUTOCAST = dict(enabled=True, dtype='bfloat16', lower_precision_safe_modules=[])
 DEEPSPEED = dict(runner_type='FlexibleRunner', optim_wrapper=dict(type='DeepSpeedOptimWrapper',
                                                                   optimizer=OPTIMIZER))
+
+
+ISLANDS = "; float32 where this model needs it (memory.fp32_modules='auto')"
 
 
 @pytest.fixture
@@ -45,7 +48,7 @@ pytestmark = pytest.mark.skipif(get_device() != 'cpu', reason='this machine has 
 def test_an_ordinary_optimiser_wrapper_gets_autocast(kind, more):
     cfg = Config(dict(optim_wrapper=dict(kind, optimizer=OPTIMIZER, clip_grad=dict(max_norm=0.1)),
                       **more))
-    assert set_amp(cfg) == '--amp: autocast in bfloat16 (optim_wrapper.dtype)'
+    assert set_amp(cfg) == f'--amp: autocast in bfloat16 (optim_wrapper.dtype){ISLANDS}'
     assert cfg.optim_wrapper == dict(type='AutocastOptimWrapper', dtype='bfloat16',
                                      optimizer=OPTIMIZER, clip_grad=dict(max_norm=0.1))
 
@@ -53,7 +56,7 @@ def test_an_ordinary_optimiser_wrapper_gets_autocast(kind, more):
 def test_a_device_without_bfloat16_gets_float16_and_a_scaler(old_gpu):
     cfg = Config(dict(optim_wrapper=dict(optimizer=OPTIMIZER)))
     assert set_amp(cfg) == ('--amp: autocast in float16, with a gradient scaler (optim_wrapper.dtyp'
-                            'e), because this Tesla T4 does not compute in bfloat16')
+                            f'e), because this Tesla T4 does not compute in bfloat16{ISLANDS}')
     assert cfg.optim_wrapper.dtype == 'float16'
 
 
@@ -75,7 +78,7 @@ def test_deepspeed_has_none_for_a_device_without_bfloat16(own, old_gpu):
      "the config's own AutocastOptimWrapper is kept, in bfloat16")])
 def test_what_the_config_says_itself_is_kept(wrapper, line):
     cfg = Config(dict(optim_wrapper=dict(wrapper, optimizer=OPTIMIZER)))
-    assert set_amp(cfg) == f'--amp: {line}'
+    assert set_amp(cfg) == f'--amp: {line}{ISLANDS}'
     assert cfg.optim_wrapper == dict(wrapper, optimizer=OPTIMIZER)
 
 
@@ -93,7 +96,7 @@ def test_deepspeed_gets_its_own_autocast(name, own, tmp_path):
         Path(own).write_text(json.dumps(dict(gradient_clipping=0.1)))
     cfg = Config(dict(DEEPSPEED, strategy=dict(type=name, config=own)))
     line = set_amp(cfg)
-    assert line == '--amp: autocast in bfloat16 (strategy.config.torch_autocast.dtype)'
+    assert line == f'--amp: autocast in bfloat16 (strategy.config.torch_autocast.dtype){ISLANDS}'
     kept = own if isinstance(own, dict) else dict(gradient_clipping=0.1) if own else {}
     assert cfg.strategy.config == dict(kept, torch_autocast=AUTOCAST)
     assert cfg.optim_wrapper == DEEPSPEED['optim_wrapper']
@@ -104,8 +107,8 @@ def test_deepspeed_gets_its_own_autocast(name, own, tmp_path):
     dict(config=dict(torch_autocast=dict(enabled=True, dtype='float16')))])
 def test_a_precision_of_deepspeeds_own_is_kept(own):
     cfg = Config(dict(DEEPSPEED, strategy=dict(type='DeepSpeedStrategy', **own)))
-    assert re.fullmatch("--amp: the config's own DeepSpeed section (bf16|fp16|torch_autocast) is "
-                        'kept', set_amp(cfg))
+    assert re.match("--amp: the config's own DeepSpeed section (bf16|fp16|torch_autocast) is kept;",
+                    set_amp(cfg))
     assert cfg.strategy.get('config') in ({}, own.get('config'))
 
 
@@ -132,6 +135,70 @@ def test_a_config_without_a_place_for_it_is_refused(cfg, message):
         set_amp(Config(cfg))
 
 
+@pytest.mark.parametrize(('cfg', 'memory', 'hooks'), [
+    (dict(), dict(fp32_modules='auto'), ['MemoryHook']),
+    (dict(memory=None, custom_hooks=None), dict(fp32_modules='auto'), ['MemoryHook']),
+    (dict(memory=dict(checkpoint=['A']), custom_hooks=[dict(type='EMAHook')]),
+     dict(checkpoint=['A'], fp32_modules='auto'), ['EMAHook', 'MemoryHook']),
+    (dict(custom_hooks=[dict(type='MemoryHook')]), dict(fp32_modules='auto'), ['MemoryHook']),
+    (dict(custom_hooks=[dict(type='PEFTInjectHook')]), dict(fp32_modules='auto'),
+     ['PEFTInjectHook']),
+    # A strategy reads the key by itself.
+    (dict(runner_type='FlexibleRunner', strategy=dict(type='FSDP2Strategy')),
+     dict(fp32_modules='auto'), []),
+    # What a config says itself is kept.
+    (dict(memory=dict(fp32_modules=['neck'])), dict(fp32_modules=['neck']), []),
+    (dict(memory=dict(fp32_modules=[])), dict(fp32_modules=[]), [])])
+def test_what_a_model_needs_in_float32_keeps_it_where_the_config_says_nothing(cfg, memory, hooks):
+    cfg = Config(dict(optim_wrapper=dict(optimizer=OPTIMIZER), **cfg))
+    says = 'fp32_modules' in (cfg.get('memory') or {})
+    assert (ISLANDS in set_amp(cfg)) is not says
+    assert cfg.memory == memory
+    assert [hook['type'] for hook in cfg.get('custom_hooks') or []] == hooks
+    assert without_islands(cfg) is None
+
+
+@pytest.mark.parametrize(('cfg', 'line'), [
+    (dict(optim_wrapper=dict(type='AmpOptimWrapper')), "optim_wrapper.type='AmpOptimWrapper' comp"),
+    (dict(optim_wrapper=dict(type=AutocastOptimWrapper), memory=dict(every=1)),
+     "optim_wrapper.type='AutocastOptimWrapper' comp"),
+    (dict(DEEPSPEED, strategy=dict(type='mmadapt.DeepSpeedStrategy')), 'strategy.torch_autocast c'),
+    (dict(DEEPSPEED, strategy=dict(type='mmadapt.DeepSpeedStrategy', config=dict(
+        torch_autocast=dict(enabled=False)))), None),
+    (dict(optim_wrapper=dict(type='OptimWrapper')), None), (dict(), None),
+    (dict(optim_wrapper=dict(type='AmpOptimWrapper'), memory=dict(fp32_modules=[])), None)])
+def test_a_config_that_asks_for_a_low_precision_itself_is_told_of_it(cfg, line):
+    found = without_islands(Config(cfg))
+    assert found is None if line is None else found.startswith(line)
+    assert line is None or "memory = dict(fp32_modules='auto')" in found
+
+
+def test_a_two_stage_detector_trains_with_amp_and_without_a_word_in_its_config(tmp_path):
+    """Under our tool; and under MMDetection's own with the wrapper and the hook in the config."""
+    from stock_runs import losses, run, write_base, write_config, write_data
+    write_data(tmp_path / 'data')
+    write_base(tmp_path / 'base.pth', 'faster_rcnn')
+
+    def config(name, extra):
+        (tmp_path / name).mkdir()
+        return write_config(
+            tmp_path / name, 'faster_rcnn', tmp_path / 'data', tmp_path / 'base.pth', SSF,
+            extra="train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=2, "
+                  f'val_interval=9)\n{extra}')
+
+    printed = run(ROOT / 'tools' / 'train.py', config('ours', ''), '--amp',
+                  '--work-dir', tmp_path / 'run')
+    assert f'--amp: autocast in bfloat16 (optim_wrapper.dtype){ISLANDS}' in printed
+    assert 'memory: float32 under autocast: rpn_head.rpn_cls, rpn_head.rpn_reg, ro' in printed
+    stock = config('stock', "optim_wrapper.update(type='AutocastOptimWrapper', dtype='bfloat16')\n"
+                            "memory = dict(fp32_modules='auto')\n")
+    run('train.py', stock, '--work-dir', tmp_path / 'stock_run')
+    found = losses(tmp_path / 'run')
+    assert len(found) == 2
+    assert all(math.isfinite(loss) for loss in found.values())
+    assert losses(tmp_path / 'stock_run') == found
+
+
 def test_the_tool_trains_and_validates_with_islands_under_both_runners_and_resumes(tmp_path):
     from stock_runs import environment, losses, write_base, write_config, write_data
     write_data(tmp_path / 'data')
@@ -148,7 +215,7 @@ def test_the_tool_trains_and_validates_with_islands_under_both_runners_and_resum
              '--work-dir', str(work), *options], env=environment(), timeout=300,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert done.returncode == 0, done.stdout[-4000:]
-        assert '--amp: autocast in bfloat16 (optim_wrapper.dtype)' in done.stdout
+        assert '--amp: autocast in bfloat16 (optim_wrapper.dtype)\n' in done.stdout
         assert 'memory: float32 under autocast: bbox_head.rtm_cls, bbox_head' in done.stdout
         assert 'coco/bbox_mAP' in done.stdout
         return losses(work)
