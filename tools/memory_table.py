@@ -4,9 +4,10 @@
     python tools/memory_table.py CONFIG --recipes fsdp2+amp+checkpoint zero2+lora --processes 2
     python tools/memory_table.py CONFIG --plan --memory 24GiB --processes 8
 
-A recipe is put together of `amp`, `checkpoint` (or `checkpoint:backbone`, ...), `lora`, `dora` or
-`ssf`, and `ddp`, `fsdp2`, `zero2` or `zero3`; `none` is none of these, whatever the config says,
-and `config` the config as it is. The pictures are random and nothing is downloaded. Each row runs
+A recipe is put together of `amp`, `checkpoint` (or `checkpoint:backbone`, ...), `lora`, `dora`,
+`ssf` or `peft` (what the config's own `peft` says, and the default of a plan where it has one), and
+`ddp`, `fsdp2`, `zero2` or `zero3`; `none` is none of these, whatever the config says, and `config`
+the config as it is. The pictures are random and nothing is downloaded. Each row runs
 in processes of its own. A plan runs nothing: it follows a step on shapes alone, as on a GPU.
 """
 
@@ -14,6 +15,7 @@ import argparse
 import shlex
 import sys
 import time
+import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,12 +29,13 @@ from memory.planning import advice, plan_rows
 from memory.recipes import default_recipes, parse_recipe
 from memory.row import FAILED, run_row
 from memory.rows import Setting, run_rows
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 from mmengine.logging import MMLogger
 from rich.console import Console
 
 from mmadapt import UserError
 from mmadapt.cli import load_config, run_tool
+from mmadapt.configs.picture_size import padded, picture_size
 
 _AT_LEAST = dict(batch=1, processes=1, iterations=1, warm_up=1, threads=1)
 
@@ -43,8 +46,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='config file, or a stock one as mmdet::FOLDER/NAME.py')
     parser.add_argument('--recipes', nargs='+', metavar='RECIPE', help='what to measure; of a plan '
                         'by default all that there are')
-    parser.add_argument('--size', type=int, nargs=2, default=[800, 1333],
-                        metavar=('HEIGHT', 'WIDTH'), help='of the pictures; 800 1333 by default')
+    parser.add_argument('--size', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'),
+                        help="of the pictures; the largest of the config's pipeline by default")
     parser.add_argument('--batch', type=int, help="pictures of a process; the config's by default")
     parser.add_argument('--processes', type=int, default=1, help='1 by default')
     parser.add_argument('--iterations', type=int, default=5, help='timed ones; 5 by default')
@@ -75,10 +78,10 @@ def main(argv: list[str] | None = None) -> None:
     if given[:1] == ['--row']:  # how this tool starts its rows
         sys.exit(run_row(given[1]))
     args = parse_args(argv)
+    # Of the packages that models are built with, over and over; a training says them.
+    warnings.simplefilter('ignore')
     memory = parse_memory(args.memory) if args.plan else None
     recipes = [parse_recipe(name) for name in args.recipes or ()]
-    if not recipes:
-        recipes = default_recipes(args.processes)
     if args.device == 'cuda' and not torch.cuda.is_available():
         raise UserError('--device cuda: torch sees no GPU here; --device cpu measures without one')
     if args.device == 'auto':
@@ -99,19 +102,22 @@ def main(argv: list[str] | None = None) -> None:
         if args.batch is None:
             raise UserError(f'{args.config}: train_dataloader has no batch_size; say with --batch '
                             'how many pictures a process has')
-    setting = Setting(args.config, args.cfg_options or {}, tuple(args.size), args.batch,
-                      args.processes, args.iterations, args.warm_up, args.device, args.threads)
+    recipes = recipes or default_recipes(args.processes, cfg.get('peft') is not None)
+    size = _size_of(cfg, args)
+    setting = Setting(args.config, args.cfg_options or {}, size, args.batch, args.processes,
+                      args.iterations, args.warm_up, args.device, args.threads)
     model = describe(cfg)
     for recipe in recipes:
         keys_of(recipe, cfg, model)  # now, not after an hour
     report = dict(about(shlex.join(['python', 'tools/memory_table.py', *given]),
                         torch.device(args.device), SEED),
-                  config=args.config, size=args.size, batch=args.batch, processes=args.processes,
+                  config=args.config, size=size, batch=args.batch, processes=args.processes,
                   device_type=args.device)
     if args.plan:
         rows = plan_rows(recipes, setting, model, memory, say)
         report.update(memory_bytes=memory, rows=rows,
-                      recommended=advice(rows, recipes, cfg, model, setting))
+                      recommended=advice(rows, recipes, cfg, model, setting,
+                                         load_config(args.config)))
         show_plan(report, console)
     else:
         with TemporaryDirectory() as folder:
@@ -124,6 +130,16 @@ def main(argv: list[str] | None = None) -> None:
         write_json(report, args.json)
     if any(row.get('status') == FAILED for row in report['rows']):
         raise UserError('some rows failed, for the reasons above; --logs FOLDER keeps their logs')
+
+
+def _size_of(cfg: Config, args: argparse.Namespace) -> tuple[int, int]:
+    """Return the height and width of the pictures, as the data preprocessor pads them."""
+    size = picture_size(cfg) if args.size is None else padded(
+        args.size, cfg.model.get('data_preprocessor'))
+    if size is None:
+        raise UserError(f'{args.config}: the pipeline of train_dataloader says no size; say with '
+                        '--size HEIGHT WIDTH how large its pictures are')
+    return size
 
 
 if __name__ == '__main__':

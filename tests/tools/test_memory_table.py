@@ -1,9 +1,7 @@
 """tools/memory_table.py: recipes, steps followed on shapes, the arithmetic of a plan, a table."""
 
 import copy
-import importlib.util
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,55 +14,29 @@ from mmengine.config import Config
 from mmengine.hooks import EMAHook
 from mmengine.logging import MMLogger
 from mmengine.registry import HOOKS
-from torch import nn
-
-from mmadapt import UserError
-from mmadapt.strategies import DeepSpeedStrategy, FSDP2Strategy
-
-ROOT = Path(__file__).resolve().parents[2]
-TOOLS = ROOT / 'tools'
-
-
-def load(name, path, **arguments):
-    """Import a module of tools/ without tools/, and its test.py, on the path."""
-    spec = importlib.util.spec_from_file_location(name, path, **arguments)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-pytest.importorskip('mmdet', reason='MMDetection is not installed')
-for package in ('benchmarking', 'memory'):
-    if package not in sys.modules:
-        load(package, TOOLS / package / '__init__.py',
-             submodule_search_locations=[str(TOOLS / package)])
-tool = load('memory_table_tool', TOOLS / 'memory_table.py')
-
-from memory import (  # noqa: E402
+from planner import (
+    DINO,
+    ROOT,
+    SETTING,
+    ShapesOnly,
     changes,
     like_cuda,
     needs,
     output,
     plan,
     planning,
+    prepared,
     recipes,
-    row,
     rows,
     strategies,
     tally,
+    tool,
 )
-from memory.shapes import ShapesOnly  # noqa: E402
+from torch import nn
 
-# Random elements that depend on values are off; the rest of a DINO with Swin, in small.
-DINO = """
-_base_ = 'mmdet::dino/dino-5scale_swin-l_8xb2-12e_coco.py'
-layers = dict(num_layers=2, layer_cfg=dict(ffn_cfg=dict(feedforward_channels=64)))
-model = dict(
-    num_queries=20, encoder=layers, decoder=layers, neck=dict(in_channels=[24, 48, 96, 192]),
-    backbone=dict(embed_dims=24, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8], window_size=4,
-                  drop_path_rate=0., init_cfg=None, convert_weights=False),
-    dn_cfg=dict(group_cfg=dict(num_dn_queries=4)))
-"""
+from mmadapt import UserError
+from mmadapt.strategies import DeepSpeedStrategy, FSDP2Strategy
+
 # Takes more than there is in the rows whose recipe says so.
 GREEDY = """
 import os, signal
@@ -80,7 +52,6 @@ class Greedy(Hook):
         if runner.cfg.get('peft') is not None:
             os.kill(os.getpid(), signal.SIGKILL)
 """
-SETTING = rows.Setting('', {}, (64, 96), 1, 1, 1, 1, 'cpu', 1)
 GIB = 2**30
 
 
@@ -104,12 +75,6 @@ def model(config):
     return changes.describe(Config.fromfile(config))
 
 
-def prepared(name, config, model, size=(64, 96)):
-    setting = dict(asdict(SETTING), config=config, size=size, model=asdict(model), work_dir='',
-                   launcher='none')
-    return row.prepared(recipes.parse_recipe(name), setting)
-
-
 # Recipes.
 
 
@@ -128,7 +93,7 @@ def test_blocks_and_islands_of_a_dino_are_found(model):
     encoder, decoder = (f'DeformableDetrTransformer{part}coderLayer' for part in ('En', 'De'))
     assert model.blocks == {'': ['SwinBlock', encoder, decoder], 'backbone': ['SwinBlock'],
                             'encoder': [encoder], 'decoder': [decoder]}
-    assert 'bbox_head' in model.islands
+    assert model.islands == 'auto'
     with pytest.raises(UserError, match="'neck' has no repeated blocks; nearest: 'encoder'"):
         changes.keys_of(recipes.parse_recipe('checkpoint:neck'), Config.fromfile(
             ROOT / 'configs/_base_/peft/lora.py'), model)
@@ -323,7 +288,8 @@ def test_the_recipe_that_fits_and_changes_least_is_recommended_and_another_tunin
     assert plan.recommend(offered[:3])['recipe'] == 'a+b'
     assert plan.recommend(offered[:2])['recipe'] == 'lora'
     assert plan.recommend(offered[:1]) is None
-    assert planning.advice(offered[:1], [], Config(), changes.Model(), SETTING) is None
+    assert planning.advice(offered[:1], [], Config(), changes.Model(), SETTING,
+                           Config()) is None
 
 
 @pytest.mark.parametrize('kind', ['ddp', 'fsdp2', 'zero2', 'zero3'])

@@ -13,17 +13,16 @@ from mmadapt import UserError
 from mmadapt.cli import set_amp
 from mmadapt.cli.model import build_model
 from mmadapt.configs.peft_hook import hook_names
+from mmadapt.memory import AUTO
 from mmadapt.strategies.fsdp2.units import repeated_blocks
 
-from .recipes import EVERYTHING, Recipe
+from .recipes import EVERYTHING, OWN, TUNINGS, Recipe
 from .shapes import ShapesOnly
-from .strategies import AUTOCAST
+from .strategies import has_autocast
 
 ROOT = Path(__file__).resolve().parents[2]
 _BASE = ROOT / 'configs' / '_base_'
 _HOOKS = dict(peft='PEFTInjectHook', memory='MemoryHook')
-# Which of configs/_base_/memory says what computes in float32 under autocast.
-_ISLANDS = dict(DINO='fp32_dino', RTMDet='fp32_rtmdet')
 
 
 @dataclass
@@ -34,11 +33,12 @@ class Model:
         blocks (dict[str, list[str]]): By part of the model, such as ``'encoder'``, what
             ``memory.checkpoint`` calls its repeated blocks; all of them under
             :data:`~memory.recipes.EVERYTHING`.
-        islands (list[str]): Modules that compute in float32 under autocast.
+        islands (list[str] or str): What computes in float32 under autocast, as
+            ``memory.fp32_modules`` says it.
     """
 
     blocks: dict = field(default_factory=dict)
-    islands: list = field(default_factory=list)
+    islands: list | str = AUTO
 
 
 def describe(cfg: Config) -> Model:
@@ -56,11 +56,28 @@ def describe(cfg: Config) -> Model:
                                      if name.startswith(part)}) for part in parts}
     if own.get('checkpoint'):
         found[EVERYTHING] = list(own['checkpoint'])
-    return Model(found, list(own.get('fp32_modules') or _islands(cfg.model)))
+    return Model(found, own.get('fp32_modules', AUTO))
 
 
 def apply(recipe: Recipe, cfg: Config, model: Model) -> Config:
     """Return a copy of a config that trains by a recipe, and by nothing else of its kind.
+
+    Args:
+        recipe (Recipe): The recipe.
+        cfg (Config): The config.
+        model (Model): Its model.
+
+    Raises:
+        UserError: The recipe means nothing for this model.
+    """
+    cfg = written(recipe, cfg, model)
+    if recipe.amp:
+        set_amp(cfg)
+    return cfg
+
+
+def written(recipe: Recipe, cfg: Config, model: Model) -> Config:
+    """Return a copy of a config that trains by a recipe once its command does: with ``--amp``.
 
     Args:
         recipe (Recipe): The recipe.
@@ -79,14 +96,19 @@ def apply(recipe: Recipe, cfg: Config, model: Model) -> Config:
         cfg[key] = value
     cfg.custom_hooks = [*cfg.get('custom_hooks', []), *(
         dict(type=hook) for key, hook in _HOOKS.items() if key in keys)]
-    if recipe.amp:
-        set_amp(cfg)
+    if keys:
+        imports = list((cfg.get('custom_imports') or {}).get('imports') or [])
+        if 'mmadapt' not in imports:
+            cfg.custom_imports = dict(imports=[*imports, 'mmadapt'], allow_failed_imports=False)
     return cfg
 
 
 def _peft_of(tuning: str, cfg: Config) -> ConfigDict:
     own = cfg.get('peft') or {}
-    if str((own.get('method') or {}).get('type', '')).lower() == tuning:
+    if tuning == OWN or str((own.get('method') or {}).get('type', '')).lower() == tuning:
+        if not own:
+            raise UserError(f'--recipes {OWN}: the config has no `peft`; name one of '
+                            f'{", ".join(t for t in TUNINGS if t != OWN)}')
         return own
     peft = _read(f'peft/{tuning}').peft
     if 'dropout' in peft.method:
@@ -106,7 +128,7 @@ def keys_of(recipe: Recipe, cfg: Config, model: Model) -> dict:
     if recipe.checkpoint:
         memory['checkpoint'] = [
             pattern for part in recipe.checkpoint for pattern in _blocks_of(part, model)]
-    if recipe.amp and model.islands:
+    if recipe.amp:
         memory['fp32_modules'] = model.islands
     if memory:
         keys['memory'] = memory
@@ -116,30 +138,11 @@ def keys_of(recipe: Recipe, cfg: Config, model: Model) -> dict:
     return keys
 
 
-def lines_of(recipe: Recipe, cfg: Config, model: Model) -> str:
-    """Return what to write into a config that inherits the one measured."""
-    keys = keys_of(recipe, cfg, model)
-    lines = ["custom_imports = dict(imports=['mmadapt'], allow_failed_imports=False)"]
-    hooks = [f"dict(type='{hook}')" for key, hook in _HOOKS.items()
-             if key in keys and hook not in hook_names(cfg)]
-    if hooks:
-        lines.append(f"custom_hooks = [*_base_.get('custom_hooks', []), {', '.join(hooks)}]")
-    return '\n'.join([*lines, *(f'{key} = {_source(value)}' for key, value in keys.items())])
-
-
 def command_of(recipe: Recipe, config: str, processes: int) -> str:
     """Return the command that trains by a recipe."""
     run = (f'./tools/dist_train.sh {config} {processes}' if processes > 1
            else f'python tools/train.py {config}')
     return run + ' --amp' * recipe.amp
-
-
-def _source(value) -> str:
-    if isinstance(value, dict):
-        return f'dict({", ".join(f"{key}={_source(item)}" for key, item in value.items())})'
-    if isinstance(value, (list, tuple)):
-        return f'[{", ".join(map(_source, value))}]'
-    return repr(value)
 
 
 def _patterns(model: nn.Module, blocks: dict[str, nn.Module]) -> list[str]:
@@ -163,15 +166,6 @@ def _blocks_of(part: str, model: Model) -> list[str]:
                     + (f'; nearest: {near[0]!r}, all: {parts}' if near else ''))
 
 
-def _islands(model: Config) -> list[str]:
-    name = _ISLANDS.get(model.type)
-    if model.type == 'DeformableDETR':
-        name = 'fp32_dino' if model.get('as_two_stage') else 'fp32_deformable_detr'
-    elif model.get('roi_head'):
-        name = 'fp32_rcnn'
-    return list(_read(f'memory/{name}').fp32_modules) if name else []
-
-
 def _strategy(recipe: Recipe) -> dict:
     file = recipe.strategy.replace('zero', 'deepspeed_zero')
     strategy = _read(f'strategies/{file}').strategy
@@ -191,7 +185,7 @@ def _strip(cfg: Config) -> None:
     cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or []
                         if hook_names(dict(custom_hooks=[hook]))[0] not in _HOOKS.values()]
     wrapper = cfg.optim_wrapper
-    if wrapper.get('type') in AUTOCAST:
+    if has_autocast(cfg):
         wrapper.type = 'OptimWrapper'
         for key in ('dtype', 'loss_scale'):
             wrapper.pop(key, None)
@@ -200,9 +194,9 @@ def _strip(cfg: Config) -> None:
 
 def _switch_off(node) -> None:
     if isinstance(node, dict):
-        node.pop('num_cp', None)
-        if 'with_cp' in node:
-            node['with_cp'] = False
+        for key, off in (('with_cp', False), ('num_cp', -1)):
+            if key in node:
+                node[key] = off
         node = list(node.values())
     if isinstance(node, (list, tuple)):
         for item in node:

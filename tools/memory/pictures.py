@@ -64,6 +64,20 @@ def use_pictures(cfg: Config, size: tuple[int, int], batch: int) -> None:
     (cfg.model.get('data_preprocessor') or {}).pop('batch_augments', None)
 
 
+def hint(size: tuple[int, int], error: Exception) -> str:
+    """Return what to do about an error in a model whose feature maps may not fit each other.
+
+    Args:
+        size (tuple[int, int]): Height and width of the pictures, as the model gets them.
+        error (Exception): What it raised.
+    """
+    if not isinstance(error, RuntimeError) or not any(side % 32 for side in size):
+        return ''
+    height, width = (-(-side // 32) * 32 for side in size)
+    return ('; many models take multiples of 32 only, and the data preprocessor of this one does '
+            f'not pad {size[0]} x {size[1]} px: try --size {height} {width}')
+
+
 def batch_for(cfg: Config, model: torch.nn.Module) -> dict:
     """Return a preprocessed batch, as :func:`use_pictures` has put it into a config."""
     loader = cfg.train_dataloader

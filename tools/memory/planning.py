@@ -5,8 +5,12 @@ from dataclasses import replace
 
 from mmengine.config import Config
 
-from .changes import Model, command_of, lines_of
-from .needs import measure
+from mmadapt import UserError
+
+from .changes import Model, command_of, written
+from .lines import lines_of
+from .needs import Needs, measure
+from .pictures import hint
 from .plan import demand, recommend
 from .recipes import Recipe
 from .row import prepared
@@ -34,7 +38,8 @@ def plan_rows(recipes: list[Recipe], setting: Setting, model: Model, memory: int
     for recipe, cfg, reason in zip(recipes, runs, reasons, strict=True):
         alone = replace(recipe, name='', strategy=None)
         if alone not in measured:
-            measured[alone] = measure(prepared(alone, row_for(alone, setting, model, '')))
+            cfg_alone = prepared(alone, row_for(alone, setting, model, ''))
+            measured[alone] = _measured(cfg_alone, setting)
             saved = measured[alone].saved / 2**30
             say(f'{recipe.name}: followed on shapes, {saved:.2f} GiB saved for backward')
         needs = measured[alone]
@@ -49,12 +54,35 @@ def plan_rows(recipes: list[Recipe], setting: Setting, model: Model, memory: int
     return rows
 
 
-def advice(rows: list[dict], recipes: list[Recipe], cfg: Config, model: Model,
-           setting: Setting) -> dict | None:
-    """Return the recipe to take, the lines of a config and the command; None where none fits."""
+def _measured(cfg: Config, setting: Setting) -> Needs:
+    try:
+        return measure(cfg)
+    except RuntimeError as error:
+        way_out = hint(setting.size, error)
+        if not way_out:
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f'{setting.config}: {reason}{way_out}') from error
+
+
+def advice(rows: list[dict], recipes: list[Recipe], cfg: Config, model: Model, setting: Setting,
+           inherited: Config) -> dict | None:
+    """Return the recipe to take, the lines of a config and the command; None where none fits.
+
+    Args:
+        rows (list[dict]): The rows of a plan.
+        recipes (list[Recipe]): Their recipes.
+        cfg (Config): The config, changed by ``--cfg-options``.
+        model (Model): What recipes have to know of its model.
+        setting (Setting): What is the same for all recipes.
+        inherited (Config): The config without ``--cfg-options``, which the lines are added to.
+    """
     best = recommend(rows)
     if best is None:
         return None
     recipe = next(r for r in recipes if r.name == best['recipe'])
-    return dict(recipe=recipe.name, lines=lines_of(recipe, cfg, model),
-                command=command_of(recipe, 'MY_CONFIG.py', setting.processes))
+    wanted = written(recipe, cfg, model)
+    wanted.train_dataloader.batch_size = setting.batch
+    lines = lines_of(wanted, inherited)
+    return dict(recipe=recipe.name, lines=lines, command=command_of(
+        recipe, 'MY_CONFIG.py' if lines else setting.config, setting.processes))

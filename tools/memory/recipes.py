@@ -9,7 +9,8 @@ from difflib import get_close_matches
 
 from mmadapt import UserError
 
-TUNINGS = ('lora', 'dora', 'ssf')
+OWN = 'peft'
+TUNINGS = ('lora', 'dora', 'ssf', OWN)
 STRATEGIES = ('ddp', 'fsdp2', 'zero1', 'zero2', 'zero3')
 _OTHERS = ('none', 'config', 'amp', 'checkpoint')
 PARTS = (*_OTHERS, *TUNINGS, *STRATEGIES)
@@ -22,7 +23,8 @@ class Recipe:
 
     Args:
         name (str): Its name.
-        tuning (str, optional): One of :data:`TUNINGS`; None trains everything.
+        tuning (str, optional): One of :data:`TUNINGS`, :data:`OWN` being the config's own ``peft``;
+            None trains everything.
         amp (bool): Whether in mixed precision. Defaults to False.
         checkpoint (tuple[str]): The parts of the model whose blocks are recomputed in the backward
             pass, such as ``'backbone'``; :data:`EVERYTHING` for all of them. Defaults to none.
@@ -66,15 +68,16 @@ def parse_recipe(name: str) -> Recipe:
         _one_of(name, parts, STRATEGIES), 'config' in parts)
 
 
-def default_recipes(processes: int) -> list[Recipe]:
+def default_recipes(processes: int, has_peft: bool = False) -> list[Recipe]:
     """Return the recipes that are compared where none are named.
 
     Args:
         processes (int): Of a run; what divides something among them needs more than one.
+        has_peft (bool): Whether the config says itself what it trains. Defaults to False.
     """
     strategies = [''] if processes == 1 else ['', 'fsdp2+', 'zero2+', 'zero3+']
     return [parse_recipe((strategy + tuning + ways).rstrip('+') or 'none')
-            for tuning in ('', 'lora+') for strategy in strategies
+            for tuning in ([f'{OWN}+'] if has_peft else ['', 'lora+']) for strategy in strategies
             for ways in ('', 'amp', 'checkpoint', 'amp+checkpoint')]
 
 

@@ -23,7 +23,7 @@ from mmadapt import UserError
 from mmadapt.cli import load_config
 
 from .changes import Model, apply
-from .pictures import use_pictures
+from .pictures import hint, use_pictures
 from .recipes import Recipe, parse_recipe
 from .tally import SavedActivations, gradient_bytes, optimizer_bytes, parameter_bytes
 
@@ -117,7 +117,7 @@ def run_row(file: str) -> int:
         lines = str(error).strip().splitlines() or ['']
         place = traceback.extract_tb(error.__traceback__)[-1]
         result = dict(status=FAILED, reason=f'{type(error).__name__}: {lines[0][:200]} '
-                      f'({Path(place.filename).name}:{place.lineno})')
+                      f'({Path(place.filename).name}:{place.lineno})' + hint(row['size'], error))
         if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
                 text in str(error) for text in _NO_MEMORY):
             result['status'] = OUT_OF_MEMORY

@@ -12,7 +12,7 @@ from mmadapt.strategies import FSDP2Strategy
 from mmadapt.strategies.deepspeed.settings import parse_settings
 from mmadapt.strategies.fsdp2.options import check_group, check_values, refuse_unknown
 
-AUTOCAST = ('AmpOptimWrapper', 'AutocastOptimWrapper')
+_AUTOCAST = ('AmpOptimWrapper', 'AutocastOptimWrapper')
 # What every strategy takes.
 _COMMON = ('sync_bn', 'env_kwargs', 'log_kwargs', 'auto_scale_lr', 'work_dir', 'experiment_name')
 _FSDP2 = {name: argument.default for name, argument in inspect.signature(
@@ -55,7 +55,14 @@ def has_amp(cfg: Config) -> bool:
     kind, settings = strategy_of(cfg)
     if kind in ('zero1', 'zero2', 'zero3'):
         return settings['torch_autocast']['enabled']
-    return cfg.optim_wrapper.get('type') in AUTOCAST
+    return has_autocast(cfg)
+
+
+def has_autocast(cfg: Config) -> bool:
+    """Return whether a config's optimiser wrapper computes in mixed precision."""
+    kind = cfg.optim_wrapper.get('type')
+    return (kind.rpartition('.')[2] if isinstance(kind, str)
+            else getattr(kind, '__name__', '')) in _AUTOCAST
 
 
 def why_not(cfg: Config, processes: int) -> str:
