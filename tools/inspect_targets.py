@@ -4,6 +4,8 @@
 """
 
 import argparse
+import shutil
+import sys
 
 from mmengine.config import DictAction
 
@@ -11,6 +13,7 @@ import mmadapt
 from mmadapt.cli import load_config, run_tool
 from mmadapt.cli.model import build_model, get_peft, local_file
 from mmadapt.files import make_base_record, read_checkpoint
+from mmadapt.tuning.report import WIDE
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,8 +37,10 @@ def main() -> None:
         state_dict = read_checkpoint(file)['state_dict']
         not_loaded = make_base_record(model, file, state_dict).not_in_base
     report = mmadapt.inject(model, peft, not_loaded)
-    print('\n'.join([report.summary(), *report.warnings, report.line()])
-          if args.summary else report)
+    # What is no terminal has no width to fit into.
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDE
+    print('\n'.join([report.summary(width), *report.warnings, report.line()])
+          if args.summary else report.text(width))
     if load_from and not file:
         print(f'{load_from} is not on this machine: layers that it has no weight for would train '
               'fully and are not counted so here')

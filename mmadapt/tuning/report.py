@@ -4,10 +4,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from torch import nn
 
 ACTIONS = ('adapt', 'train', 'freeze')
+# Wide enough for the longest row: a log file has no width to fit into.
+WIDE = 400
 
 
 @dataclass
@@ -65,8 +67,12 @@ class Report:
         return (f'trainable params: {self.trainable} || all params: {self.total} || '
                 f'trainable%: {percentage:.2f}')
 
-    def summary(self) -> str:
-        """Return a table with one row for each part of the model, action and reason."""
+    def summary(self, width: int = WIDE) -> str:
+        """Return a table with one row for each part of the model, action and reason.
+
+        Args:
+            width (int): How many characters a line may have. Defaults to :data:`WIDE`.
+        """
         groups: Counter = Counter()
         parameters: Counter = Counter()
         for layer in self.layers:
@@ -81,24 +87,40 @@ class Report:
             table.add_column(title, justify='right')
         for key in sorted(groups, key=lambda k: (k[0], ACTIONS.index(k[1]), k[2])):
             table.add_row(*key, str(groups[key]), f'{parameters[key]:,}', f'{extra[key]:,}')
-        return _render(table)
+        return _render(table, width)
 
     def __str__(self) -> str:
         """Return the table with one row a layer, and the line."""
+        return self.text()
+
+    def text(self, width: int = WIDE) -> str:
+        """Return the table with one row a layer, and the line.
+
+        Args:
+            width (int): How many characters a row may have; one that is too long has neither kind
+                nor shape nor reason. Defaults to :data:`WIDE`.
+        """
+        rows = [(layer.name + (f' (x{layer.names})' if layer.names > 1 else ''), layer.kind,
+                 'x'.join(map(str, layer.shape)), layer.action, layer.why, str(layer.rank or ''),
+                 f'{layer.extra:,}', f'{layer.parameters:,}') for layer in self.layers]
         table = Table('layer', 'kind', 'shape', 'what', 'why', title='mmadapt')
         for title in ('rank', 'adapter', 'parameters'):
             table.add_column(title, justify='right')
-        for layer in self.layers:
-            name = layer.name + (f' (x{layer.names})' if layer.names > 1 else '')
-            table.add_row(name, layer.kind, 'x'.join(map(str, layer.shape)), layer.action,
-                          layer.why, str(layer.rank or ''), f'{layer.extra:,}',
-                          f'{layer.parameters:,}')
-        return '\n'.join([_render(table), *self.warnings, self.line()])
+        for row in rows:
+            table.add_row(*row)
+        text = _render(table, WIDE)
+        if max(map(len, text.splitlines())) > width:
+            table = Table(Column('layer', overflow='fold'), Column('what', no_wrap=True))
+            for title in ('rank', 'adapter', 'parameters'):
+                table.add_column(title, justify='right', no_wrap=True)
+            for name, _, _, action, _, *numbers in rows:
+                table.add_row(name, action, *numbers)
+            text = _render(table, width)
+        return '\n'.join([text, *self.warnings, self.line()])
 
 
-def _render(table: Table) -> str:
-    # Wide enough for the longest row: a log file has no width to fit into.
-    console = Console(width=400, color_system=None)
+def _render(table: Table, width: int) -> str:
+    console = Console(width=width, color_system=None)
     table.expand = False
     with console.capture() as capture:
         console.print(table)

@@ -81,16 +81,35 @@ def show(section: dict, console: Console) -> None:
 
 
 def show_table(title: str, columns: Sequence[Column], rows: list[dict], notes: list[str],
-               console: Console) -> None:
-    """Print a table and notes below it; its first column is text."""
-    table = Table(title=escape(title), title_justify='left')
-    for number, column in enumerate(columns):
-        table.add_column(column.title, justify='right' if number else 'left', no_wrap=not number)
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in _cells(columns, row)))
+               console: Console, narrow: Sequence[Column] = ()) -> None:
+    """Print a table and notes below it; its first column is text.
+
+    Args:
+        title (str): What is above it.
+        columns (list[Column]): Its columns.
+        rows (list[dict]): Its rows.
+        notes (list[str]): What is below it.
+        console (Console): Where it is printed.
+        narrow (list[Column]): Its columns where the others have no place. Defaults to these.
+    """
+    table = _table(title, columns, rows)
+    wide = console.options.update(width=10_000)
+    if narrow and console.measure(table, options=wide).maximum > console.width:
+        table = _table(title, narrow, rows)
+        notes = ['A wider terminal, --out and --json have more columns.', *notes]
     console.print(table)
     for note in notes:
         console.print(escape(note), soft_wrap=True)
+
+
+def _table(title: str, columns: Sequence[Column], rows: list[dict]) -> Table:
+    table = Table(title=escape(title), title_justify='left')
+    for number, column in enumerate(columns):
+        table.add_column(column.title, justify='right' if number else 'left',
+                         overflow='ellipsis' if number else 'fold')
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in _cells(columns, row)))
+    return table
 
 
 def markdown_table(columns: Sequence[Column], rows: list[dict]) -> list[str]:

@@ -43,6 +43,12 @@ PLANNED = (
     Column('margin_bytes', 'margin', gib),
     Column('fits', 'fits', lambda value: 'yes' if value else 'no'),
 )
+# What a terminal of 80 columns has place for.
+_NARROW_MEASURED = ('recipe', 'saved_bytes', 'saved_ratio', 'peak_bytes', 'iteration_s',
+                    'trainable_percent', 'status')
+_NARROW_PLANNED = (*(c for c in PLANNED if c.key in ('recipe', 'activation_bytes')),
+                   Column('state_bytes', 'states', gib),
+                   *(c for c in PLANNED if c.key in ('total_bytes', 'margin_bytes', 'fits')))
 _ABOUT_MEASURED = (
     'Random weights and pictures, one seed. Each row ran in its own processes, one row after the '
     'other and not in turn, so that times of rows are only comparable as far as nothing else was '
@@ -51,7 +57,8 @@ _ABOUT_MEASURED = (
 _ABOUT_PLANNED = (
     'In GiB, for one process. Activations: the most that a forward and a backward pass hold, '
     'followed on shapes, as on a GPU. Exchange: buckets of gradients, and weights that are '
-    'gathered for a while. Margin: what is to be left free, '
+    'gathered for a while. States, where there is no place for them one by one: weights, '
+    'gradients, optimiser and exchange. Margin: what is to be left free, '
     f'{gib(CONTEXT)} GiB for CUDA and {MARGIN:.0%} of the activations. What cpu_offload, '
     'offload_optimizer, offload_param and memory.offload move to the CPU is counted as if it '
     'stayed.')
@@ -60,14 +67,18 @@ _ABOUT_PLANNED = (
 def show_measured(report: dict, console: Console) -> None:
     """Print what was measured."""
     rows = _measured_rows(report)
-    show_table(_title(report), _filled(rows), rows, _notes(report), console)
+    columns = _filled(rows)
+    show_table(_title(report), columns, rows, _notes(report), console,
+               [column for column in columns if column.key in _NARROW_MEASURED])
 
 
 def show_plan(report: dict, console: Console) -> None:
     """Print a plan."""
     title = f'{_title(report)}, on {gib(report["memory_bytes"])} GiB'
-    show_table(title, PLANNED, report['rows'],
-               [_ABOUT_PLANNED, *_refused(report), *_advice(report)], console)
+    rows = [dict(row, state_bytes=row['total_bytes'] - row['activation_bytes'])
+            for row in report['rows']]
+    show_table(title, PLANNED, rows, [_ABOUT_PLANNED, *_refused(report), *_advice(report)],
+               console, _NARROW_PLANNED)
 
 
 def write_markdown(report: dict, path: str) -> None:
@@ -139,7 +150,9 @@ def _advice(report: dict, fence: bool = False) -> list[str]:
     best = report['recommended']
     if best is None:
         return ['No recipe fits: smaller pictures, a smaller batch, or more processes with fsdp2.']
-    config = ['```python', best['lines'], '```'] if fence else [best['lines']]
     run = ['```bash', best['command'], '```'] if fence else [best['command']]
-    return [f'Fits with fewest changes: {best["recipe"]}. In a config MY_CONFIG.py that inherits '
-            'this one:', *config, 'Then:', *run]
+    first = f'Fits with fewest changes: {best["recipe"]}. '
+    if not best['lines']:
+        return [first + 'With this config as it is:', *run]
+    config = ['```python', best['lines'], '```'] if fence else [best['lines']]
+    return [first + 'In a config MY_CONFIG.py that inherits this one:', *config, 'Then:', *run]
