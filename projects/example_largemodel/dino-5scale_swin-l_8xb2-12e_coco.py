@@ -2,11 +2,10 @@
 # ./tools/dist_train.sh projects/example_largemodel/dino-5scale_swin-l_8xb2-12e_coco.py 8 --amp
 _base_ = [
     'mmdet::dino/dino-5scale_swin-l_8xb2-12e_coco.py',
-    '../../configs/_base_/memory/checkpoint_swin_detr.py',
-    '../../configs/_base_/memory/fp32_dino.py'
+    '../../configs/_base_/memory/checkpoint_swin_detr.py'
 ]
 custom_imports = dict(imports=['mmadapt'], allow_failed_imports=False)
 custom_hooks = [dict(type='MemoryHook')]
 # Backbone, encoder and decoder. Less of it: --cfg-options memory.checkpoint=SwinBlock
-memory = dict(fp32_modules=_base_.fp32_modules)
+memory = dict(fp32_modules='auto')
 model = dict(backbone=dict(with_cp=False))  # `memory` says it

@@ -1,10 +1,9 @@
-"""Detectors of every family train in bfloat16 with the islands of configs/_base_/memory/fp32_*.py.
+"""Detectors train in bfloat16 with the islands that `fp32_modules='auto'` means.
 
 The recipe that DINO does not train with, float16 in all parameters, is here too, with what breaks.
 """
 
 import copy
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,29 +11,21 @@ from mmcv.ops import RoIAlign, multi_scale_deform_attn
 from mmdet.models.layers import DeformableDetrTransformerDecoder
 from mmdet.models.layers.transformer.utils import inverse_sigmoid
 from mmdet.models.task_modules.assigners import FocalLossCost
-from mmengine.config import Config
 from mmengine.structures import InstanceData
 from model_zoo import DETECTORS, inputs
 
+from mmadapt.memory.families import find_islands
 from mmadapt.memory.islands import keep_float32
+from mmadapt.memory.matching import find_modules
 from mmadapt.optim import AutocastOptimWrapper
 
-BASES = Path(__file__).parents[2] / 'configs' / '_base_' / 'memory'
-FAMILIES = {'DINO': 'fp32_dino', 'DINO, Swin': 'fp32_dino',
-            'Deformable DETR': 'fp32_deformable_detr',
-            'Deformable DETR, refined in two stages': 'fp32_dino',
-            'RTMDet': 'fp32_rtmdet', 'Mask R-CNN': 'fp32_rcnn'}
 ATTENTION, GROUP_NORM = 'MultiScaleDeformableAttention', r'neck\..*\.gn'
 LAST_LAYERS = r'.*\.(rpn_cls|rpn_reg|fc_cls|fc_reg|conv_logits)'
 
 
-def islands(family):
-    return list(Config.fromfile(BASES / f'{FAMILIES[family]}.py').fp32_modules)
-
-
 @pytest.fixture
 def build(detector):
-    """Return a function that builds a detector whose islands are those of its file, but some."""
+    """Return a function that builds a detector with the islands that it needs, but some."""
 
     def build(family, *without):
         if family == 'DINO, Swin':
@@ -42,7 +33,9 @@ def build(detector):
                                       'backbone.drop_path_rate': 0.0})
         else:
             model = DETECTORS[family].build()
-        keep_float32(model, [p for p in islands(family) if p not in without])
+        left_out = find_modules(model, list(without), 'without').values()
+        keep_float32(model, [name for name, module in find_islands(model).items()
+                             if module not in left_out] if without else 'auto')
         return model.train()
 
     return build
@@ -248,16 +241,3 @@ def test_a_dino_of_float16_does_not_even_run():
     images, samples = inputs()
     with pytest.raises(RuntimeError, match='must have the same dtype'):
         model.loss(images.half(), samples)
-
-
-def test_the_files_of_both_kinds_join(tmp_path):
-    (tmp_path / 'leaf.py').write_text(
-        f"_base_ = ['{BASES}/checkpoint_swin_detr.py', '{BASES}/fp32_dino.py']\n"
-        'memory = dict(fp32_modules=_base_.fp32_modules)\n')
-    memory = Config.fromfile(tmp_path / 'leaf.py').memory
-    assert memory.fp32_modules == islands('DINO')
-    assert 'SwinBlock' in memory.checkpoint
-
-
-def test_every_file_is_tried():
-    assert {p.stem for p in BASES.glob('fp32_*.py')} == set(FAMILIES.values())

@@ -17,7 +17,7 @@ FULL = dict(method=None, targets='all', head='train', norm='train')
 MEMORY = dict(
     checkpoint=['SwinBlock', 'DeformableDetrTransformerEncoderLayer',
                 'DeformableDetrTransformerDecoderLayer'],
-    fp32_modules=Config.fromfile(BASES / 'memory' / 'fp32_dino.py').fp32_modules)
+    fp32_modules='auto')
 QLORA = dict(method=dict(type='LoRA', r=4), targets='all-linear', quant=dict(bits=4))
 RARELY = """
 default_hooks['checkpoint'] = dict(_delete_=True, type='CheckpointHook', interval=99)

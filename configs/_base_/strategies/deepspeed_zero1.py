@@ -1,6 +1,5 @@
 # DeepSpeed, ZeRO-1: each process keeps its part of the optimiser's state. In bfloat16 autocast, so
-# that a DETR also wants what configs/_base_/memory/fp32_*.py names. Needs
-# make env EXTRAS=deepspeed.
+# that a detector also wants memory = dict(fp32_modules='auto'). Needs make env EXTRAS=deepspeed.
 runner_type = 'FlexibleRunner'
 strategy = dict(
     type='mmadapt.DeepSpeedStrategy',

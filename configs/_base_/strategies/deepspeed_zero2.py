@@ -1,6 +1,6 @@
 # DeepSpeed, ZeRO-2: each process keeps its part of the optimiser's state, and the gradients of the
 # parameters that it has a part of: of nearly all where paramwise_cfg makes each one a group. In
-# bfloat16 autocast, so that a DETR also wants what configs/_base_/memory/fp32_*.py names. Needs
+# bfloat16 autocast, so that a detector also wants memory = dict(fp32_modules='auto'). Needs
 # make env EXTRAS=deepspeed.
 # With optim_wrapper.accumulative_counts checkpoints have to be at multiples of it.
 runner_type = 'FlexibleRunner'

@@ -1,7 +1,7 @@
 # DeepSpeed, ZeRO-3: each process keeps its part of parameters, gradients and optimiser state.
 # Slower than ZeRO-2, and seldom worth it for a detector: activations fill the card. In bfloat16
-# autocast, so that a DETR also wants what configs/_base_/memory/fp32_*.py names. Without EMAHook
-# and peft.quant. Needs make env EXTRAS=deepspeed.
+# autocast, so that a detector also wants memory = dict(fp32_modules='auto'). Without EMAHook and
+# peft.quant. Needs make env EXTRAS=deepspeed.
 # With optim_wrapper.accumulative_counts checkpoints have to be at multiples of it.
 runner_type = 'FlexibleRunner'
 strategy = dict(
