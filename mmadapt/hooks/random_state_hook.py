@@ -117,7 +117,8 @@ class RandomStateHook(Hook):
             state['attributes'], too_large = self._attributes.changed()
             if too_large and not self._said:
                 print_log(f'{too_large} of the model are too large for every checkpoint: a resumed '
-                          'run begins without them', 'current', logging.WARNING)
+                          'run begins without them, which matters if a step reads what the last '
+                          'one left', 'current')
                 self._said = True
         wrappers = getattr(runner.optim_wrapper, 'optim_wrappers', {'': runner.optim_wrapper})
         if any(w._inner_count % w._accumulative_counts for w in wrappers.values()):
