@@ -1,12 +1,10 @@
 """Islands in a model that is wrapped or sharded over two processes."""
 
-import multiprocessing
-import os
-import socket
 
 import pytest
 import torch
 import torch.distributed as dist
+from together import run_together
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
@@ -76,9 +74,8 @@ def _steps(model, batches):
     return losses
 
 
-def _run(rank, port, queue):
+def _run(rank, queue):
     torch.set_num_threads(1)
-    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     dist.init_process_group('gloo', rank=rank, world_size=2)
     for kind in ('ddp', 'fsdp2'):
         model = Model()
@@ -92,18 +89,7 @@ def _run(rank, port, queue):
 
 @pytest.fixture(scope='module')
 def found():
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context('spawn')
-    queue = context.Queue()
-    processes = [context.Process(target=_run, args=(rank, port, queue)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    results = [queue.get(timeout=240) for _ in range(4)]
-    for process in processes:
-        process.join(timeout=120)
-    assert [process.exitcode for process in processes] == [0, 0]
+    results = run_together(_run, 2, results=4)
     return {(kind, rank): rest for kind, rank, *rest in results}
 
 

@@ -1,13 +1,11 @@
 """A loss scale over two processes: a step that one of them cannot make is made by neither."""
 
-import multiprocessing
-import os
-import socket
 
 import pytest
 import torch
 import torch.distributed as dist
 from mmengine.optim import OptimWrapper
+from together import run_together
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
@@ -48,9 +46,8 @@ def _wrapper(kind, model, **kwargs):
                 clip_grad=dict(max_norm=0.5), **kwargs)
 
 
-def _run(rank, port, queue):
+def _run(rank, queue):
     torch.set_num_threads(1)
-    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     dist.init_process_group('gloo', rank=rank, world_size=2)
     for kind, wrap in (('ddp', DistributedDataParallel), ('fsdp2', fully_shard)):
         model = Model()
@@ -66,18 +63,7 @@ def _run(rank, port, queue):
 
 @pytest.fixture(scope='module')
 def found():
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context('spawn')
-    queue = context.Queue()
-    processes = [context.Process(target=_run, args=(rank, port, queue)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    results = [queue.get(timeout=240) for _ in range(4)]
-    for process in processes:
-        process.join(timeout=120)
-    assert [process.exitcode for process in processes] == [0, 0]
+    results = run_together(_run, 2, results=4)
     return {(kind, rank): rest for kind, rank, *rest in results}
 
 

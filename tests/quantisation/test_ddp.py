@@ -1,10 +1,8 @@
 """A base that is quantised after DistributedDataParallel has wrapped the model."""
 
-import socket
-
 import torch
 import torch.distributed as dist
-import torch.multiprocessing
+from together import run_together
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -13,7 +11,7 @@ from mmadapt.quantisation import QuantisedLinear
 from mmadapt.tuning import quantise_base
 
 
-def train(rank, processes, port, folder):
+def train(rank, processes, folder, queue=None):
     """Train on a share of the batch; rank 0 writes what it has learnt."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -23,8 +21,7 @@ def train(rank, processes, port, folder):
            weights_follow=True)
     wrapped = model
     if processes > 1:
-        dist.init_process_group('gloo', init_method=f'tcp://127.0.0.1:{port}', rank=rank,
-                                world_size=processes)
+        dist.init_process_group('gloo', rank=rank, world_size=processes)
         wrapped = DistributedDataParallel(model)
     model.load_state_dict({**model.state_dict(), **weights}, strict=False)
     quantise_base(model)
@@ -46,11 +43,8 @@ def train(rank, processes, port, folder):
 
 
 def test_two_processes_train_what_one_trains_on_the_joint_batch(bitsandbytes, tmp_path):
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(train, (2, port, str(tmp_path)), nprocs=2)
-    train(0, 1, port, str(tmp_path))
+    run_together(train, 2, 2, str(tmp_path))
+    train(0, 1, str(tmp_path))
     first, second, alone = (torch.load(tmp_path / f'{name}.pth', weights_only=False)
                             for name in ('2_0', '2_1', '1_0'))
     for name, value in alone.items():

@@ -7,7 +7,6 @@ launcher, is tested by tests/tools, tests/projects and tests/hooks/test_resume.p
 import multiprocessing
 import os
 import runpy
-import socket
 import sys
 import tempfile
 import time
@@ -15,6 +14,8 @@ import warnings
 from multiprocessing import connection, forkserver
 from pathlib import Path
 from unittest import mock
+
+from together import meeting
 
 _PROCESSES = multiprocessing.get_context('forkserver')
 _PROCESSES.set_forkserver_preload(['torch.distributed.run', 'mmdet.apis', 'mmdet.models',
@@ -37,9 +38,8 @@ def launch(script: Path, arguments: list[str], environment: dict[str, str], proc
     """
     with mock.patch.dict(os.environ, environment, clear=True):
         forkserver.ensure_running()
-    several = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(_free_port()),
-                   WORLD_SIZE=str(processes), LOCAL_WORLD_SIZE=str(processes))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, meeting() as several:
+        several.update(WORLD_SIZE=str(processes), LOCAL_WORLD_SIZE=str(processes))
         output = Path(folder, 'output')
         output.touch()
         started = []
@@ -81,9 +81,3 @@ def _wait(processes: list, timeout: float) -> int:
         process.kill()
         process.join()
     return code
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        return free.getsockname()[1]

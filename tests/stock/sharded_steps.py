@@ -1,7 +1,6 @@
 """A small model that has all there is to divide, and what processes that divide it find."""
 
 import copy
-import os
 import random
 
 import torch
@@ -86,10 +85,9 @@ def train(model: nn.Module, wrapper: OptimWrapper, ranks, first: int = 0) -> lis
     return [float(v) for v in wrapper.message_hub.get_scalar('train/grad_norm').data[0]]
 
 
-def run(rank: int, port: int, folder: str) -> None:
+def run(rank: int, folder: str, queue) -> None:
     """Divide and train the model in every way; leave what was found in a folder."""
     torch.set_num_threads(1)
-    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     dist.init_process_group('gloo', rank=rank, world_size=PROCESSES)
     for way, (shape, options) in WAYS.items():
         names = ('shard', ) if len(shape) == 1 else ('replicate', 'shard')

@@ -1,13 +1,12 @@
 """A model divided among four processes in every way trains what one process trains."""
 
-import multiprocessing
 import shutil
-import socket
 
 import pytest
 import sharded_steps
 import torch
 from sharded_steps import PROCESSES, STEPS, WAYS, batch, build, optimise
+from together import run_together
 
 from mmadapt import UserError
 from mmadapt.files import read_checkpoint
@@ -34,17 +33,7 @@ def truth(tmp_path_factory):
 @pytest.fixture(scope='module')
 def found(truth):
     folder = truth[0]
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context('spawn')
-    processes = [context.Process(target=sharded_steps.run, args=(rank, port, str(folder)))
-                 for rank in ALL]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(timeout=300)
-    assert [process.exitcode for process in processes] == [0] * PROCESSES
+    run_together(sharded_steps.run, PROCESSES, str(folder))
     return {(way, rank): torch.load(folder / f'{way}_{rank}.pth', weights_only=False)
             for way in (*WAYS, 'meta') for rank in ALL}
 
