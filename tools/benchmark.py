@@ -8,6 +8,9 @@ model are in memory at once and make one step each in turn; --rows says which of
 fine-tuning is always measured, as everything is compared with it.
 """
 
+if __name__ == '__main__':
+    import ctrl_c  # noqa: F401  before all that takes seconds to import
+
 import argparse
 import shlex
 import sys

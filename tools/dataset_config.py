@@ -7,6 +7,9 @@ Prints the classes and boxes of each split and everything that is wrong, file by
 is written only when no error is left; then the exit code is 0, otherwise 1.
 """
 
+if __name__ == '__main__':
+    import ctrl_c  # noqa: F401  before all that takes seconds to import
+
 import argparse
 import shlex
 import sys

@@ -9,5 +9,6 @@ if [[ $# -lt 3 || ! $3 =~ ^[1-9][0-9]*$ ]]; then
     echo "usage: $0 CONFIG CHECKPOINT GPUS [ARGUMENTS OF tools/test.py]; GPUS is a number from 1 on" >&2
     exit 2
 fi
+export MMADAPT_COMMAND="$(printf '%q ' "$0" "$@")"
 source "$TOOLS/dist_common.sh"
 launch "$3" "$TOOLS/test.py" "$1" "$2" --launcher pytorch "${@:4}"

@@ -3,6 +3,9 @@
     python tools/inspect_targets.py configs/peft/rtmdet_tiny_lora_face.py
 """
 
+if __name__ == '__main__':
+    import ctrl_c  # noqa: F401  before all that takes seconds to import
+
 import argparse
 import shutil
 import sys

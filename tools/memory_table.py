@@ -11,6 +11,9 @@ the config as it is. The pictures are random and nothing is downloaded. Each row
 in processes of its own. A plan runs nothing: it follows a step on shapes alone, as on a GPU.
 """
 
+if __name__ == '__main__':
+    import ctrl_c  # noqa: F401  before all that takes seconds to import
+
 import argparse
 import shlex
 import sys

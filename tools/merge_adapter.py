@@ -7,6 +7,9 @@ Beside it stands the config that goes with it where mmadapt is not installed, me
         --format safetensors
 """
 
+if __name__ == '__main__':
+    import ctrl_c  # noqa: F401  before all that takes seconds to import
+
 import argparse
 from pathlib import Path
 

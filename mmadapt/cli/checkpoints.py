@@ -12,7 +12,7 @@ from mmengine.config import Config
 from ..errors import UserError
 from ..files import is_sharded
 from ..logs import warn
-from .exit import is_first_process
+from .exit import is_first_process, typed_command
 
 
 def check_checkpoint(path: str, what: str = 'checkpoint') -> None:
@@ -110,16 +110,18 @@ def set_resume(cfg: Config, resume: str | None) -> None:
     warn(f'--resume: {cfg.work_dir} has no checkpoint yet, so this run begins anew from {start}')
 
 
-def how_to_go_on(work_dir: str, resume: str | None) -> str:
+def how_to_go_on(work_dir: str, resume: str | None, began: float = 0) -> str:
     """Say what a stopped run has left, and what to type to go on.
 
     Args:
         work_dir (str): Where it wrote to.
         resume (str, optional): What ``--resume`` was in this run.
+        began (float): When it began, as ``time.time()`` says. Defaults to 0.
     """
     last = last_checkpoint(work_dir)
-    return (f'Last checkpoint: {last}. To go on: ' if last else
-            'No checkpoint was written. To start again: ') + resume_command(resume)
+    if last and (resume is not None or os.path.getmtime(last) >= began):  # not of an earlier run
+        return f'Last checkpoint: {last}. To go on: {resume_command(resume)}'
+    return f'No checkpoint was written. To start again: {typed_command()}'
 
 
 def resume_command(resume: str | None) -> str:

@@ -1,31 +1,97 @@
 """How a tool ends: one line for what the user can mend, a traceback for what is our fault."""
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import torch.distributed as dist
 from termcolor import colored
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from ..errors import UserError
+from .warn_once import show_warnings_once
 
-USER_ERROR, INTERRUPTED = 2, 130
-# Set by tools/launch.py, which shows the line itself: once, not once a process.
+USER_ERROR = 2
+# Set by tools/launch.py, which shows the line itself: once, not once a process. Its value is a file
+# into which the first process writes what it would say of being stopped.
 REPORTED_BY_LAUNCHER = 'MMADAPT_REPORTED_BY_LAUNCHER'
+_STOPPING = (signal.SIGTERM, signal.SIGHUP)
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal has asked this process to end; what it says is the line to show, if it says any.
+
+    Args:
+        number (int): The signal.
+        message (str): The line. Defaults to ''.
+    """
+
+    def __init__(self, number: int, message: str = '') -> None:
+        super().__init__(message)
+        self.number = number
+
+    @property
+    def by(self) -> str:
+        """str: What a person calls it."""
+        return 'Ctrl-C' if self.number == signal.SIGINT else signal.Signals(self.number).name
+
+
+def stop_behind(error: BaseException | None) -> Stopped | None:
+    """Return the stop that an exception is or comes from; None for any other.
+
+    Libraries turn an interrupt into an error of theirs, such as MMEngine while it formats a config.
+    """
+    while error is not None:
+        if isinstance(error, Stopped):
+            return error
+        if isinstance(error, KeyboardInterrupt):
+            return Stopped(signal.SIGINT, str(error))
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def raise_when_stopped() -> None:
+    """Raise :class:`Stopped` in this process when it is to end, so that it ends what it started.
+
+    Ctrl-C raises a KeyboardInterrupt again, whatever it did until now.
+    """
+    owner = os.getpid()
+
+    def stop(number, frame):
+        if os.getpid() == owner:
+            raise Stopped(number)
+        if number == signal.SIGTERM:  # a process forked off this one ends as any other does
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in _STOPPING:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, stop)
 
 
 def run_tool(main: Callable[[], None]) -> None:
     """Run a tool, and end the process with its exit code.
 
-    A :class:`~mmadapt.errors.UserError` becomes one red line and exit code 2, Ctrl-C one line and
-    exit code 130. Any other exception keeps its traceback.
+    A :class:`~mmadapt.errors.UserError` becomes one red line and exit code 2; Ctrl-C, SIGTERM and a
+    closed terminal one line and exit code 128 and the signal's number. Any other exception keeps
+    its traceback.
 
     Args:
-        main (callable): The tool; reads ``sys.argv`` itself. The line printed at Ctrl-C is the
-            text of the KeyboardInterrupt that it raises.
+        main (callable): The tool; reads ``sys.argv`` itself. The line printed when it is stopped is
+            the text of the KeyboardInterrupt that it raises, if it has one.
     """
+    if 'LOCAL_RANK' in os.environ:
+        # The launcher ends its processes by SIGTERM once one has failed: at once, whatever a
+        # collective operation of theirs is waiting for.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    else:
+        raise_when_stopped()
+    show_warnings_once()
     try:
         _run(main)
     except UserError as error:
@@ -34,12 +100,25 @@ def run_tool(main: Callable[[], None]) -> None:
         else:
             print_error(str(error))
         _leave(USER_ERROR)
-    except KeyboardInterrupt as interrupt:
+    except SystemExit as end:
+        if end.code:
+            _part()  # nobody else may be about to end
+        raise
+    except BaseException as error:
+        stop = stop_behind(error)
+        if stop is None:
+            raise
         # The launcher passes on what the terminal has sent already: a second one is no new wish.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if os.environ.get('LOCAL_RANK', '0') == '0':
-            print_error(str(interrupt) or 'stopped by Ctrl-C')
-        _leave(INTERRUPTED)
+        for number in (signal.SIGINT, *_STOPPING):
+            signal.signal(number, signal.SIG_IGN)
+        _say_stopped(str(stop) or f'Stopped by {stop.by}. To start again: {typed_command()}')
+        _leave(128 + stop.number)
+
+
+def typed_command() -> str:
+    """Return the command that the user has typed to start this process."""
+    # The launch scripts say what was typed; what they start has other arguments.
+    return os.environ.get('MMADAPT_COMMAND', '').strip() or shlex.join(['python', *sys.argv])
 
 
 def _run(main: Callable[[], None]) -> None:
@@ -68,17 +147,35 @@ def is_first_process() -> bool:
 
 def print_error(message: str) -> None:
     """Write a message to stderr, red where that is a terminal."""
-    sys.stderr.write(colored(message, 'red', force_color=sys.stderr.isatty() or None) + '\n')
-    sys.stderr.flush()
+    with suppress(OSError):  # the terminal may be gone
+        sys.stderr.write(colored(message, 'red', force_color=sys.stderr.isatty() or None) + '\n')
+        sys.stderr.flush()
+
+
+def _say_stopped(line: str) -> None:
+    if os.environ.get('LOCAL_RANK', '0') != '0':
+        return
+    if REPORTED_BY_LAUNCHER in os.environ:
+        with suppress(OSError):
+            Path(os.environ[REPORTED_BY_LAUNCHER]).write_text(line, encoding='utf-8')
+    else:
+        print_error(line)
 
 
 def _leave(code: int) -> None:
     """Exit without waiting for the other processes, which may not be coming."""
+    if not _part():
+        # NCCL waits for its peers when it is destroyed, at exit too.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _part() -> bool:
+    """Leave the group of processes, unless that would wait for them; return whether it is left."""
     if dist.is_available() and dist.is_initialized():
         if dist.get_backend() != 'gloo':
-            # NCCL waits for its peers when it is destroyed, at exit too.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+            return False
         dist.destroy_process_group()
-    sys.exit(code)
+    return True

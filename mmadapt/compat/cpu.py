@@ -11,6 +11,7 @@ import atexit
 import functools
 import sys
 from datetime import timedelta
+from threading import current_thread, main_thread
 from unittest import mock
 
 import torch
@@ -24,6 +25,8 @@ from ..logs import warn
 
 # The first process may still be writing what the training leaves.
 _EXIT_TIMEOUT = timedelta(minutes=10)
+_exit = sys.exit
+_failed = False
 
 
 def repair_cpu() -> None:
@@ -44,6 +47,8 @@ def _init_without_cuda(init):
     @functools.wraps(init)
     def wrapper(backend, **kwargs):
         atexit.register(_leave)
+        if sys.exit is _exit:
+            sys.exit = _exit_alone
         if get_device() != 'cpu':
             return init(backend, **kwargs)
         if backend == 'nccl':
@@ -54,12 +59,19 @@ def _init_without_cuda(init):
     return wrapper
 
 
+def _exit_alone(status=None, /):
+    # Python tells what runs at exit of an exception, but not of a SystemExit.
+    global _failed
+    _failed = _failed or (bool(status) and current_thread() is main_thread())
+    _exit(status)
+
+
 def _leave() -> None:
     # A process that exits while another still talks to it makes that one abort, about once in eight
-    # runs. After an error nobody is waited for.
+    # runs. After an error nobody is waited for: the others wait for this one, for ever.
     if not dist.is_initialized():
         return
-    crashed = getattr(sys, 'last_value', None) is not None
+    crashed = _failed or getattr(sys, 'last_value', None) is not None
     if crashed and dist.get_backend() != 'gloo':
         return  # NCCL would wait for the others; the launcher ends them
     if not crashed and dist.get_backend() == 'gloo':

@@ -3,18 +3,23 @@
     python projects/face_demo/run.py
 """
 
-import shutil
 import sys
-import textwrap
-import time
-from importlib.resources import files
 from pathlib import Path
 
-import torch
-from mmengine.config import Config
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+if __name__ == '__main__':
+    sys.path.insert(1, str(Path(__file__).resolve().parents[2] / 'tools'))
+    import ctrl_c  # noqa: F401  before all that takes seconds to import
 
+import shutil  # noqa: E402
+import textwrap  # noqa: E402
+import time  # noqa: E402
+from importlib.resources import files  # noqa: E402
+
+import torch  # noqa: E402
+from mmengine.config import Config  # noqa: E402
+
+from mmadapt.cli.exit import raise_when_stopped, stop_behind  # noqa: E402
 from projects.face_demo import base, comparison, metrics, sample, sheet, steps  # noqa: E402
 
 DATA = steps.ROOT / 'data/face_demo'
@@ -138,13 +143,14 @@ def main() -> int:
     """Runs the demo; returns the exit status."""
     try:
         return 0 if demo() else 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print('\nInterrupted. The sample and a finished base stay: `make demo` goes on from them.')
-        return 130
+        return 128 + stop_behind(error).number
     except (steps.StepFailed, OSError, ValueError) as error:
         print(f'\nFAILED: {error}')
         return 1
 
 
 if __name__ == '__main__':
+    raise_when_stopped()
     sys.exit(main())

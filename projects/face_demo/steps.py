@@ -2,13 +2,14 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
+
+from mmadapt.cli.children import child
 
 ROOT = Path(__file__).resolve().parents[2]
 _PROGRESS = re.compile(
@@ -69,41 +70,21 @@ def run(command: Sequence[str], log: Path, processes: int = 1) -> float:
     log.parent.mkdir(parents=True, exist_ok=True)
     last, start = deque(maxlen=15), time.monotonic()
     try:
-        # A session of its own: Ctrl-C reaches this process alone, which then ends the whole group.
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment(processes), text=True, errors='replace',
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
-    except OSError as error:
-        raise StepFailed(f'{command[0]} could not be started: {error}') from error
-    try:
-        with log.open('w') as file:
+        with child(command, cwd=ROOT, env=environment(processes), text=True, errors='replace',
+                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process, \
+                log.open('w') as file:
             for line in process.stdout:
                 file.write(line)
                 file.flush()
                 last.append(line.rstrip())
                 if text := gist(line):
                     print(f'   {text}', flush=True)
-        status = process.wait()
-    except BaseException:
-        _end(process)
-        raise
+            status = process.wait()
+    except FileNotFoundError as error:
+        raise StepFailed(f'{command[0]} could not be started: {error}') from error
     if status:
         lines = '\n'.join(f'   | {line}' for line in last)
         raise StepFailed(
             f'{" ".join(command)}\n   ended with status {status}; its last lines:\n{lines}\n'
             f'   all of it: {log}')
     return time.monotonic() - start
-
-
-def _end(process: subprocess.Popen) -> None:
-    """Ends a command and whatever it has started: politely, then not."""
-    for number, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 5)):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            return
-        try:
-            process.wait(patience)
-        except subprocess.TimeoutExpired:
-            continue
-    process.stdout.close()

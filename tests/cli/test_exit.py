@@ -1,20 +1,23 @@
 """How a tool ends."""
 
 import json
+import signal
+import warnings
 
 import pytest
 
 from mmadapt.cli import run_tool
-from mmadapt.cli.exit import REPORTED_BY_LAUNCHER
+from mmadapt.cli.exit import REPORTED_BY_LAUNCHER, Stopped
 from mmadapt.errors import UserError
 
 
 @pytest.fixture(autouse=True)
 def plain_process(monkeypatch):
-    for name in ('LOCAL_RANK', 'RANK', REPORTED_BY_LAUNCHER):
+    for name in ('LOCAL_RANK', 'RANK', 'MMADAPT_COMMAND', REPORTED_BY_LAUNCHER):
         monkeypatch.delenv(name, raising=False)
     # A tool that is interrupted ignores the signal from then on; the test session must not.
     monkeypatch.setattr('signal.signal', lambda *_: None)
+    monkeypatch.setattr('warnings.showwarning', warnings.showwarning)
 
 
 def fail(error):
@@ -48,6 +51,40 @@ def test_the_launcher_is_told_instead_of_the_terminal(capsys, monkeypatch, tmp_p
     assert capsys.readouterr().err == ''
     told = json.loads((tmp_path / 'error.json').read_text())['message']['message']
     assert told == 'UserError: rank is 0; write 8'
+
+
+def test_being_stopped_without_a_word_says_how_to_start_again(capsys, monkeypatch):
+    monkeypatch.setenv('MMADAPT_COMMAND', './tools/dist_train.sh my\\ leaf.py 2 ')
+    assert fail(Stopped(signal.SIGTERM)) == 143
+    assert capsys.readouterr().err == (
+        'Stopped by SIGTERM. To start again: ./tools/dist_train.sh my\\ leaf.py 2\n')
+
+
+def test_an_interrupt_that_a_library_makes_an_error_of_is_one_all_the_same(capsys):
+    def main():
+        try:
+            raise KeyboardInterrupt
+        except BaseException:  # as MMEngine's Config.pretty_text
+            raise SyntaxError('Failed to format the config file') from None
+    with pytest.raises(SystemExit) as ended:
+        run_tool(main)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.startswith('Stopped by Ctrl-C. To start again: python ')
+
+
+def test_the_launcher_is_told_what_the_first_process_says_of_being_stopped(
+        capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv(REPORTED_BY_LAUNCHER, str(tmp_path / 'said'))
+    for rank in '1', '0':
+        monkeypatch.setenv('LOCAL_RANK', rank)
+        assert not (tmp_path / 'said').exists()
+        assert fail(KeyboardInterrupt('go on with: this')) == 130
+    assert (tmp_path / 'said').read_text() == 'go on with: this'
+    assert capsys.readouterr().err == ''
+
+
+def test_leaving_with_a_code_keeps_it(capsys):
+    assert fail(SystemExit(7)) == 7
 
 
 def test_any_other_error_keeps_its_traceback():

@@ -1,8 +1,10 @@
 """Mixed precision and several processes where there is no accelerator."""
 
-import multiprocessing
+import json
 import os
-import socket
+import subprocess
+import sys
+from contextlib import ExitStack
 
 import pytest
 import torch
@@ -10,9 +12,11 @@ from mmengine.device import get_device
 from mmengine.dist import init_dist
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import AmpOptimWrapper
+from together import meeting, run_together
 from torch import nn
 
 import mmadapt
+from mmadapt.cli.children import child
 from mmadapt.compat.cpu import repair_cpu
 
 pytestmark = pytest.mark.skipif(get_device() != 'cpu', reason='this machine has an accelerator')
@@ -60,10 +64,9 @@ def test_repairing_twice_wraps_nothing_twice():
     assert (MMDistributedDataParallel.__init__, AmpOptimWrapper.__init__) == before
 
 
-def _run(rank, port, queue):
+def _run(rank, queue):
     torch.set_num_threads(1)
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2',
-                      MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2')
     # As stock tools do: the backend of every config is NCCL.
     init_dist('pytorch', backend='nccl')
     torch.manual_seed(rank)
@@ -83,22 +86,58 @@ def _run(rank, port, queue):
 
 
 def test_two_processes_train_a_model_with_sync_batchnorm_and_end_alike():
-    context = multiprocessing.get_context('spawn')
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    queue = context.Queue()
-    processes = [context.Process(target=_run, args=(rank, port, queue)) for rank in range(2)]
-    for process in processes:
-        process.start()
     (_, backend, norm, first, mean), (_, _, _, second, other) = sorted(
-        (queue.get(timeout=240) for _ in processes), key=lambda result: result[0])
-    for process in processes:
-        process.join(timeout=120)
-    assert [process.exitcode for process in processes] == [0, 0]
+        run_together(_run, 2, results=2), key=lambda result: result[0])
     assert backend == 'gloo'
     assert norm == '_BatchNormXd'
     assert first.keys() == second.keys()
     assert all((first[name] == second[name]).all() for name in first)
     assert (first['0.lora_B'] != 0).any()
     assert (mean != other).any()  # each of its own batch: BatchNorm, no longer synchronised
+
+
+# Each way of leaving in two processes, which end as any Python does: forked off one that has
+# imported everything. The parent prints the ways and the processes' exit codes.
+_EXITS = """
+import json, os, sys, threading, torch
+from mmengine.dist import init_dist
+import mmadapt
+
+def processes(meeting):
+    os.environ.update(meeting)
+    started = []
+    for rank in range(2):
+        started.append(os.fork())
+        if started[-1] == 0:
+            os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2')
+            return None
+    return [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in started]
+
+def leave(how):
+    init_dist('pytorch', backend='nccl')
+    torch.distributed.all_reduce(torch.ones(1))
+    thread = threading.Thread(target=sys.exit, args=(4, ))  # ends the thread only
+    thread.start()
+    thread.join()
+    if torch.distributed.get_rank():
+        exec(how)
+    torch.distributed.all_reduce(torch.ones(1))
+
+for how, meeting in json.loads(sys.argv[1]).items():
+    codes = processes(meeting)
+    if codes is None:
+        leave(how)
+        break
+    print(json.dumps([how, codes]), flush=True)
+"""
+
+
+def test_a_process_that_leaves_in_the_middle_keeps_no_other_waiting():
+    wanted = {'sys.exit(3)': [1, 3], 'sys.exit("why")': [1, 1], 'raise ValueError': [1, 1],
+              'pass': [0, 0]}
+    with ExitStack() as meetings:
+        ways = {how: meetings.enter_context(meeting()) for how in wanted}
+        with child([sys.executable, '-c', _EXITS, json.dumps(ways)], text=True,
+                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+            printed = process.communicate(timeout=200)[0]
+    assert dict(map(json.loads, printed.splitlines())) == wanted

@@ -195,12 +195,15 @@ def _group_exists(group):
     return True
 
 
-def test_ctrl_c_ends_everything_that_a_step_has_started(tmp_path):
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_whatever_stops_the_demo_ends_everything_that_a_step_has_started(tmp_path, number):
     log = tmp_path / 'step.log'
     # What runs the tests in the background may have had it ignored, which is inherited.
-    code = ('import signal; signal.signal(signal.SIGINT, signal.default_int_handler); '
-            'from pathlib import Path; from projects.face_demo import steps; '
-            f'steps.run(["sh", "-c", "echo $$; sleep 60; true"], Path({str(log)!r}))')
+    code = ('import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); '
+            'from pathlib import Path; from projects.face_demo import sample, steps; '
+            'sample.prepare = lambda data: '
+            f'steps.run(["sh", "-c", "echo $$; sleep 60; true"], Path({str(log)!r})); '
+            'runpy.run_path("projects/face_demo/run.py", run_name="__main__")')
     process = subprocess.Popen(
         [sys.executable, '-c', code], cwd=steps.ROOT, stderr=subprocess.DEVNULL)
     try:
@@ -208,8 +211,8 @@ def test_ctrl_c_ends_everything_that_a_step_has_started(tmp_path):
         while not (log.is_file() and log.read_text().strip()):
             assert time.monotonic() < deadline, 'the step never began'
             time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(20) != 0
+        process.send_signal(number)
+        assert process.wait(20) == 128 + number
     finally:
         process.kill()
     group, deadline = int(log.read_text()), time.monotonic() + 20

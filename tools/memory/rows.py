@@ -9,6 +9,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mmadapt.cli.children import child
+from mmadapt.cli.exit import Stopped
+
 from .changes import Model
 from .recipes import Recipe
 from .row import FAILED, OUT_OF_MEMORY
@@ -67,6 +70,8 @@ def run_rows(recipes: list[Recipe], setting: Setting, model: Model, folder: Path
             if row.get('reason'):
                 said += f' ({row["reason"]})'
             say(f'{recipe.name}: {said} ({number} of {len(recipes)})')
+    except Stopped:
+        raise  # to be ended, other than by Ctrl-C, is not to show what there is
     except KeyboardInterrupt:
         say('stopped by Ctrl-C')
     return rows
@@ -87,9 +92,10 @@ def _run(recipe: Recipe, setting: Setting, model: Model, folder: Path) -> dict:
     if many:
         script = [str(TOOLS / 'launch.py'), '--standalone', '--nproc-per-node',
                   str(setting.processes), *script]
-    with log.open('w') as output:
-        code = subprocess.run([sys.executable, *script], stdout=output, stderr=subprocess.STDOUT,
-                              env=_environment(setting), check=False).returncode
+    with log.open('w') as output, child([sys.executable, *script], stdout=output,
+                                        stderr=subprocess.STDOUT,
+                                        env=_environment(setting)) as process:
+        code = process.wait()
     results = [json.loads(path.read_text()) for path in sorted(folder.glob('*.result'))]
     return dict(recipe=recipe.name, changes=recipe.changes, log=str(log),
                 **_joined(results, code, setting.processes))
