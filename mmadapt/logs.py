@@ -1,11 +1,31 @@
 """What the package says in the log: a warning as one, which no ``log_level`` hides."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from mmengine.logging import print_log
 
 WARNING = 'WARNING: '
 """What a line begins with that is a warning, where it is printed and not logged."""
+
+
+_silenced: list[bool] = []
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Log nothing of this package's meanwhile: it will be said again."""
+    _silenced.append(True)
+    try:
+        yield
+    finally:
+        _silenced.pop()
+
+
+def logger() -> str:
+    """str: What MMEngine's functions take as their ``logger``."""
+    return 'silent' if _silenced else 'current'
 
 
 def say(line: str) -> None:
@@ -17,7 +37,7 @@ def say(line: str) -> None:
     if line.startswith(WARNING):
         warn(line)
     else:
-        print_log(('\n' if '\n' in line else '') + line, 'current')
+        print_log(('\n' if '\n' in line else '') + line, logger())
 
 
 def warn(line: str) -> None:
@@ -26,4 +46,4 @@ def warn(line: str) -> None:
     Args:
         line (str): The line; the logger puts ``WARNING`` before it.
     """
-    print_log(line.removeprefix(WARNING), 'current', logging.WARNING)
+    print_log(line.removeprefix(WARNING), logger(), logging.WARNING)

@@ -5,6 +5,9 @@ The checkpoint is one of a PEFT run, a merged one, or a stock one.
     python tools/test.py configs/peft/rtmdet_tiny_lora_face.py work_dirs/RUN/epoch_1.pth
 """
 
+if __name__ == '__main__':
+    import ctrl_c  # noqa: F401  before all that takes seconds to import
+
 import argparse
 import copy
 import os
@@ -20,10 +23,11 @@ from mmengine.runner import Runner
 import mmadapt  # noqa: F401  registers everything, also for configs without custom_imports
 from mmadapt.cli import check_checkpoint, load_config, run_tool, set_work_dir
 from mmadapt.cli.exit import is_first_process
-from mmadapt.configs import check_memory_hook, check_peft_hook, check_strategy, model_config
+from mmadapt.configs import check_run, model_config
 from mmadapt.datasets import check_data
 from mmadapt.downloads import building_offline
 from mmadapt.errors import UserError
+from mmadapt.hooks.rehearsal import rehearse
 from mmadapt.hooks.run_check_hook import add_run_check_hook
 
 
@@ -104,12 +108,11 @@ def main() -> None:
     args = parse_args()
     setup_cache_size_limit_of_dynamo()
     cfg = load_config(args.config, args.cfg_options)
-    check_peft_hook(cfg)
-    check_memory_hook(cfg)
-    check_strategy(cfg)
+    check_run(cfg)
     check_data(cfg, ('test',))
     apply_args(cfg, args)
     with building_offline():
+        rehearse(cfg, trains=False)
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     add_run_check_hook(runner)
     if args.out is not None:

@@ -3,8 +3,12 @@
     python tools/train.py configs/peft/rtmdet_tiny_lora_face.py --cfg-options peft.method.r=16
 """
 
+if __name__ == '__main__':
+    import ctrl_c  # noqa: F401  before all that takes seconds to import
+
 import argparse
 import os
+import time
 
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.config import Config, DictAction
@@ -22,18 +26,15 @@ from mmadapt.cli import (
     set_work_dir,
     without_islands,
 )
+from mmadapt.cli.exit import Stopped, stop_behind
 from mmadapt.cli.written import what_was_written
-from mmadapt.configs import (
-    check_best,
-    check_memory_hook,
-    check_peft_hook,
-    check_strategy,
-)
+from mmadapt.configs import check_best, check_run
 from mmadapt.datasets import check_data
 from mmadapt.downloads import building_offline
 from mmadapt.errors import UserError, WriteError
 from mmadapt.files import full_disk
 from mmadapt.hooks import secure_checkpoints
+from mmadapt.hooks.rehearsal import rehearse
 from mmadapt.hooks.run_check_hook import add_run_check_hook
 from mmadapt.logs import warn
 
@@ -83,14 +84,13 @@ def main() -> None:
     args = parse_args()
     setup_cache_size_limit_of_dynamo()
     cfg = load_config(args.config, args.cfg_options)
-    check_peft_hook(cfg)
-    check_memory_hook(cfg)
-    check_strategy(cfg)
+    check_run(cfg)
     check_best(cfg)
     check_data(cfg, ('train', 'val'))
     precision = [set_amp(cfg)] if args.amp else []
     apply_args(cfg, args)
     with building_offline():
+        rehearse(cfg, trains=True)
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     add_run_check_hook(runner)
     hint = without_islands(cfg)
@@ -99,17 +99,20 @@ def main() -> None:
     for line in precision:
         print_log(line, logger='current')
     secure_checkpoints(runner)
+    began = time.time()
     try:
         runner.train()
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f'Stopped by Ctrl-C at iteration {runner.iter}. '
-                                + how_to_go_on(cfg.work_dir, args.resume)) from None
-    except (OSError, WriteError) as error:
+    except BaseException as error:
         full = full_disk(error, cfg.work_dir) if isinstance(error, OSError) else error
-        if full is None:
+        if isinstance(full, WriteError):
+            raise UserError(
+                f'{full}. Stopped at iteration {runner.iter}; what was written before is whole. '
+                + how_to_go_on(cfg.work_dir, args.resume, began)) from error
+        stop = stop_behind(error)
+        if stop is None:
             raise
-        raise UserError(f'{full}. Stopped at iteration {runner.iter}; what was written before is '
-                        f'whole. {how_to_go_on(cfg.work_dir, args.resume)}') from error
+        raise Stopped(stop.number, f'Stopped by {stop.by} at iteration {runner.iter}. '
+                      + how_to_go_on(cfg.work_dir, args.resume, began)) from None
     for line in what_was_written(runner, args.config):
         print_log(line, logger='current')
 

@@ -7,7 +7,9 @@ from .model import build_model, model_config
 from .options import check_options
 from .peft_hook import check_peft_hook
 from .plain import plain_config
+from .run import check_run, check_runner
 from .strategy import check_strategy
 
 __all__ = ['build_model', 'check_best', 'check_memory_hook', 'check_options', 'check_peft_hook',
-           'check_strategy', 'find_inconsistencies', 'model_config', 'plain_config']
+           'check_run', 'check_runner', 'check_strategy', 'find_inconsistencies', 'model_config',
+           'plain_config']

@@ -18,6 +18,8 @@ def check_peft_hook(cfg: dict) -> None:
 
 
 def hook_names(cfg: dict) -> list[str]:
-    """Return the class names of a config's ``custom_hooks``."""
-    kinds = [hook.get('type') for hook in cfg.get('custom_hooks') or [] if isinstance(hook, dict)]
+    """Return the class names of a config's ``default_hooks`` and ``custom_hooks``."""
+    hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
+    kinds = [hook.get('type') if isinstance(hook, dict) else type(hook)
+             for hook in hooks if hook is not None]
     return [getattr(kind, '__name__', str(kind)).split('.')[-1] for kind in kinds]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..downloads import naming_pretrained
 from ..errors import UserError
+from ..logs import logger
 from ..tuning.shared import keys_without_weight
 from .fingerprint import file_sha256
 from .loaded_keys import LoadedKeys
@@ -70,7 +71,7 @@ def read_checkpoint(path: str) -> dict:
                         'it; one of DeepSpeed or of another strategy has to be converted to a file '
                         'by what wrote it')
     try:
-        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu', logger=logger())
     except UserError:
         raise
     except FileNotFoundError:

@@ -7,7 +7,7 @@ import torch
 from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.logging import print_log
-from mmengine.registry import HOOKS, MODELS
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
@@ -32,11 +32,10 @@ from ..logs import warn
 from ..tuning import PEFTConfig
 
 
-@HOOKS.register_module()
 class PEFTCheckpointHook(Hook):
     """Drop the frozen base from checkpoints and export the adapter.
 
-    Registered by :class:`~mmadapt.hooks.inject_hook.PEFTInjectHook`.
+    Brought along by :class:`~mmadapt.hooks.inject_hook.PEFTInjectHook`; no config can name it.
 
     Args:
         model (nn.Module): The adapted model, not wrapped.

@@ -34,9 +34,10 @@ from ..strategies import AdaptingStrategy
 from ..tuning import PEFTConfig, check_intact, inject, require_state
 from .base_check import check_base, check_still_built_in, find_built_in
 from .checkpoint_hook import PEFTCheckpointHook
-from .memory_hook import add_memory_hook
+from .memory_hook import MemoryHook, lacks_memory_hook
 from .quantise import quantise_loaded
 from .random_state_hook import RandomStateHook
+from .register import register_in_before_run
 from .rewire import rewire
 from .run_check_hook import add_run_check_hook
 from .safe_checkpoints import secure_checkpoints
@@ -83,14 +84,16 @@ class PEFTInjectHook(Hook):
         self._config = PEFTConfig.parse(runner.cfg.peft)
         self._check_order(runner)
         add_run_check_hook(runner, self)
-        model = _unwrap(runner.model)
+        model = unwrap(runner.model)
         path = checkpoint_to_load(runner)
         checkpoint = {} if path is None else read_checkpoint(path)
         if isinstance(runner._train_loop, BaseLoop):
             self._prepare_training(runner, model, path, checkpoint)
         else:
-            self._prepare_evaluation(model, path, checkpoint)
-        add_memory_hook(runner, model)  # MMEngine's own checkpointing would leave adapters at rest
+            self.adapt_to_evaluate(model, self._config, path, checkpoint)
+        # MMEngine's own checkpointing would leave adapters at rest.
+        if lacks_memory_hook(runner, model):
+            register_in_before_run(runner, MemoryHook())
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Complete a checkpoint that holds only what was trained, before anyone reads it."""
@@ -145,7 +148,36 @@ class PEFTInjectHook(Hook):
         self._load_pending_adapter()
 
     def _prepare_training(self, runner, model, path, checkpoint) -> None:
-        config = self._config
+        base, report = self.adapt(runner, model, self._config, path, checkpoint)
+        if isinstance(runner, Runner):
+            rewire(runner, model)
+        secure_checkpoints(runner)
+        for hook in runner.hooks:
+            if isinstance(hook, CheckpointHook) and hook.published_keys is not None:
+                hook.published_keys = [*hook.published_keys, KEY]
+        if not any(isinstance(hook, RandomStateHook) for hook in runner.hooks):
+            register_in_before_run(runner, RandomStateHook())
+        register_in_before_run(runner, PEFTCheckpointHook(model, self._config, base))
+        for line in (report.summary(), *report.warnings, report.line()):
+            say(line)
+
+    def adapt(self, runner, model: nn.Module, config: PEFTConfig, path: str | None,
+              checkpoint: dict):
+        """Adapt a model that is to be trained, as far as that needs no values.
+
+        Args:
+            runner (Runner): Its runner, or what has the attributes of one that are read here.
+            model (nn.Module): The model, not wrapped.
+            config (PEFTConfig): The value of ``peft``.
+            path (str, optional): The checkpoint that will be loaded.
+            checkpoint (dict): What it holds.
+
+        Returns:
+            tuple[BaseRecord, Report]: Where the base comes from, and what was done.
+
+        Raises:
+            UserError: They do not fit each other.
+        """
         if runner.cfg.get('efficient_conv_bn_eval'):
             raise UserError('efficient_conv_bn_eval bypasses the layers that peft adapts; '
                             'remove it from the config')
@@ -177,19 +209,15 @@ class PEFTInjectHook(Hook):
         self._model, self._trains = model, True
         self._built_in = digests(model, base.built_in)
         self._is_new = KEY not in checkpoint and config.adapter is None
-        if isinstance(runner, Runner):
-            rewire(runner, model)
-        secure_checkpoints(runner)
-        for hook in runner.hooks:
-            if isinstance(hook, CheckpointHook) and hook.published_keys is not None:
-                hook.published_keys = [*hook.published_keys, KEY]
-        runner.register_hook(RandomStateHook())
-        runner.register_hook(PEFTCheckpointHook(model, config, base))
-        for line in (report.summary(), *report.warnings, report.line()):
-            say(line)
+        return base, report
 
-    def _prepare_evaluation(self, model, path, checkpoint) -> None:
-        config = self._config
+    def adapt_to_evaluate(self, model: nn.Module, config: PEFTConfig, path: str | None,
+                          checkpoint: dict) -> None:
+        """Adapt a model that is to be evaluated; takes what :meth:`adapt` takes.
+
+        Raises:
+            UserError: They do not fit each other.
+        """
         if KEY in checkpoint:
             record, source = AdapterRecord.from_dict(checkpoint[KEY], path), path
         elif config.adapter is not None:
@@ -232,7 +260,8 @@ class PEFTInjectHook(Hook):
                             'without its adapters; leave the priority of PEFTInjectHook alone')
 
 
-def _unwrap(model: nn.Module) -> nn.Module:
+def unwrap(model: nn.Module) -> nn.Module:
+    """Return the model that is adapted; it may be wrapped by then."""
     if is_model_wrapper(model):
         if not hasattr(model, 'reducer'):
             raise UserError(f'a model wrapped by {type(model).__name__} cannot be adapted; use '

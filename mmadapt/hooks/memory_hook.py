@@ -45,10 +45,8 @@ class MemoryHook(Hook):
             return
         add_run_check_hook(runner, self)
         model, cfg = _unwrap(runner.model), runner.cfg
-        self._config = MemoryConfig.parse(cfg.get('memory'))
-        if self._config.fp32_modules != AUTO:
-            find_modules(model, self._config.fp32_modules, 'memory.fp32_modules')
         self._trains = isinstance(runner._train_loop, BaseLoop)
+        self._config = check_names(model, cfg, self._trains)
         if not self._trains:
             return
         self._is_applied = False  # of what has been evaluated, only the islands
@@ -58,10 +56,8 @@ class MemoryHook(Hook):
             raise UserError('custom_hooks holds MemoryHook but the config has no `memory`; inherit '
                             'one of configs/_base_/memory or write memory=dict(checkpoint=[...])')
         secure_checkpoints(runner)
-        names = cfg.pop(_KEY, None) or []
-        self._names = [names] if isinstance(names, str) else list(names)
-        find_blocks(model, self._config.checkpoint)
-        modules_named(model, self._names)
+        self._names = _names(cfg)
+        cfg.pop(_KEY, None)
         unwrap_fairscale(model)  # a copy would run the weights of the original
 
     def before_wrap(self, runner) -> None:
@@ -93,16 +89,39 @@ class MemoryHook(Hook):
             say(line)
 
 
-def add_memory_hook(runner, model: nn.Module) -> None:
-    """Register a MemoryHook where one is needed and the config has none.
+def check_names(model: nn.Module, cfg, trains: bool) -> MemoryConfig:
+    """Check that a model has what the config names of it; return the value of ``memory``.
 
     Args:
-        runner (Runner): A runner before its hooks' ``before_run``, or in that of one of a higher
-            priority.
+        model (nn.Module): The model, not wrapped.
+        cfg (Config): The config.
+        trains (bool): Whether anything is to be recomputed.
+
+    Raises:
+        UserError: It has not.
+    """
+    config = MemoryConfig.parse(cfg.get('memory'))
+    if config.fp32_modules != AUTO:
+        find_modules(model, config.fp32_modules, 'memory.fp32_modules')
+    if trains:
+        find_blocks(model, config.checkpoint)
+        modules_named(model, _names(cfg))
+    return config
+
+
+def _names(cfg) -> list[str]:
+    names = cfg.get(_KEY) or []
+    return [names] if isinstance(names, str) else list(names)
+
+
+def lacks_memory_hook(runner, model: nn.Module) -> bool:
+    """Return whether a runner needs a MemoryHook and its config has none.
+
+    Args:
+        runner (Runner): A runner before its hooks' ``before_run``, or in that of one of them.
         model (nn.Module): Its model, not wrapped.
     """
-    if is_needed(runner, model) and not any(isinstance(h, MemoryHook) for h in runner.hooks):
-        runner.register_hook(MemoryHook())
+    return is_needed(runner, model) and not any(isinstance(h, MemoryHook) for h in runner.hooks)
 
 
 def is_needed(runner, model: nn.Module) -> bool:

@@ -13,6 +13,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner as StockRunner
 from torch import nn
 
+from ..configs import check_runner
 from ..errors import UserError
 from ..strategies import AdaptingStrategy, choose_strategy, with_runner_keys
 
@@ -36,6 +37,16 @@ class FlexibleRunner(StockRunner):
         # from_cfg does not pass it on.
         self._compile = self._compile or self.cfg.get('compile', False)
 
+    @classmethod
+    def from_cfg(cls, cfg) -> 'FlexibleRunner':
+        """Build a runner from a config.
+
+        Raises:
+            UserError: Something in it would be without effect.
+        """
+        check_runner(cfg, 'FlexibleRunner')
+        return super().from_cfg(cfg)
+
     def build_strategy(self, strategy=None, launcher: str = 'none', **kwargs):
         """Build the strategy that the config names, or ours of that kind where it is needed.
 
@@ -55,11 +66,13 @@ class FlexibleRunner(StockRunner):
         Args:
             model (nn.Module): The model, built and initialised.
         """
-        from ..hooks.memory_hook import add_memory_hook  # the hooks know this runner
+        # The hooks know this runner.
+        from ..hooks.memory_hook import MemoryHook, lacks_memory_hook
         from ..hooks.safe_checkpoints import secure_checkpoints
         self.model = model
         secure_checkpoints(self)
-        add_memory_hook(self, model)
+        if lacks_memory_hook(self, model):
+            self.register_hook(MemoryHook())
         self.call_hook('before_run')
         self._begun = True
         self.load_or_resume()
