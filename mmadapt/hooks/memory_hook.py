@@ -45,8 +45,9 @@ class MemoryHook(Hook):
             return
         add_run_check_hook(runner, self)
         model, cfg = _unwrap(runner.model), runner.cfg
-        self._trains = isinstance(runner._train_loop, BaseLoop)
-        self._config = check_names(model, cfg, self._trains)
+        trains = isinstance(runner._train_loop, BaseLoop)
+        self._config = check_names(model, cfg, trains)
+        self._trains = trains
         if not self._trains:
             return
         self._is_applied = False  # of what has been evaluated, only the islands

@@ -67,10 +67,13 @@ def test_a_command_that_ends_is_left_alone():
 
 def test_a_forked_process_ends_as_any_other_does():
     """Data loaders and pools end their processes by SIGTERM."""
+    ready, tell = os.pipe()
     pid = os.fork()
     if pid == 0:
+        os.write(tell, b'1')  # Python forgets a signal that comes while it is forking
         time.sleep(100)
         os._exit(0)
+    os.read(ready, 1)
     os.kill(pid, signal.SIGTERM)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM
 
