@@ -54,8 +54,11 @@ def check_content(cfg: Config, loops: Sequence[str], classes_of: Callable) -> No
 def _check_training(leaves: list[tuple], hook_steps: list[dict]) -> None:
     """Check the training data: all data sets of the loop together."""
     trained, reasons = Counter(), defaultdict(list)
+    paths, unlisted = [], 0
     for place, leaf, classes in leaves:
         file = CocoFile(leaf, classes)
+        paths.append(str(file.path))
+        unlisted += file.unlisted
         _check_images(file, leaf, place)
         for ann, _, reason in file.boxes():
             name = file.names[ann['category_id']]
@@ -67,12 +70,12 @@ def _check_training(leaves: list[tuple], hook_steps: list[dict]) -> None:
     if not leaves:
         return
     every = sum(reasons.values(), [])
-    where = f'{leaves[0][0]} ({file.path})'
+    where = f'{leaves[0][0]} ({", ".join(paths)})'
     remedy = f'{file.remedy} shows them, and --fix-ignored makes single objects of marked ones'
     if not trained:
         what = (f'none of its {len(every):,} boxes is trained on: {listed(every)}; {remedy}'
                 if every else 'no annotation of a listed image has one of the classes'
-                + f', {file.unlisted:,} belong to images that are not' * bool(file.unlisted))
+                + f', {unlisted:,} belong to images that are not' * bool(unlisted))
         raise UserError(f'{where} has nothing to train on: {what}')
     lost = [name for name in reasons if not trained[name]]
     if lost:

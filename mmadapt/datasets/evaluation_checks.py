@@ -59,8 +59,7 @@ def _predicts_masks(model) -> bool:
 
 
 def _check_ground_truth(file: CocoFile, masks: bool, place: str) -> None:
-    objects = Counter()
-    faults = []
+    objects, faults = Counter(), []
     for ann, image, _ in file.boxes():
         file.need(ann, ('iscrowd', ), 'annotations')
         if not ann['iscrowd']:
@@ -84,6 +83,11 @@ def _check_ground_truth(file: CocoFile, masks: bool, place: str) -> None:
             f'{len(file.annotations):,} annotations of {file.path} ({place}), for instance '
             f'annotation {ann.get("id")}: {fault}; {file.remedy} --fix writes a file for masks '
             f'without them, or --cfg-options {place}.metric=bbox')
+    zero = sum(ann.get('id') == 0 and not ann['iscrowd'] for ann in file.annotations)
+    if zero:
+        print_log(f'{file.path} ({place}): an annotation has id 0, which COCO evaluation takes for '
+                  f'"not matched": the detection of its box counts as false; {file.remedy} --fix '
+                  'numbers the annotations from 1', logger='current', level=logging.WARNING)
     most = max(objects.values())
     if most > 100:
         many = sum(count > 100 for count in objects.values())

@@ -93,6 +93,10 @@ def test_a_class_is_trained_on_if_another_data_set_of_the_run_has_boxes_of_it(tm
         type='ConcatDataset',
         datasets=[cfg.train_dataloader.dataset, config(other).train_dataloader.dataset])
     check_data(cfg)
+    content = other / 'train' / 'annotations_coco.json'
+    content.write_text(content.read_text().replace('"iscrowd": 0', '"iscrowd": 1'))
+    with pytest.raises(UserError, match=r"a/train/\S+, \S+b/train/\S+: no box of the class 'dog'"):
+        check_data(cfg)
 
 
 def test_a_split_to_evaluate_that_has_nothing_else_is_an_error(tmp_path):
@@ -194,6 +198,16 @@ def test_a_split_without_images_is_one_line(tmp_path):
     path.write_text(json.dumps(coco([], images=0)))
     with pytest.raises(UserError, match='lists no images'):
         check_data(config(root))
+
+
+def test_an_annotation_with_id_0_is_said_where_it_is_evaluated(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr('mmadapt.datasets.evaluation_checks.print_log',
+                        lambda text, **_: said.append(text))
+    boxes = [box(0), box(1, category=2)]
+    check_data(config(write_export(tmp_path, boxes, boxes)))
+    assert len(said) == 1
+    assert 'validation/annotations_coco.json (val_evaluator): an annotation has id 0' in said[0]
 
 
 def test_images_of_more_boxes_than_the_map_looks_at_are_said(tmp_path, monkeypatch):
