@@ -17,7 +17,9 @@ def read_once(path: Path) -> dict:
     """dict: The three lists of a file; the last one read is kept until ``cache_clear()``."""
     try:
         data = json.loads(path.read_text(encoding='utf-8'))
-        return {key: data[key] for key in ('images', 'annotations', 'categories')}
+        # Files of images to test on, or without labels, have no annotations.
+        return dict(images=data['images'], annotations=data.get('annotations', []),
+                    categories=data['categories'])
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise UserError(f'{path} is cut off or not in COCO format ({type(error).__name__}: {error}'
                         '); tools/dataset_config.py FOLDER says what is wrong with it') from None

@@ -33,13 +33,14 @@ def check_content(cfg: Config, loops: Sequence[str], classes_of: Callable) -> No
     try:
         for loop in loops:
             dataset = (cfg.get(f'{loop}_dataloader') or {}).get('dataset')
+            every = list(leaf_datasets(dataset, f'{loop}_dataloader.dataset'))
             leaves = [
                 (place, leaf, classes_of(dataset_class(leaf, scope), leaf, place))
-                for place, leaf in leaf_datasets(dataset, f'{loop}_dataloader.dataset')
+                for place, leaf in every
                 if loads_as_coco(dataset_class(leaf, scope)) and local_file(leaf)
             ]
             if loop == 'train':
-                _check_training(leaves, _hook_steps(cfg))
+                _check_training(leaves, _hook_steps(cfg), len(leaves) == len(every))
                 continue
             for place, leaf, classes in leaves:
                 file = CocoFile(leaf, classes)
@@ -51,7 +52,7 @@ def check_content(cfg: Config, loops: Sequence[str], classes_of: Callable) -> No
         read_once.cache_clear()
 
 
-def _check_training(leaves: list[tuple], hook_steps: list[dict]) -> None:
+def _check_training(leaves: list[tuple], hook_steps: list[dict], all_known: bool) -> None:
     """Check the training data: all data sets of the loop together."""
     trained, reasons = Counter(), defaultdict(list)
     paths, unlisted = [], 0
@@ -67,7 +68,8 @@ def _check_training(leaves: list[tuple], hook_steps: list[dict]) -> None:
             else:
                 reasons[name].append(reason)
         _check_loading(file, [*_load_steps(leaf), *hook_steps], place, True)
-    if not leaves:
+    if not leaves or not all_known:
+        # A data set of another kind may have the boxes that these lack.
         return
     every = sum(reasons.values(), [])
     where = f'{leaves[0][0]} ({", ".join(paths)})'

@@ -99,6 +99,23 @@ def test_a_class_is_trained_on_if_another_data_set_of_the_run_has_boxes_of_it(tm
         check_data(cfg)
 
 
+def test_a_data_set_without_labels_may_stand_beside_one_with_them(tmp_path):
+    """As for semi-supervised training; and a data set of another kind may have what one lacks."""
+    root = write_export(tmp_path, [box(1), box(2, category=2)])
+    path = root / 'validation' / 'annotations_coco.json'
+    content = json.loads(path.read_text())
+    del content['annotations']
+    path.write_text(json.dumps(content))
+    cfg = config(root, format_only=True)
+    labelled, bare = cfg.train_dataloader.dataset, dict(cfg.val_dataloader.dataset)
+    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[labelled, bare])
+    check_data(cfg)
+    with pytest.raises(UserError, match='nothing to train on'):
+        check_data(Config(dict(cfg, train_dataloader=dict(dataset=bare))))
+    other = dict(type='XMLDataset', metainfo=dict(classes=('cat', 'dog')))
+    check_data(Config(dict(cfg, train_dataloader=dict(dataset=[bare, other]))))
+
+
 def test_a_split_to_evaluate_that_has_nothing_else_is_an_error(tmp_path):
     root = write_export(tmp_path, [box(1), box(2, category=2)], brush_masks())
     assert 'whole split: 6 marked iscrowd' in '\n'.join(read_export(root).problems.lines())
