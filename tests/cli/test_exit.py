@@ -1,5 +1,6 @@
 """How a tool ends."""
 
+import errno
 import json
 import signal
 import warnings
@@ -92,3 +93,14 @@ def test_any_other_error_keeps_its_traceback():
         raise ValueError('ours')
     with pytest.raises(ValueError, match='ours'):
         run_tool(main)
+
+
+def test_a_full_disk_is_one_line_in_every_tool(capsys, tmp_path):
+    assert fail(OSError(errno.ENOSPC, 'No space left on device', str(tmp_path / 'log'))) == 2
+    said, = capsys.readouterr().err.splitlines()
+    assert said.startswith(f'{tmp_path}/log cannot be written: No space left on device (')
+    for other in (PermissionError(errno.EACCES, 'Permission denied'), OSError('unnamed')):
+        def main(other=other):
+            raise other
+        with pytest.raises(OSError, match=str(other).replace('[', r'\[')):
+            run_tool(main)
