@@ -7,8 +7,9 @@ from stock_runs import losses, run, write_base, write_config, write_data
 from mmadapt.files import read_checkpoint
 
 DORA = dict(method=dict(type='DoRA', r=4, alpha=8))
-# The hook by its name: a wrapper brings none along.
+# The hook by its name, as a wrapper brings none along; `peft` at the top is for PEFTInjectHook.
 WRAPPED = """
+peft = None
 custom_hooks = [dict(type='RandomStateHook')]
 model_wrapper_cfg = dict(type='PEFTDistributedDataParallel', peft={})
 """
