@@ -15,7 +15,8 @@ from mmengine.config import DictAction
 import mmadapt
 from mmadapt.cli import load_config, run_tool
 from mmadapt.cli.model import build_model, get_peft, local_file
-from mmadapt.files import make_base_record, read_checkpoint
+from mmadapt.files import KEY, AdapterRecord, make_base_record, read_checkpoint
+from mmadapt.hooks.going_on import find_misfits
 from mmadapt.tuning.report import WIDE
 
 
@@ -37,8 +38,13 @@ def main() -> None:
     file = load_from and local_file(load_from)
     not_loaded = []
     if file:
-        state_dict = read_checkpoint(file)['state_dict']
-        not_loaded = make_base_record(model, file, state_dict).not_in_base
+        checkpoint = read_checkpoint(file)
+        state = checkpoint['state_dict']
+        if KEY in checkpoint:  # what it does not hold is in its base
+            record = AdapterRecord.from_dict(checkpoint[KEY], file)
+            not_loaded = {*record.not_loaded, *find_misfits(model, state, {}, file)}
+        else:
+            not_loaded = make_base_record(model, file, state).not_in_base
     report = mmadapt.inject(model, peft, not_loaded)
     # What is no terminal has no width to fit into.
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDE

@@ -24,9 +24,11 @@ import mmadapt  # noqa: F401  registers everything, also for configs without cus
 from mmadapt.cli import check_checkpoint, load_config, run_tool, set_work_dir
 from mmadapt.cli.exit import is_first_process
 from mmadapt.configs import check_run, model_config
+from mmadapt.configs.peft_hook import hook_names
 from mmadapt.datasets import check_data
 from mmadapt.downloads import building_offline
 from mmadapt.errors import UserError
+from mmadapt.hooks import LoadedCheckpointHook
 from mmadapt.hooks.rehearsal import rehearse
 from mmadapt.hooks.run_check_hook import add_run_check_hook
 
@@ -117,6 +119,8 @@ def main() -> None:
     add_run_check_hook(runner)
     if args.out is not None:
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
+    if 'PEFTInjectHook' not in hook_names(cfg):
+        runner.register_hook(LoadedCheckpointHook())
     runner.test()
 
 

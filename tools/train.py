@@ -29,11 +29,12 @@ from mmadapt.cli import (
 from mmadapt.cli.exit import Stopped, stop_behind
 from mmadapt.cli.written import what_was_written
 from mmadapt.configs import check_best, check_run
+from mmadapt.configs.peft_hook import hook_names
 from mmadapt.datasets import check_data
 from mmadapt.downloads import building_offline
 from mmadapt.errors import UserError, WriteError
 from mmadapt.files import full_disk
-from mmadapt.hooks import secure_checkpoints
+from mmadapt.hooks import LoadedCheckpointHook, secure_checkpoints
 from mmadapt.hooks.rehearsal import rehearse
 from mmadapt.hooks.run_check_hook import add_run_check_hook
 from mmadapt.logs import warn
@@ -99,6 +100,8 @@ def main() -> None:
     for line in precision:
         print_log(line, logger='current')
     secure_checkpoints(runner)
+    if 'PEFTInjectHook' not in hook_names(cfg):
+        runner.register_hook(LoadedCheckpointHook())
     began = time.time()
     try:
         runner.train()

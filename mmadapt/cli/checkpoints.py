@@ -10,44 +10,43 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..errors import UserError
-from ..files import is_sharded
+from ..files import is_adapter, is_checkpoint, refuse_adapter
 from ..logs import warn
 from .exit import is_first_process, typed_command
+
+_SUFFIXES = ('.pth', '.safetensors')
 
 
 def check_checkpoint(path: str, what: str = 'checkpoint') -> None:
     """Refuse the name of a local checkpoint that is not there.
 
     Args:
-        path (str): A file, a folder that is a sharded checkpoint, or an address (``https://...``),
-            which is left to the loader.
+        path (str): A file, a folder that is a checkpoint (sharded, or of safetensors files), or an
+            address (``https://...``), which is left to the loader.
         what (str): What it is, for the message. Defaults to 'checkpoint'.
 
     Raises:
         UserError: There is no such checkpoint; the message lists what the folder holds.
     """
     file = Path(path)
-    if '://' in path or _is_checkpoint(file):
+    if '://' not in path:
+        refuse_adapter(path, f'the {what}')
+    if '://' in path or is_checkpoint(path):
         return
-    if (file / 'adapter_config.json').is_file():
-        raise UserError(f'{what} {path} is an adapter; name the checkpoint of its base and add '
-                        f'--cfg-options peft.adapter={path}')
     if file.is_dir():
         raise UserError(f'{what} {path} is a folder; it holds {_checkpoints_in(file)}')
     if not file.parent.is_dir():
         raise UserError(f'there is no {what} {path}, nor a folder {file.parent}')
-    near = get_close_matches(file.name, [f.name for f in file.parent.glob('*.pth')], n=1)
+    near = get_close_matches(
+        file.name, [f.name for f in file.parent.glob('*') if f.suffix in _SUFFIXES], n=1)
     hint = f'did you mean {file.parent / near[0]}? ' if near else ''
     raise UserError(
         f'there is no {what} {path}; {hint}{file.parent} holds {_checkpoints_in(file.parent)}')
 
 
-def _is_checkpoint(path: Path) -> bool:
-    return path.is_file() or is_sharded(str(path))
-
-
 def _checkpoints_in(folder: Path) -> str:
-    names = sorted((f for f in folder.glob('*.pth')), key=lambda f: f.stat().st_mtime, reverse=True)
+    names = sorted((f for f in folder.glob('*') if f.suffix in _SUFFIXES),
+                   key=lambda f: f.stat().st_mtime, reverse=True)
     shown = ', '.join(f.name for f in names[:8]) + (', ...' if len(names) > 8 else '')
     return shown or 'no .pth file'
 
@@ -67,7 +66,7 @@ def last_checkpoint(work_dir: str) -> str | None:
         return None
     named = Path(note.read_text(encoding='utf-8').strip() or _newest(note.parent))
     for path in (named, note.parent / named.name):  # the second when the folder has been moved
-        if _is_checkpoint(path):
+        if is_checkpoint(str(path)):
             return str(path)
     raise UserError(f'{note} names {named}, which is not there; {work_dir} holds '
                     f'{_checkpoints_in(Path(work_dir))}: name one with --resume PATH')
@@ -96,6 +95,9 @@ def set_resume(cfg: Config, resume: str | None) -> None:
     if resume is None:
         return
     if resume != 'auto':
+        if is_adapter(resume):
+            raise UserError(f'--resume {resume} is an adapter, which holds no optimiser: resume '
+                            f'epoch_k.pth, or start from it by --cfg-options peft.adapter={resume}')
         check_checkpoint(resume, 'checkpoint to resume from')
         cfg.resume, cfg.load_from = True, resume
         return
@@ -135,6 +137,7 @@ def resume_command(resume: str | None) -> str:
     words = shlex.split(typed) if typed else ['python', *sys.argv]
     if '--resume' in words:
         place = words.index('--resume')
-        del words[place:place + (1 if resume == 'auto' else 2)]
+        # 'auto' may have been typed out.
+        del words[place:place + (2 if words[place + 1:place + 2] == [resume] else 1)]
     words = [word for word in words if not word.startswith('--resume=')]
     return f'{shlex.join(words)} --resume'

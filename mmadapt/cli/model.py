@@ -7,6 +7,7 @@ from mmengine.config import Config
 
 from ..configs import build_model
 from ..errors import UserError
+from ..files import is_checkpoint
 from ..tuning import PEFTConfig
 
 __all__ = ['build_model', 'get_peft', 'local_file']
@@ -31,8 +32,8 @@ def local_file(location: str) -> str | None:
         location (str): A path, or a URL whose file may be in torch's download cache.
 
     Returns:
-        str, optional: The path; None if the file is not here.
+        str, optional: The path; None if there is no such checkpoint here.
     """
     if '://' in location:
         location = osp.join(torch.hub.get_dir(), 'checkpoints', osp.basename(location))
-    return location if osp.isfile(location) else None
+    return location if is_checkpoint(location) else None

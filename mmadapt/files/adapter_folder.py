@@ -24,7 +24,8 @@ from .contents import frozen_tensors, stored_keys
 from .fingerprint import fingerprint
 from .hugging_face import file_tensors, layers_without_form, own_shape, split_key
 from .hugging_face_config import hf_config, read_hf_config, trained_key
-from .record import KEY, AdapterRecord
+from .record import AdapterRecord, merge_command
+from .trained_part import KEY
 
 CONFIG_NAME = 'adapter_config.json'
 WEIGHTS_NAME = 'adapter_model.safetensors'
@@ -103,26 +104,30 @@ def write_folder(folder: str, config: Mapping, tensors: Mapping[str, Tensor]) ->
     replace_folder(folder, write)
 
 
-def check_adapter_fits(model: nn.Module, folder: str, not_in_base: Collection[str]) -> None:
+def check_adapter_fits(model: nn.Module, folder: str, not_in_base: Collection[str],
+                       anew: Collection[str] = ()) -> None:
     """Check that training can start from an adapter folder.
 
     Args:
         model (nn.Module): The model, adapted as the training's config says.
         folder (str): The adapter folder.
         not_in_base (Collection[str]): State-dict keys that the training's base lacks.
+        anew (Collection[str]): Keys of the folder that it is not asked for.
 
     Raises:
-        UserError: The folder is missing or damaged, is of another method, rank or scale, or holds
-            tensors that this training would keep frozen, so that no file would have them.
+        UserError: The folder is missing or damaged, is of another model, method, rank or scale, or
+            holds tensors that this training would keep frozen, so that no file would have them.
     """
     record, tensors = read_adapter(folder)
+    record.check_layers(model, folder)
     record.check_form(model, folder)
     there, here = record.plan['method'] or {}, require_state(model).config.plan()['method'] or {}
     for name in ('type', 'r', 'alpha'):
         if there.get(name) != here.get(name):
             raise UserError(f'{folder} has {name}={there.get(name)!r}, this config has '
-                            f'peft.method.{name}={here.get(name)!r}; write the same')
-    surplus = sorted(set(tensors) - stored_keys(model, not_in_base))
+                            f'peft.method.{name}={here.get(name)!r}; write the same, or merge it '
+                            f'first, {merge_command(folder)}, and start from load_from=merged.pth')
+    surplus = sorted(set(tensors) - stored_keys(model, not_in_base) - set(anew))
     if surplus:
         raise UserError(f'{folder} holds {surplus[0]} and {len(surplus) - 1} more tensors that '
                         'this config would keep frozen; write peft.targets, head and norm as they '

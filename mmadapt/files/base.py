@@ -19,8 +19,10 @@ from ..logs import logger
 from ..tuning.shared import keys_without_weight
 from .fingerprint import file_sha256
 from .loaded_keys import LoadedKeys
+from .loader import is_checkpoint, refuse_adapter
 from .prefix import with_full_keys
-from .sharded import REST, is_sharded
+from .sharded import REST
+from .trained_part import guard, unguard
 
 
 @dataclass
@@ -56,6 +58,9 @@ class BaseRecord:
 def read_checkpoint(path: str) -> dict:
     """Read a checkpoint from a file or URL, onto the CPU, running no code of it.
 
+    One that holds only what was trained is read like any other: what it lacks is the reader's
+    business.
+
     Args:
         path (str): Anything that MMEngine's ``load_from`` takes.
 
@@ -66,7 +71,8 @@ def read_checkpoint(path: str) -> dict:
     Raises:
         UserError: There is no such file, it cannot be downloaded, or it is no checkpoint.
     """
-    if osp.isdir(path) and not is_sharded(path):
+    refuse_adapter(path)
+    if osp.isdir(path) and not is_checkpoint(path):
         raise UserError(f'{path} is a folder without {REST}, so that FSDP2Strategy has not written '
                         'it; one of DeepSpeed or of another strategy has to be converted to a file '
                         'by what wrote it')
@@ -94,6 +100,7 @@ def read_checkpoint(path: str) -> dict:
     if 'state_dict' not in checkpoint:
         checkpoint = dict(state_dict=checkpoint)
     checkpoint = dict(checkpoint)
+    unguard(checkpoint)
     checkpoint['state_dict'] = {key.removeprefix('module.'): value
                                 for key, value in checkpoint['state_dict'].items()}
     return checkpoint
@@ -200,8 +207,12 @@ def base_state_dict(model: nn.Module, record: BaseRecord,
         dict[str, Tensor]: Stock keys.
 
     Raises:
-        UserError: The checkpoint is not where it was.
+        UserError: The checkpoint is not where it was, or is no base.
     """
+    for name in set(record.pretrained) - set(pretrained_modules(model)):
+        raise UserError(f'the base of {name or "the model"} came from the file that its init_cfg '
+                        'named, and this model has none there. (init_detector takes it away: '
+                        'init_detector(CONFIG, FILE, cfg_options={}) leaves it)')
     for name in record.pretrained:
         _require_values(model, name)
         module = model.get_submodule(name)
@@ -214,10 +225,12 @@ def base_state_dict(model: nn.Module, record: BaseRecord,
     path = override or record.load_from
     if path is not None:
         try:
-            state.update(with_full_keys(model, read_checkpoint(path)['state_dict']))
+            checkpoint = read_checkpoint(path)
         except UserError as error:
             raise UserError(f'the base model: {error}. Where it is now can be said with '
-                            '--cfg-options peft.base=FILE') from None
+                            '--cfg-options peft.base=FILE, or --base FILE of merge_adapter.py'
+                            ) from None
+        state.update(with_full_keys(model, guard(checkpoint, path)['state_dict']))
     state.update({key: value for key, value in model.state_dict().items()
                   if key in record.built_in})
     return state
@@ -227,6 +240,6 @@ def _neighbours(path: str) -> str:
     folder = osp.dirname(osp.abspath(path))
     if not osp.isdir(folder):
         return f': there is no folder {folder}'
-    names = [name for name in listdir(folder) if name.endswith(('.pth', '.pt'))]
+    names = [name for name in listdir(folder) if name.endswith(('.pth', '.pt', '.safetensors'))]
     near = get_close_matches(osp.basename(path), names, n=3, cutoff=0.0)
     return f'; in its folder there are {near}' if near else f'; there is no checkpoint in {folder}'

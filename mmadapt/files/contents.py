@@ -46,6 +46,19 @@ def stored_keys(model: nn.Module, not_in_base: Collection[str] = ()) -> set[str]
             if tensor.requires_grad or canonical[key] in own or key in not_in_base}
 
 
+def lacks_only_buffers(model: nn.Module, stored: Collection[str]) -> bool:
+    """Return whether the base provides nothing but buffers, as in full fine-tuning.
+
+    Args:
+        model (nn.Module): An adapted model, not merged.
+        stored (Collection[str]): The result of :func:`stored_keys`.
+    """
+    canonical = canonical_keys(model)
+    return not any(isinstance(module, AdapterLayer) for module in model.modules()) and all(
+        canonical[key] in stored for key, tensor in model.state_dict(keep_vars=True).items()
+        if isinstance(tensor, nn.Parameter))
+
+
 def frozen_tensors(model: nn.Module, stored: Collection[str]) -> dict[str, Tensor | str]:
     """Return the tensors that the base model provides, by canonical key.
 
@@ -57,7 +70,8 @@ def frozen_tensors(model: nn.Module, stored: Collection[str]) -> dict[str, Tenso
 
 
 def complete_state_dict(model: nn.Module, stored: Mapping[str, Tensor],
-                        base: Mapping[str, Tensor], source: str) -> 'OrderedDict[str, Tensor]':
+                        base: Mapping[str, Tensor], source: str,
+                        anew: Collection[str] = ()) -> 'OrderedDict[str, Tensor]':
     """Return the state dict of an adapted model from what a file holds and its base.
 
     Args:
@@ -65,6 +79,8 @@ def complete_state_dict(model: nn.Module, stored: Mapping[str, Tensor],
         stored (Mapping[str, Tensor]): What the file holds, by canonical key.
         base (Mapping[str, Tensor]): The base model's state dict.
         source (str): The file's name, for messages.
+        anew (Collection[str]): Keys of the file or the model that the file is not asked for: the
+            base's value is taken where it fits, else the model's own.
 
     Returns:
         OrderedDict[str, Tensor]: A tensor for every key of the model.
@@ -78,7 +94,7 @@ def complete_state_dict(model: nn.Module, stored: Mapping[str, Tensor],
             **base}
     result: OrderedDict[str, Tensor] = OrderedDict()
     for key, first in first_keys.items():
-        if first in stored:
+        if first in stored and first not in anew:
             if stored[first].shape != state[key].shape:
                 raise UserError(
                     f'{source} holds {first} of shape {tuple(stored[first].shape)}, the model has '
@@ -87,11 +103,11 @@ def complete_state_dict(model: nn.Module, stored: Mapping[str, Tensor],
         elif _fits(base.get(key, base.get(first)), state[key]):
             # A base may be kept in half precision; loading it casts it.
             result[key] = base.get(key, base.get(first)).to(state[key].dtype)
-        elif key.endswith('num_batches_tracked'):
+        elif key.endswith('num_batches_tracked') or first in anew:
             result[key] = state[key]
         else:
             raise UserError(f'{key} is neither in {source} nor in its base model')
-    surplus = sorted(set(stored) - set(result))
+    surplus = sorted(set(stored) - set(result) - set(anew))
     if surplus:
         raise UserError(f'{source} holds {surplus[0]} and {len(surplus) - 1} more tensors that '
                         'this model does not have: it belongs to another model')

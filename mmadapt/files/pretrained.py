@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from ..downloads import naming_pretrained
 from ..logs import say
 from .base import pretrained_files, pretrained_modules, read_checkpoint
-from .record import KEY
 from .to_load import checkpoint_to_load
+from .trained_part import KEY
 
 
 def covered_modules(model: nn.Module, runner) -> list[str]:

@@ -20,8 +20,6 @@ from .base import BaseRecord
 from .hugging_face import SHARED, layers_without_form, shared_layers
 
 FORMAT = 1
-KEY = 'mmadapt'
-"""The key of a checkpoint, and of ``adapter_config.json``, under which the record stands."""
 
 
 @dataclass
@@ -38,6 +36,8 @@ class AdapterRecord:
         class_names (list[str], optional): What the model predicts.
         class_counts (dict[str, dict[str, int]]): By module, those of its :data:`CLASS_COUNTS` that
             it has; empty in files that are older than this field.
+        started_from (str, optional): The value of ``peft.adapter`` in that training; empty in files
+            that are older than this field.
         from_hf (bool): Whether the file was written by Hugging Face's PEFT, and so knows neither
             the base nor ``peft``.
     """
@@ -49,22 +49,25 @@ class AdapterRecord:
     not_loaded: list
     class_names: list | None = None
     class_counts: dict = field(default_factory=dict)
+    started_from: str | None = ''
     from_hf: bool = False
 
     @classmethod
-    def of(cls, model: nn.Module, base: BaseRecord, class_names=None) -> 'AdapterRecord':
+    def of(cls, model: nn.Module, base: BaseRecord, class_names=None,
+           started_from: str | None = '') -> 'AdapterRecord':
         """Describe an adapted model."""
         state = require_state(model)
         return cls(state.config.plan(), list(state.adapted), list(state.trained), base,
                    list(state.not_loaded),
                    None if class_names is None else [str(name) for name in class_names],
-                   _class_counts(model))
+                   _class_counts(model), started_from)
 
     def to_dict(self) -> dict:
         """Return a dict of plain values, of a record that is not of Hugging Face's."""
         return dict(format=FORMAT, plan=self.plan, adapted=self.adapted, trained=self.trained,
                     base=self.base.to_dict(), not_loaded=self.not_loaded,
-                    class_names=self.class_names, class_counts=self.class_counts)
+                    class_names=self.class_names, class_counts=self.class_counts,
+                    **({} if self.started_from == '' else dict(started_from=self.started_from)))
 
     @classmethod
     def from_dict(cls, record: dict, source: str) -> 'AdapterRecord':
@@ -87,7 +90,8 @@ class AdapterRecord:
                        BaseRecord(**record['base']), list(record['not_loaded']),
                        record['class_names'], {
                            str(name): {str(key): int(value) for key, value in counts.items()}
-                           for name, counts in record.get('class_counts', {}).items()})
+                           for name, counts in record.get('class_counts', {}).items()},
+                       record.get('started_from', ''))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f'{source}: its description of the adapter is damaged '
                             f'({error})') from None
@@ -101,12 +105,7 @@ class AdapterRecord:
         Raises:
             UserError: The model has not the layers that were adapted or trained.
         """
-        modules = {name for name, _ in model.named_modules()}
-        for layer in self.adapted:
-            if layer not in modules:
-                near = get_close_matches(layer, modules, n=1, cutoff=0.0)
-                raise UserError(f'{source} adapts {layer}, which this model does not have '
-                                f'(nearest: {near[0]!r}); it belongs to another model')
+        self.check_layers(model, source)
         # Layers without a base weight train fully; which ones they were is known, whatever file
         # the base comes from today.
         report = inject(model, PEFTConfig.parse({**self.plan, 'allow_random_base': True}),
@@ -118,6 +117,21 @@ class AdapterRecord:
             remove(model, name)
             raise
         return report
+
+    def check_layers(self, model: nn.Module, source: str) -> None:
+        """Check that a model has the layers that were adapted or trained.
+
+        Raises:
+            UserError: It has not.
+        """
+        modules = {name for name, _ in model.named_modules()}
+        layers = [('adapts', layer) for layer in self.adapted] + \
+            [('has trained', key.rpartition('.')[0]) for key in self.trained]
+        for does, layer in layers:
+            if layer not in modules:
+                near = get_close_matches(layer, modules, n=1, cutoff=0.0)
+                raise UserError(f'{source} {does} {layer}, which this model does not have '
+                                f'(nearest: {near[0]!r}); it belongs to another model')
 
     def check_form(self, model: nn.Module, source: str) -> None:
         """Check that what Hugging Face's PEFT has written means the same in an adapted model.
@@ -136,8 +150,13 @@ class AdapterRecord:
                             f'and {len(reasons) - 1} more of its layers otherwise than here '
                             f'({layer}: {reason})')
 
-    def check_same(self, state: TuningState, source: str) -> None:
+    def check_same(self, state: TuningState, source: str, apart_from=()) -> None:
         """Check that a model was adapted as the recorded one was.
+
+        Args:
+            state (TuningState): The adapter of the model.
+            source (str): The file, for messages.
+            apart_from (Collection[str]): State-dict keys whose layers may differ.
 
         Raises:
             UserError: Another method, rank, set of layers or of trained parameters.
@@ -149,12 +168,22 @@ class AdapterRecord:
                        if there.get(name) != value]
         if differences:
             raise UserError(f'{source} was trained with another `peft`; ' + '; '.join(differences)
-                            + '. Write the same, or start anew from its base, '
-                            f'load_from={self.base.load_from!r}')
-        layers = set(self.adapted) ^ set(state.adapted) or set(self.trained) ^ set(state.trained)
+                            + f'. Write the same; or merge it first, {merge_command(source)}, and '
+                            'start from load_from=merged.pth; or start anew'
+                            + (f' from its base, load_from={self.base.load_from!r}'
+                               if self.base.load_from else ''))
+        apart = {key.rpartition('.')[0] for key in apart_from}
+        layers = {layer for layer in set(self.adapted) ^ set(state.adapted) if layer not in apart} \
+            or {key for key in set(self.trained) ^ set(state.trained)
+                if key.rpartition('.')[0] not in apart}
         if layers:
             raise UserError(f'{source} and this model differ in what is adapted or trained, first '
                             f'in {sorted(layers)[0]}: the model config is another one')
+
+
+def merge_command(source: str) -> str:
+    """Return the command that merges a file with an adapter in it into its base."""
+    return f'python tools/merge_adapter.py CONFIG {source} merged.pth'
 
 
 def _what_decides_tensors(plan: dict, from_hf: bool) -> dict:

@@ -14,8 +14,6 @@ from pathlib import Path
 
 import torch
 from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
-from mmengine.runner import CheckpointLoader
-from mmengine.runner.checkpoint import load_from_local
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.distributed.tensor import DTensor
@@ -160,10 +158,3 @@ def _fill(wanted: dict[str, Tensor], folder: str) -> None:
             load(wanted, storage_reader=HuggingFaceStorageReader(folder), no_dist=True)
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise UserError(f'{folder} is damaged: {error}') from error
-
-
-@CheckpointLoader.register_scheme(prefixes='', force=True)
-def load_local(filename: str, map_location=None):
-    """Read a checkpoint file as MMEngine does, or a folder of :func:`write_sharded`."""
-    return read_sharded(filename) if is_sharded(filename) else load_from_local(
-        filename, map_location)

@@ -2,10 +2,13 @@
 
 from .checkpoint_hook import PEFTCheckpointHook
 from .inject_hook import PEFTInjectHook
+from .loaded_hook import LoadedCheckpointHook
 from .memory_hook import MemoryHook
 from .random_state_hook import RandomStateHook
 from .run_check_hook import RunCheckHook
 from .safe_checkpoints import secure_checkpoints
 
-__all__ = ['MemoryHook', 'PEFTCheckpointHook', 'PEFTInjectHook', 'RandomStateHook',
-           'RunCheckHook', 'secure_checkpoints']
+__all__ = [
+    'LoadedCheckpointHook', 'MemoryHook', 'PEFTCheckpointHook', 'PEFTInjectHook', 'RandomStateHook',
+    'RunCheckHook', 'secure_checkpoints'
+]

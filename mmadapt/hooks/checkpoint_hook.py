@@ -21,13 +21,14 @@ from ..files import (
     BaseRecord,
     fingerprint,
     frozen_tensors,
+    lacks_only_buffers,
+    note_contents,
     read_checkpoint,
     rebuild,
     save_adapter,
     stored_keys,
     write_merged,
 )
-from ..files.record import KEY
 from ..logs import warn
 from ..tuning import PEFTConfig
 
@@ -78,12 +79,18 @@ class PEFTCheckpointHook(Hook):
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Keep what is trained; record how to get the rest."""
         stored = self._stored_keys()
+        record = AdapterRecord.of(self.model, self.base, _class_names(runner),
+                                  self.config.adapter).to_dict()
+        if lacks_only_buffers(self.model, stored):  # which are small, and stock tools can read it
+            record['base']['fingerprint'] = fingerprint({})
+            note_contents(checkpoint, record)
+            return
         for name, prefix in (('state_dict', ''), ('ema_state_dict', 'module.')):
             if name in checkpoint:
                 checkpoint[name] = _on_one_storage({
                     key: value for key, value in checkpoint[name].items()
                     if not key.startswith(prefix) or key.removeprefix(prefix) in stored})
-        checkpoint[KEY] = AdapterRecord.of(self.model, self.base, _class_names(runner)).to_dict()
+        note_contents(checkpoint, record)
 
     def after_train(self, runner) -> None:
         """Export the adapter, the best one, and the merged model if asked for.

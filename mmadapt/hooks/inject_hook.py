@@ -5,6 +5,7 @@ A runner builds and wraps its model before any hook runs, and builds the optimis
 optimiser, and looks into the checkpoint beforehand for what it will not provide.
 """
 
+from dataclasses import replace
 
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
@@ -14,6 +15,7 @@ from torch import nn
 
 from ..errors import UserError
 from ..files import (
+    KEY,
     AdapterRecord,
     base_state_dict,
     check_adapter_fits,
@@ -23,17 +25,21 @@ from ..files import (
     read_adapter,
     read_checkpoint,
     restore,
+    unguard,
 )
 from ..files.built_in import digests
 from ..files.prefix import part_of_checkpoint, with_full_keys
-from ..files.record import KEY
+from ..files.resumable import check_can_resume
 from ..files.to_load import checkpoint_to_load
+from ..files.trained_part import NOTE
 from ..logs import say, warn
 from ..runner import FlexibleRunner
 from ..strategies import AdaptingStrategy
 from ..tuning import PEFTConfig, check_intact, inject, require_state
 from .base_check import check_base, check_still_built_in, find_built_in
 from .checkpoint_hook import PEFTCheckpointHook
+from .going_on import check_one_adapter, find_misfits, tensors_anew
+from .loaded_hook import check_evaluated, class_names
 from .memory_hook import MemoryHook, lacks_memory_hook
 from .quantise import quantise_loaded
 from .random_state_hook import RandomStateHook
@@ -59,10 +65,13 @@ class PEFTInjectHook(Hook):
     def __init__(self) -> None:
         self._config: PEFTConfig | None = None
         self._model: nn.Module | None = None
+        self._path: str | None = None       # the checkpoint that is going to be loaded
+        self._source: str | None = None     # that, or the adapter that is evaluated
         self._adapter: str | None = None    # folder whose tensors are still to be loaded
         self._built_in: dict[str, str] = {}  # digests of what must not be drawn anew
         self._trains = False
         self._is_new = False                # nothing has been trained yet
+        self._anew: set[str] = set()        # keys for which an earlier training is not asked
 
     def before_run(self, runner) -> None:
         """Adapt the model and whatever was built from it."""
@@ -91,6 +100,7 @@ class PEFTInjectHook(Hook):
             self._prepare_training(runner, model, path, checkpoint)
         else:
             self.adapt_to_evaluate(model, self._config, path, checkpoint)
+        self._path, self._source = path, self._adapter or path
         # MMEngine's own checkpointing would leave adapters at rest.
         if lacks_memory_hook(runner, model):
             register_in_before_run(runner, MemoryHook())
@@ -98,21 +108,31 @@ class PEFTInjectHook(Hook):
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Complete a checkpoint that holds only what was trained, before anyone reads it."""
         if self._model is None:
+            self._check_evaluated(runner, checkpoint, class_names(checkpoint))
             return
+        names = class_names(checkpoint)
+        unguard(checkpoint)
         # A bare state dict, or one with prefixes, is read as MMEngine will read it after the hooks.
         state = checkpoint.get('state_dict', {**checkpoint})
         if 'state_dict' not in checkpoint:
             checkpoint.clear()
         checkpoint['state_dict'] = {k.removeprefix('module.'): v for k, v in state.items()}
         if KEY in checkpoint:
-            self._complete(checkpoint, 'the checkpoint')
-            return
-        checkpoint['state_dict'] = with_full_keys(self._model, checkpoint['state_dict'])
+            self._complete(checkpoint, self._path or 'the checkpoint')
+        else:
+            checkpoint['state_dict'] = with_full_keys(self._model, checkpoint['state_dict'])
         if self._adapter is not None:
             record, tensors = read_adapter(self._adapter)
             checkpoint['state_dict'] = restore(
-                self._model, record, tensors, checkpoint['state_dict'], self._adapter)
-            self._adapter = None
+                self._model, record, tensors, checkpoint['state_dict'], self._adapter, self._anew)
+            names, self._adapter = record.class_names, None
+        if not self._trains:
+            self._check_evaluated(runner, checkpoint, names)
+
+    def _check_evaluated(self, runner, checkpoint: dict, names) -> None:
+        if self._config is not None:  # else nothing is going to run yet
+            check_evaluated(runner, checkpoint.get('state_dict', checkpoint), names,
+                            str(self._source))
 
     def before_wrap(self, runner) -> None:
         """Finish the adapter, now that its base is loaded and before a strategy wraps the model."""
@@ -154,7 +174,7 @@ class PEFTInjectHook(Hook):
         secure_checkpoints(runner)
         for hook in runner.hooks:
             if isinstance(hook, CheckpointHook) and hook.published_keys is not None:
-                hook.published_keys = [*hook.published_keys, KEY]
+                hook.published_keys = [*hook.published_keys, KEY, NOTE]
         if not any(isinstance(hook, RandomStateHook) for hook in runner.hooks):
             register_in_before_run(runner, RandomStateHook())
         register_in_before_run(runner, PEFTCheckpointHook(model, self._config, base))
@@ -181,14 +201,20 @@ class PEFTInjectHook(Hook):
         if runner.cfg.get('efficient_conv_bn_eval'):
             raise UserError('efficient_conv_bn_eval bypasses the layers that peft adapts; '
                             'remove it from the config')
-        if runner._resume and path is not None and 'optimizer' not in checkpoint:
-            raise UserError(f'{path} holds no optimiser (best_*.pth never does) and cannot be '
-                            'resumed; resume epoch_k.pth, or start from it with load_from')
+        if runner._resume and path is not None:
+            check_can_resume(checkpoint, path, bool(runner.cfg.get('param_scheduler')))
         if KEY in checkpoint:
             record = AdapterRecord.from_dict(checkpoint[KEY], path)
-            base = record.base
-            report = inject(model, config, not_loaded=record.not_loaded, weights_follow=True)
-            record.check_same(require_state(model), path)
+            stored = checkpoint['state_dict']
+            check_one_adapter(record, path, config.adapter)
+            # A resumed run is of the same model, or is refused.
+            misfits = set() if runner._resume else find_misfits(
+                model, stored, base_state_dict(model, record.base, config.base), path)
+            base = replace(record.base, not_in_base=sorted({*record.base.not_in_base, *misfits}))
+            report = inject(model, config, not_loaded={*record.not_loaded, *misfits},
+                            weights_follow=True)
+            record.check_same(require_state(model), path, misfits)
+            self._anew = tensors_anew(model, stored, misfits)
         elif runner._resume and path is not None:
             raise UserError(f'{path} was not written by a training with `peft` and cannot be '
                             'resumed; start from it with load_from')
@@ -198,14 +224,17 @@ class PEFTInjectHook(Hook):
                 say(f'{path} is a checkpoint of {part} alone: its keys are read as {part}....')
             base = make_base_record(model, path, checkpoint.get('state_dict', {}))
             find_built_in(runner, model, base)
-            if check_base(runner, model, base, config):
-                report = inject(model, config, not_loaded=base.not_in_base,
-                                weights_follow=True)
-            else:
-                report = inject(model, config, weights_follow=True)
-        if KEY not in checkpoint and config.adapter is not None:
-            self._adapter = config.adapter
-            check_adapter_fits(model, config.adapter, base.not_in_base)
+            not_loaded = base.not_in_base if check_base(runner, model, base, config) else []
+            stored, misfits = {}, set()
+            if config.adapter is not None:
+                self._adapter = config.adapter
+                record, stored = read_adapter(config.adapter)
+                record.check_layers(model, config.adapter)
+                misfits = find_misfits(model, stored, {}, config.adapter)
+            report = inject(model, config, not_loaded={*not_loaded, *misfits}, weights_follow=True)
+            self._anew = tensors_anew(model, stored, misfits)
+            if config.adapter is not None:
+                check_adapter_fits(model, config.adapter, base.not_in_base, self._anew)
         self._model, self._trains = model, True
         self._built_in = digests(model, base.built_in)
         self._is_new = KEY not in checkpoint and config.adapter is None
@@ -220,6 +249,7 @@ class PEFTInjectHook(Hook):
         """
         if KEY in checkpoint:
             record, source = AdapterRecord.from_dict(checkpoint[KEY], path), path
+            check_one_adapter(record, path, config.adapter)
         elif config.adapter is not None:
             record, source = read_adapter(config.adapter)[0], config.adapter
             self._adapter = config.adapter
@@ -237,13 +267,13 @@ class PEFTInjectHook(Hook):
         record = AdapterRecord.from_dict(checkpoint[KEY], source)
         stored = checkpoint['state_dict']
         base = base_state_dict(self._model, record.base, self._config.base)
-        checkpoint['state_dict'] = restore(self._model, record, stored, base, source)
+        checkpoint['state_dict'] = restore(self._model, record, stored, base, source, self._anew)
         if 'ema_state_dict' in checkpoint:
             averaged = checkpoint['ema_state_dict']
             average = {key.removeprefix('module.'): value for key, value in averaged.items()
                        if key.startswith('module.')}
             counters = {k: v for k, v in averaged.items() if not k.startswith('module.')}
-            average = complete_state_dict(self._model, average, base, source)
+            average = complete_state_dict(self._model, average, base, source, self._anew)
             checkpoint['ema_state_dict'] = {
                 **counters, **{f'module.{key}': value for key, value in average.items()}}
 

@@ -12,8 +12,9 @@ from mmengine.runner import load_state_dict, weights_to_cpu
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..files import read_checkpoint
+from ..files import guard, read_checkpoint
 from ..files.pretrained import covered_modules, initialising
+from ..files.resumable import check_can_resume
 from ..logs import warn
 from ..optim.groups import check_groups
 from ..optim.resumed import report_resumed, resumed_differences
@@ -135,7 +136,7 @@ class AdaptingStrategy(SingleDeviceStrategy):
             UserError: It cannot be read, or none of its weights fits.
         """
         self.logger.info(f'Load checkpoint from {filename}')
-        checkpoint = read_checkpoint(filename)
+        checkpoint = guard(read_checkpoint(filename), filename)  # a hook completes it, or nobody
         if callback is not None:
             callback(checkpoint)
         state = checkpoint.pop('state_dict')
@@ -164,9 +165,9 @@ class AdaptingStrategy(SingleDeviceStrategy):
             dict: What the checkpoint holds beside the model.
         """
         checkpoint = self.load_checkpoint(filename, callback=callback)
-        if 'optimizer' not in checkpoint and resume_optimizer:
-            raise UserError(f'{filename} holds no optimiser (best_*.pth never does) and cannot be '
-                            'resumed; resume epoch_k.pth, or start from it with load_from')
+        if resume_optimizer:
+            check_can_resume(checkpoint, filename, resume_param_scheduler and bool(
+                self.runner.cfg.get('param_scheduler')))
         if not resume_optimizer:
             checkpoint.pop('optimizer', None)
         if not resume_param_scheduler:

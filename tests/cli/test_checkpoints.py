@@ -77,6 +77,21 @@ def test_a_missing_checkpoint_names_the_nearest_and_the_others(tmp_path):
     assert 'notes' not in str(caught.value)
 
 
+def test_safetensors_are_checkpoints_and_adapters_are_not(tmp_path):
+    (tmp_path / 'model.safetensors').touch()
+    check_checkpoint(str(tmp_path / 'model.safetensors'))
+    check_checkpoint(str(tmp_path))
+    with pytest.raises(UserError, match='did you mean .*model.safetensors'):
+        check_checkpoint(str(tmp_path / 'modle.safetensors'))
+    folder = tmp_path / 'adapter'
+    folder.mkdir()
+    (folder / 'adapter_config.json').write_text('{"mmadapt": {"base": {"load_from": "b.pth"}}}')
+    with pytest.raises(UserError, match='is an adapter .* takes the checkpoint of its base, b.pth'):
+        check_checkpoint(str(folder))
+    with pytest.raises(UserError, match='is an adapter, which holds no optimiser: resume epoch_k'):
+        set_resume(config(tmp_path), str(folder))
+
+
 def test_a_missing_folder_or_a_folder_for_a_checkpoint_is_said_so(tmp_path):
     with pytest.raises(UserError, match='nor a folder'):
         check_checkpoint(str(tmp_path / 'run' / 'epoch_1.pth'))
@@ -86,7 +101,8 @@ def test_a_missing_folder_or_a_folder_for_a_checkpoint_is_said_so(tmp_path):
 
 
 @pytest.mark.parametrize(('resume', 'words'), [
-    (None, []), ('auto', ['--resume']), ('old.pth', ['--resume', 'old.pth']),
+    (None, []), ('auto', ['--resume']), ('auto', ['--resume', 'auto']), ('auto', ['--resume=auto']),
+    ('old.pth', ['--resume', 'old.pth']),
     ('old.pth', ['--resume=old.pth'])])
 def test_the_command_to_go_on_resumes_from_the_last_checkpoint(resume, words, monkeypatch):
     monkeypatch.delenv('MMADAPT_COMMAND', raising=False)

@@ -3,6 +3,7 @@
 import pytest
 from mmengine.config import Config
 from mmengine.logging import MessageHub
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from stock_runs import LORA, write_base, write_config, write_data
 
@@ -34,15 +35,28 @@ def start(data, bases, tmp_path):
     """Run a model with a ``peft`` key in this process; returns the runner that has run."""
 
     def _start(peft=LORA, mode='train', base='given', kind='rtmdet', **changes):
-        path = write_config(tmp_path, kind, data, bases(kind) if base == 'given' else base, peft)
-        cfg = Config.fromfile(path)
-        cfg.work_dir = str(tmp_path / 'run')
-        cfg.train_dataloader.batch_size = 12
-        cfg.visualizer = dict(type='Visualizer', vis_backends=[])
-        cfg.merge_from_dict(changes)
-        runner = Runner.from_cfg(cfg)
-        getattr(runner, mode)()
-        return runner
+        base = bases(kind) if base == 'given' else base
+        return _run(tmp_path, kind, data, base, peft, mode, changes)
 
     yield _start
     MessageHub._instance_dict.clear()
+
+
+def _run(folder, kind, data, base, peft, mode, changes):
+    cfg = Config.fromfile(write_config(folder, kind, data, base, peft))
+    cfg.work_dir = str(folder / 'run')
+    cfg.train_dataloader.batch_size = 12
+    cfg.visualizer = dict(type='Visualizer', vis_backends=[])
+    cfg.merge_from_dict(changes)
+    runner = (RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg)(cfg)
+    getattr(runner, mode)()
+    return runner
+
+
+@pytest.fixture(scope='session')
+def finished(data, bases, tmp_path_factory):
+    """The folder of a finished training of RTMDet: ``config.py``, ``run/epoch_1.pth`` and so on."""
+    folder = tmp_path_factory.mktemp('finished')
+    _run(folder, 'rtmdet', data, bases('rtmdet'), {**LORA, 'export': 'state_dict'}, 'train', {})
+    MessageHub._instance_dict.clear()
+    return folder

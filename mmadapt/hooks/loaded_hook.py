@@ -1,0 +1,86 @@
+"""Whether a checkpoint is what a run needs of it: MMEngine logs what does not fit and goes on."""
+
+from collections.abc import Mapping
+
+from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import BaseLoop
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..files.resumable import check_can_resume
+from ..logs import warn
+
+_SHOWN = 6
+
+
+class LoadedCheckpointHook(Hook):
+    """Refuse to resume without an optimiser, and to evaluate predictions of random layers.
+
+    Registered by the tools where the config has no PEFTInjectHook, which does the same.
+    """
+
+    priority = 'VERY_LOW'
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Look at what has been read, before it is loaded."""
+        path = str(runner._load_from)
+        if isinstance(runner._train_loop, BaseLoop):
+            if runner._resume:
+                check_can_resume(checkpoint, path, bool(runner.cfg.get('param_scheduler')))
+            return
+        names = class_names(checkpoint)
+        check_evaluated(runner, checkpoint.get('state_dict', checkpoint), names, path)
+
+
+def class_names(checkpoint: Mapping) -> list[str] | None:
+    """Return what a checkpoint says that its model predicts, if it says it."""
+    meta = checkpoint.get('meta')
+    meta = meta if isinstance(meta, Mapping) else {}
+    dataset = meta.get('dataset_meta') or {}
+    names = dataset.get('classes', dataset.get('CLASSES', meta.get('CLASSES')))
+    return None if names is None or isinstance(names, str) else [str(name) for name in names]
+
+
+def check_evaluated(runner, state: Mapping[str, Tensor], names: list[str] | None,
+                    path: str) -> None:
+    """Check that the weights that a run evaluates fit its model, and its data the classes.
+
+    Args:
+        runner (Runner): A runner that validates or tests.
+        state (Mapping[str, Tensor]): The weights, by key of the model.
+        names (list[str], optional): What they were trained to predict.
+        path (str): Where they come from, for messages.
+
+    Raises:
+        UserError: A weight has another shape than in the model, which would have a random one.
+    """
+    loop = next((loop for loop in (runner._test_loop, runner._val_loop)
+                 if isinstance(loop, BaseLoop)), None)
+    here = (getattr(loop.dataloader.dataset, 'metainfo', None) or {}).get('classes') \
+        if loop is not None else None
+    here = None if here is None or isinstance(here, str) else [str(name) for name in here]
+    differ = names is not None and here is not None and names != here
+    classes = f'its classes are {_list(names)}, those of the data set here {_list(here)}' \
+        if differ else ''
+    misfits = [(key, tuple(state[key].shape), tuple(p.shape))
+               for key, p in _unwrap(runner.model).named_parameters()
+               if key in state and state[key].shape != p.shape]
+    if misfits:
+        key, there, own = misfits[0]
+        raise UserError(f'{path} does not fit this config: {key} has the shape {there} there and '
+                        f'{own} in the model, as {len(misfits) - 1} more have others, which would '
+                        f'be random; {classes or "the config it was trained with fits"}')
+    if differ:
+        warn(f'{path}: {classes}; the first class of the one is taken for the first of the other')
+
+
+def _list(names: list[str]) -> str:
+    shown = ', '.join(names[:_SHOWN]) + (', ...' if len(names) > _SHOWN else '')
+    return f'{len(names)} ({shown})'
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
