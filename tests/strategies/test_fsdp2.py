@@ -79,10 +79,20 @@ def test_a_run_goes_on_with_another_strategy(name, whose, runs):
 
 
 def test_a_folder_of_two_processes_goes_on_in_one(runs, config, tmp_path):
+    """With the optimiser's state: as one process goes on with the file that DDP has written."""
     one = config('one', dict(type='FSDP2Strategy'), LORA, epochs=3, pictures=6,
                  accumulative_counts=4, extra=EMA)
-    run_several(tmp_path, dict(one=dict(
-        config=one, resume=runs / 'lora_folders' / 'epoch_2.pth')), processes=1)
-    before, after = checkpoint(runs / 'lora_ddp', 2), checkpoint(tmp_path / 'one', 3)
-    assert after['state_dict'].keys() == before['state_dict'].keys()
-    assert 0 < difference(after['state_dict'], before['state_dict']) < 0.1
+    run_several(tmp_path, {name: dict(config=one, resume=runs / f'lora_{name}' / 'epoch_2.pth')
+                           for name in ('folders', 'ddp')}, processes=1)
+    before, after, wanted = (checkpoint(*which) for which in (
+        (runs / 'lora_folders', 2), (tmp_path / 'folders', 3), (tmp_path / 'ddp', 3)))
+    for part in ('state_dict', 'ema_state_dict'):
+        assert difference(after[part], wanted[part]) < 1e-5
+        assert difference(after[part], before[part]) > 1e-4, 'nothing was trained'
+    # Nothing of it is lost and nothing is begun anew: six pictures are a step and a half.
+    states = [c['optimizer']['state'] for c in (before, after, wanted)]
+    assert states[0].keys() == states[1].keys() == states[2].keys()
+    for number, state in states[1].items():
+        assert state['step'] == states[2][number]['step'] > states[0][number]['step'] > 0
+        for key in ('exp_avg', 'exp_avg_sq'):
+            assert torch.allclose(state[key], states[2][number][key], rtol=1e-3, atol=1e-7)
