@@ -46,9 +46,12 @@ class AdapterLayer:
         adapter (AdapterMethod): What makes the layer's weight another one.
         adapter_names (tuple[str]): The names of the tensors that it added to the layer.
         standardises (bool): Whether the layer standardises the rows of its weight.
+        method_options (frozenset[str]): Which of a method's ``attention``, ``dropout`` and
+            ``compute`` it reads.
     """
 
     stock_class: ClassVar[type]
+    method_options: ClassVar[frozenset[str]] = frozenset()
     standardises: ClassVar[bool] = False
     adapter: AdapterMethod
     adapter_names: tuple[str, ...]

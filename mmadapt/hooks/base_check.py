@@ -112,8 +112,11 @@ def check_base(runner, model: nn.Module, base: BaseRecord, config: PEFTConfig) -
         why = f'{base.load_from} has none of its weights' if base.load_from else (
             '--resume found no checkpoint and has cleared load_from: run without it'
             if runner._resume else 'set load_from')
+        # Codes of a random base are in no checkpoint, so there it cannot be meant.
+        meant = '' if config.quant is not None else \
+            '. (peft.allow_random_base=True if that is meant)'
         raise UserError(f'the frozen base of this {type(model).__name__} would be random: '
-                        f'{why}. (peft.allow_random_base=True if that is meant)')
+                        f'{why}{meant}')
     if config.quant is not None:
         raise UserError('peft.quant needs a base that a file provides: from quantised weights no '
                         'checkpoint could restore a random one; set load_from')

@@ -211,8 +211,9 @@ class PEFTInjectHook(Hook):
             misfits = set() if runner._resume else find_misfits(
                 model, stored, base_state_dict(model, record.base, config.base), path)
             base = replace(record.base, not_in_base=sorted({*record.base.not_in_base, *misfits}))
+            # What it was begun with is not to be changed now.
             report = inject(model, config, not_loaded={*record.not_loaded, *misfits},
-                            weights_follow=True)
+                            weights_follow=True, check_options=False)
             record.check_same(require_state(model), path, misfits)
             self._anew = tensors_anew(model, stored, misfits)
         elif runner._resume and path is not None:
@@ -224,7 +225,7 @@ class PEFTInjectHook(Hook):
                 say(f'{path} is a checkpoint of {part} alone: its keys are read as {part}....')
             base = make_base_record(model, path, checkpoint.get('state_dict', {}))
             find_built_in(runner, model, base)
-            not_loaded = base.not_in_base if check_base(runner, model, base, config) else []
+            not_loaded = base.not_in_base if _has_base(runner, model, base, config) else []
             stored, misfits = {}, set()
             if config.adapter is not None:
                 self._adapter = config.adapter
@@ -288,6 +289,19 @@ class PEFTInjectHook(Hook):
         if any(isinstance(hook, EMAHook) for hook in earlier):
             raise UserError('EMAHook runs before PEFTInjectHook and would average the model '
                             'without its adapters; leave the priority of PEFTInjectHook alone')
+
+
+def _has_base(runner, model: nn.Module, base, config: PEFTConfig) -> bool:
+    """Do what :func:`check_base` does; where it refuses, say what else is wrong, too."""
+    try:
+        return check_base(runner, model, base, config)
+    except UserError as error:
+        found = [str(error)]
+        try:
+            inject(model, config, weights_follow=True)
+        except UserError as another:
+            found.append(str(another))
+        raise UserError('\n'.join(found)) from None
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -105,7 +105,7 @@ def check_names(model: nn.Module, cfg, trains: bool) -> MemoryConfig:
     if config.fp32_modules != AUTO:
         find_modules(model, config.fp32_modules, 'memory.fp32_modules')
     if trains:
-        find_blocks(model, config.checkpoint)
+        find_blocks(model, config.checkpoint, config.every)
         modules_named(model, _names(cfg))
     return config
 

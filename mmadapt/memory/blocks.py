@@ -23,7 +23,8 @@ def find_blocks(model: nn.Module, patterns: list[str], every: int = 1) -> list[n
         list[nn.Module]: The blocks, in the order of the model.
 
     Raises:
-        UserError: A pattern means nothing, the whole model, or what is never called.
+        UserError: A pattern means nothing, the whole model, or what is never called; or ``every``
+            leaves out none.
     """
     found: dict[nn.Module, str] = {}
     for pattern in patterns:
@@ -38,7 +39,11 @@ def find_blocks(model: nn.Module, patterns: list[str], every: int = 1) -> list[n
     siblings: dict[str, list[nn.Module]] = {}
     for block in outermost(model, set(found)):
         siblings.setdefault(found[block].rpartition('.')[0], []).append(block)
-    return [block for blocks in siblings.values() for block in blocks[::every]]
+    chosen = [block for blocks in siblings.values() for block in blocks[::every]]
+    if every > 1 and len(chosen) == sum(map(len, siblings.values())):
+        raise UserError(f'memory.every={every} leaves out none: the blocks that memory.checkpoint '
+                        'names are in no list of several; leave it out, or name others')
+    return chosen
 
 
 def outermost(model: nn.Module, blocks: set[nn.Module]) -> list[nn.Module]:

@@ -111,9 +111,8 @@ def head_warnings(model: nn.Module, guessed: dict[str, nn.Module], policy) -> li
         what = 'kept frozen' if policy == 'freeze' else 'trained fully'
         return [f'{who}; taken for its head and {what}: {_sizes(guessed)}. If its prediction '
                 'layers are others, name them in peft.head']
-    vain = '' if policy == 'auto' else f', and peft.head={policy!r} does nothing'
     last = dict(list(_parts(model).items())[-3:])
-    return [f'{who} and none that could be taken for it: all of it is treated as its body{vain}. '
+    return [f'{who} and none that could be taken for it: all of it is treated as its body. '
             'Name its prediction layers in peft.head'
             + (f'; it ends with {_sizes(last)}' if last else '')]
 

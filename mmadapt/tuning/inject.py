@@ -20,24 +20,24 @@ from ..norms import (
 )
 from .changes import Snapshot
 from .config import PEFTConfig
+from .effects import check_effects, check_for_python
 from .formless import formless_warning
 from .guards import put_up_guards
 from .named import active_adapter, adapter_names, check_name, set_adapter
 from .quantised_base import layers_to_quantise, quantise_base
 from .recomputation import let_gradients_pass
 from .report import LayerReport, Report
-from .rules import NO_FORM, TIED, Decision, Rules
+from .rules import BEHIND, NO_FORM, TIED, Decision, Rules
 from .state import TuningState, add_state, drop_state, get_adapters
 from .targets import has_own_parameters, module_names
 
 DEFAULT_NAME = 'default'
-_BEHIND = 'its norm is adapted'
 _Plan = list[tuple[nn.Module, list[str], Decision]]
 
 
 def inject(model: nn.Module, cfg, not_loaded: Collection[str] = (),
            weights_follow: bool = False, name: str = DEFAULT_NAME,
-           keep_base: bool = True) -> Report:
+           keep_base: bool = True, check_options: bool = True) -> Report:
     """Adapt a model in place, as the ``peft`` key says.
 
     The model keeps its modules, names and stock state-dict keys. Until it is trained it computes
@@ -56,6 +56,8 @@ def inject(model: nn.Module, cfg, not_loaded: Collection[str] = (),
         keep_base (bool): Whether to keep the values that the base model has in what trains fully,
             which costs that much memory. Without them the adapter cannot be switched off. Defaults
             to True.
+        check_options (bool): Whether options without effect are refused. What a file records is
+            what was done; it is not asked for its sense. Defaults to True.
 
     Returns:
         Report: What was adapted, trained and frozen, and why.
@@ -68,6 +70,7 @@ def inject(model: nn.Module, cfg, not_loaded: Collection[str] = (),
         raise UserError(f'this {type(model).__name__} is adapted already; call mmadapt.remove '
                         'first, or give the new adapter another name')
     config = PEFTConfig.parse(cfg)
+    check_for_python(cfg)
     method = config.build_method()
     _check_base_is_shared(model, config)
     state = TuningState(config, not_loaded=sorted(not_loaded))
@@ -88,6 +91,9 @@ def inject(model: nn.Module, cfg, not_loaded: Collection[str] = (),
             frozen = [module for module, _, decision in plan
                       if decision.action != 'train' and module not in rules.tied]
             state.quantised = layers_to_quantise(model, frozen, config.quant_options())
+        if check_options:
+            check_effects(model, {module: decision for module, _, decision in plan}, rules,
+                          {model.get_submodule(layer) for layer in state.quantised})
         formless = [module for module, _, decision in plan
                     if decision.action == 'freeze' and NO_FORM in decision.why]
         report = Report(warnings=[
@@ -186,8 +192,8 @@ def _behind_norms(model: nn.Module, plan: _Plan) -> _Plan:
         conv, norm = decisions.get(site.conv), decisions.get(site.norm)
         if conv is None or norm is None or norm.why == 'peft.exclude':
             continue
-        if conv.action == 'adapt' or conv.why == _BEHIND:
-            decisions[site.conv] = replace(conv, action='freeze', why=_BEHIND)
+        if conv.action == 'adapt' or conv.why == BEHIND:
+            decisions[site.conv] = replace(conv, action='freeze', why=BEHIND)
             # A norm that would train trains through its adapter, which can say all it can.
             if norm.action == 'freeze' or norm.why.startswith('norm='):
                 decisions[site.norm] = replace(norm, action='adapt',

@@ -20,6 +20,7 @@ from .targets import has_own_parameters, select
 
 TIED = 'shares its weight with another layer'
 NO_FORM = 'has no form for a'
+BEHIND = 'its norm is adapted'
 
 
 @dataclass

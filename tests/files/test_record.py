@@ -7,7 +7,7 @@ from torch import nn
 
 from mmadapt import UserError, inject
 from mmadapt.files import AdapterRecord, BaseRecord
-from mmadapt.tuning import get_state, require_state
+from mmadapt.tuning import PEFTConfig, get_state, require_state
 
 LORA = dict(type='LoRA', r=2)
 
@@ -147,5 +147,5 @@ def test_another_peft_than_the_files_is_refused_and_the_difference_named(peft, m
 
 def test_where_files_are_and_what_is_exported_is_no_difference():
     model = Detector()
-    inject(model, dict(method=LORA, adapter='a', base='b', export='state_dict'))
+    inject(model, PEFTConfig.parse(dict(method=LORA, adapter='a', base='b', export='state_dict')))
     record_of().check_same(require_state(model), 'FILE')

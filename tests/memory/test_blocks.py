@@ -74,6 +74,12 @@ def test_every_nth_is_counted_within_each_list(every, wanted):
     assert names(['Block'], every) == wanted
 
 
+def test_every_second_of_single_blocks_is_refused():
+    with pytest.raises(UserError, match='memory.every=2 leaves out none'):
+        names(['stem'], 2)
+    assert names(['stem', 'Block'], 2)[0] == 'stem'
+
+
 def test_the_projection_of_an_attention_is_read_and_never_called():
     model = nn.Sequential(nn.MultiheadAttention(4, 2))
     with pytest.raises(UserError, match=r"'out_proj' means \['0.out_proj'\], which are never"):

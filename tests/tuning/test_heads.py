@@ -151,10 +151,7 @@ def test_an_unknown_head_without_pretrained_weights_is_not_frozen():
 
 
 @pytest.mark.parametrize(('policy', 'said'), [
-    ('auto', ': all of it is treated as its body. Name'), ('adapt', None), (['2'], None),
-    ('train', ": all of it is treated as its body, and peft.head='train' does nothing. Name"),
-    ('freeze', ": all of it is treated as its body, and peft.head='freeze' does nothing. Name"),
-])
+    ('auto', ': all of it is treated as its body. Name'), ('adapt', None), (['2'], None)])
 def test_a_model_in_which_nothing_can_be_taken_for_a_head_is_warned_about(policy, said):
     model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 3))
     report = inject(model, dict(method=LORA, head=policy))

@@ -19,6 +19,7 @@ from mmadapt.configs.peft_hook import hook_names
 from mmadapt.memory import MemoryConfig, apply_memory
 from mmadapt.optim.trained_only import build_for_trained
 from mmadapt.strategies.fsdp2.units import find_units
+from mmadapt.tuning import PEFTConfig
 
 from .like_cuda import like_cuda
 from .pictures import batch_for
@@ -112,7 +113,8 @@ def _build(cfg: Config) -> nn.Module:
     model = revert_sync_batchnorm(build_model(cfg)).train()
     model.init_weights()
     if cfg.get('peft') is not None:
-        mmadapt.inject(model, dict(cfg.peft, allow_random_base=True), keep_base=False)
+        peft = PEFTConfig.parse(dict(cfg.peft, allow_random_base=True))
+        mmadapt.inject(model, peft, keep_base=False)
     apply_memory(model, MemoryConfig.parse(cfg.get('memory')))
     return model
 

@@ -17,6 +17,7 @@ class AdaptedMultiheadAttention(AdapterLayer, nn.MultiheadAttention):
     """An adapted MultiheadAttention, with packed or separate projections of its inputs."""
 
     stock_class = nn.MultiheadAttention
+    method_options = frozenset({'attention', 'dropout'})
 
     def weight_parts(self) -> dict[str, tuple[Tensor, Tensor | None]]:
         """Return the chosen projections, ``q``, ``k``, ``v`` and ``out``."""

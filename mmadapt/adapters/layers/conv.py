@@ -15,6 +15,7 @@ _CONVS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 class ConvLayer(WeightLayer):
     """How an adapted convolution computes."""
 
+    method_options = frozenset({'dropout', 'compute'})
     foldable = True
 
     def run(self, x: Tensor, *, weight: Tensor, bias: Tensor | None) -> Tensor:

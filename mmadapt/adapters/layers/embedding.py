@@ -15,6 +15,7 @@ class AdaptedEmbedding(WeightLayer, nn.Embedding):
     """
 
     stock_class = nn.Embedding
+    method_options = frozenset({'compute'})
 
     def canonical(self, weight: Tensor) -> Tensor:
         """Turn ``(entries, dimensions)`` round."""

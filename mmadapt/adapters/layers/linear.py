@@ -11,6 +11,8 @@ from .weight import WeightLayer
 class LinearLayer(WeightLayer):
     """How an adapted Linear computes."""
 
+    method_options = frozenset({'dropout', 'compute'})
+
     def run(self, x: Tensor, *, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Map ``(..., in)`` to ``(..., out)``."""
         return F.linear(x, weight, bias)

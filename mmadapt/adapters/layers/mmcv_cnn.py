@@ -66,6 +66,7 @@ class AdaptedConvWS2d(ConvLayer, ConvWS2d):
 
     stock_class = ConvWS2d
     standardises = True
+    method_options = WeightLayer.method_options
     branch = WeightLayer.branch
 
     def transform(self, weight: Tensor) -> Tensor:
@@ -80,6 +81,7 @@ class AdaptedConvAWS2d(ConvLayer, ConvAWS2d):
 
     stock_class = ConvAWS2d
     standardises = True
+    method_options = WeightLayer.method_options
     branch = WeightLayer.branch
 
     def transform(self, weight: Tensor) -> Tensor:

@@ -16,6 +16,8 @@ from .linear import LinearLayer
 class QuantisedLayer(LinearLayer):
     """How an adapted quantised Linear computes."""
 
+    method_options = frozenset({'dropout'})
+
     def weight_parts(self) -> dict[str, tuple[Tensor, Tensor | None]]:
         """Return the weight, dense, and the bias."""
         return {'': (self.dense_weight(), self.bias)}

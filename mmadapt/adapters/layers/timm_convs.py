@@ -13,6 +13,7 @@ class StdConvLayer(ConvLayer):
     """How an adapted standardised convolution computes."""
 
     standardises = True
+    method_options = WeightLayer.method_options
     branch = WeightLayer.branch
 
     def run(self, x: Tensor, *, weight: Tensor, bias: Tensor | None) -> Tensor:

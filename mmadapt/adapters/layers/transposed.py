@@ -18,6 +18,7 @@ _TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose
 class TransposedConvLayer(WeightLayer):
     """How an adapted transposed convolution computes."""
 
+    method_options = frozenset({'dropout', 'compute'})
     foldable = True
 
     def forward(self, x: Tensor, output_size: Sequence[int] | None = None) -> Tensor:

@@ -28,6 +28,7 @@ class WeightLayer(AdapterLayer):
             where it is to apply that too; None otherwise.
     """
 
+    method_options = frozenset({'dropout'})
     foldable = False
     behind: Callable[[nn.Module], Affine | None] | None = None
 
