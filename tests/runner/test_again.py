@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from stock_runs import HERE, TTA, run, write_base, write_config, write_data
+from stock_runs import CLASSES, HERE, TTA, run, write_base, write_config, write_data
 
 SSF = dict(method=dict(type='SSF'))
 
@@ -35,7 +35,8 @@ def test_a_runner_that_has_trained_tests_the_average(strategy, data, tmp_path):
 
 
 def test_a_runner_that_has_tested_does_not_train(data, tmp_path):
-    config = write_config(tmp_path, 'rtmdet', data, data / 'base.pth', SSF,
+    write_base(tmp_path / 'base.pth', 'rtmdet', len(CLASSES))
+    config = write_config(tmp_path, 'rtmdet', data, tmp_path / 'base.pth', SSF,
                           extra="runner_type = 'FlexibleRunner'")
     printed = run(HERE / 'runner_calls.py', config, tmp_path, 'test', 'train')
     assert 'refused: this runner has evaluated a model and cannot train it' in printed

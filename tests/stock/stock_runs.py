@@ -103,12 +103,12 @@ def write_data(folder: Path) -> None:
             categories=[dict(id=i + 1, name=name) for i, name in enumerate(CLASSES)])))
 
 
-def write_base(path: Path, kind: str) -> None:
-    """Write a checkpoint of a stock model for COCO's 80 classes, its weights seeded."""
+def write_base(path: Path, kind: str, num_classes: int = 80) -> None:
+    """Write a checkpoint of a stock model, by default for COCO's classes, its weights seeded."""
     from mmdet.registry import MODELS as REGISTRY
     stock, model = MODELS[kind]
     config = path.with_suffix('.py')
-    config.write_text(f"_base_ = ['{stock}']\n{model.format(n=80)}\n")
+    config.write_text(f"_base_ = ['{stock}']\n{model.format(n=num_classes)}\n")
     init_default_scope('mmdet')
     torch.manual_seed(0)
     detector = REGISTRY.build(Config.fromfile(config).model)
