@@ -76,11 +76,22 @@ def set_attributes(model: nn.Module, changed: list[tuple[Path, object]]) -> list
         try:
             owner = model.get_submodule(path[0])
             for step in path[1:-1]:
-                owner = owner[step] if isinstance(owner, _CONTAINERS) else getattr(owner, step)
+                owner = _step_into(owner, step)
+            if str(path[-1]).startswith('__'):
+                raise AttributeError(path[-1])
             _put(owner, path[-1], _decode(value, device))
         except (AttributeError, KeyError, IndexError, TypeError):  # the last of an item of a tuple
             homeless.append(_name(path))
     return homeless
+
+
+def _step_into(owner, name: str | int):
+    # A path comes from a file. It leads through what belongs to the model, not by `__class__` or a
+    # method's globals to what belongs to the process.
+    inner = owner[name] if isinstance(owner, _CONTAINERS) else vars(owner)[name]
+    if not _may_look_into(inner):
+        raise AttributeError(name)
+    return inner
 
 
 def _read(model: nn.Module, owners: set[Path], fresh: bool) -> Iterator[tuple[Path, object]]:

@@ -124,3 +124,16 @@ def test_an_equal_value_is_no_change(value):
     attributes = ModelAttributes(model)
     model.value = type(value)(value) if not isinstance(value, torch.Tensor) else value.clone()
     assert attributes.changed() == ([], [])
+
+
+def test_a_path_of_a_file_leads_to_nothing_but_the_model():
+    model, torch_is = Model(), torch.__version__
+    model.head.kind, model.head.rule, model.head.package = Assigner, model.step, torch
+    paths = [('', '__class__', 'harm'), ('head', '__init__', '__globals__', 'harm'),
+             ('head', 'kind', 'harm'), ('head', 'rule', '__func__', 'harm'), ('', '__dict__'),
+             ('head', 'package', '__version__')]
+    assert len(set_attributes(model, [(path, 'x') for path in paths])) == len(paths)
+    assert not hasattr(Model, 'harm')
+    assert not hasattr(Assigner, 'harm')
+    assert 'harm' not in globals()
+    assert torch.__version__ == torch_is
