@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mmadapt import UserError, inject, load_adapter, merge, save_adapter, unmerge
-from mmadapt.files import BaseRecord, fingerprint, frozen_tensors
+from mmadapt.files import fingerprint, frozen_tensors, read_adapter
 from mmadapt.quantisation import QuantisedLinear
 from mmadapt.tuning import merged_state_dict
 
@@ -147,12 +147,12 @@ def test_a_saved_adapter_knows_the_dense_base_and_finds_its_quantised_one(
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.add_(0.01 * torch.randn_like(parameter))
-    base = BaseRecord()
-    save_adapter(model, str(tmp_path / 'adapter'), base)
+    save_adapter(model, str(tmp_path / 'adapter'))
+    record, _ = read_adapter(str(tmp_path / 'adapter'))
     frozen = {key: value for key, value in stock.state_dict().items()
               if key in frozen_tensors(model, {n for n, p in model.named_parameters()
                                                if p.requires_grad})}
-    assert base.fingerprint == fingerprint(frozen)
+    assert record.base.fingerprint == fingerprint(frozen)
 
     other, x = copy.deepcopy(stock), torch.randn(1, 3, 64, 64)
     load_adapter(other, str(tmp_path / 'adapter'))
