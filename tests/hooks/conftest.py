@@ -18,14 +18,14 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def bases(tmp_path_factory):
-    """Checkpoints of stock models, made when they are first asked for."""
+    """Checkpoints of stock models, by default for COCO's classes, made when first asked for."""
     folder, made = tmp_path_factory.mktemp('bases'), {}
 
-    def get(kind):
-        if kind not in made:
-            made[kind] = folder / f'{kind}.pth'
-            write_base(made[kind], kind)
-        return made[kind]
+    def get(kind, num_classes=80):
+        if (kind, num_classes) not in made:
+            made[kind, num_classes] = folder / f'{kind}_{num_classes}.pth'
+            write_base(made[kind, num_classes], kind, num_classes)
+        return made[kind, num_classes]
 
     return get
 

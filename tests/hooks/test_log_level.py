@@ -4,7 +4,7 @@ import logging
 
 import pytest
 from mmengine.logging import MMLogger
-from stock_runs import LORA
+from stock_runs import CLASSES, LORA
 
 from mmadapt import inject
 from mmadapt.hooks import inject_hook
@@ -49,6 +49,6 @@ def test_a_random_base_and_what_an_injection_warns_of_are_in_a_log_of_warnings(
     assert 'a note of it' not in written()
 
 
-def test_that_nothing_adapted_is_evaluated_is_in_a_log_of_warnings(start, written):
-    start(mode='test', log_level='WARNING')
+def test_that_nothing_adapted_is_evaluated_is_in_a_log_of_warnings(start, bases, written):
+    start(mode='test', base=bases('rtmdet', len(CLASSES)), log_level='WARNING')
     assert 'holds no adapter and peft.adapter is not set: a plain model' in written()

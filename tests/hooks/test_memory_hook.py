@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
-from stock_runs import LORA, losses, run, write_config
+from stock_runs import CLASSES, LORA, losses, run, write_config
 
 from mmadapt import UserError
 from mmadapt.hooks import MemoryHook
@@ -164,14 +164,15 @@ def test_the_averaged_copy_is_none_of_fairscale(build):
 @pytest.mark.parametrize(('kind', 'mode', 'tta', 'changes'), [
     ('Runner', 'test', False, ONLY), ('Runner', 'test', True, ONLY), ('Runner', 'val', False, {}),
     ('FlexibleRunner', 'test', True, {})])
-def test_in_testing_there_are_islands_and_nothing_is_recomputed(build, kind, mode, tta, changes,
-                                                                testing_tool):
+def test_in_testing_there_are_islands_and_nothing_is_recomputed(build, bases, kind, mode, tta,
+                                                                changes, testing_tool):
     def prepare(cfg):
         if tta:
             cfg.pop('tta_model'), cfg.pop('tta_pipeline')  # of many sizes
             testing_tool.set_tta(cfg)
 
     runner = build(changes=changes, prepare=prepare, kind_of_runner=kind,
+                   load_from=str(bases('rtmdet', len(CLASSES))),
                    memory=dict(checkpoint=['no such block'], fp32_modules=[r'bbox_head\.rtm_c.*']),
                    **{f'{mode}_cfg.fp16': True})
     found = dict(rtm_cls=set(), rtm_reg=set())
