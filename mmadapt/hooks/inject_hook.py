@@ -31,7 +31,7 @@ from ..files.built_in import digests
 from ..files.prefix import part_of_checkpoint, with_full_keys
 from ..files.resumable import check_can_resume
 from ..files.to_load import checkpoint_to_load
-from ..files.trained_part import NOTE
+from ..files.trained_part import NOTE, is_whole
 from ..logs import say, warn
 from ..runner import FlexibleRunner
 from ..strategies import AdaptingStrategy
@@ -97,6 +97,7 @@ class PEFTInjectHook(Hook):
         path = checkpoint_to_load(runner)
         checkpoint = {} if path is None else read_checkpoint(path)
         if isinstance(runner._train_loop, BaseLoop):
+            _take_as_base(runner, checkpoint)
             self._prepare_training(runner, model, path, checkpoint)
         else:
             self.adapt_to_evaluate(model, self._config, path, checkpoint)
@@ -112,6 +113,8 @@ class PEFTInjectHook(Hook):
             return
         names = class_names(checkpoint)
         unguard(checkpoint)
+        if self._trains:
+            _take_as_base(runner, checkpoint)
         # A bare state dict, or one with prefixes, is read as MMEngine will read it after the hooks.
         state = checkpoint.get('state_dict', {**checkpoint})
         if 'state_dict' not in checkpoint:
@@ -289,6 +292,12 @@ class PEFTInjectHook(Hook):
         if any(isinstance(hook, EMAHook) for hook in earlier):
             raise UserError('EMAHook runs before PEFTInjectHook and would average the model '
                             'without its adapters; leave the priority of PEFTInjectHook alone')
+
+
+def _take_as_base(runner, checkpoint: dict) -> None:
+    """Forget how a checkpoint was trained that lacks nothing, unless its training is resumed."""
+    if KEY in checkpoint and not runner._resume and is_whole(checkpoint[KEY]):
+        del checkpoint[KEY]
 
 
 def _has_base(runner, model: nn.Module, base, config: PEFTConfig) -> bool:

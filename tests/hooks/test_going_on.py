@@ -105,6 +105,26 @@ def test_another_rank_is_refused_with_the_way_to_go_on(start, finished):
     assert f'merge it first, python tools/merge_adapter.py CONFIG {folder}' in str(error.value)
 
 
+def test_a_checkpoint_of_full_fine_tuning_is_a_base_like_any_other(start, tmp_path):
+    full = dict(method=None, targets='all', head='train', norm='train')
+    still = {'optim_wrapper.optimizer.lr': 0.0}
+    start(full)
+    path = str((tmp_path / 'run' / 'epoch_1.pth').rename(tmp_path / 'full.pth'))
+    stored = read_checkpoint(path)['state_dict']
+    for peft in (LORA, full):
+        runner = start(peft, base=path, **still)
+        state = runner.model.state_dict()
+        assert all(torch.equal(state[key], value) for key, value in stored.items()
+                   if key.endswith('.weight'))
+    record = read_checkpoint(str(tmp_path / 'run' / 'epoch_1.pth'))['mmadapt']
+    assert record['base']['load_from'] == path
+    start(LORA, base=path, **still)
+    own = str(tmp_path / 'run' / 'epoch_1.pth')
+    tested = start(mode='test', base=own).model.state_dict()
+    assert all(torch.equal(tested[key], value) for key, value in stored.items()
+               if key.endswith('.weight'))
+
+
 @pytest.mark.parametrize('mode', ['train', 'test'])
 def test_an_adapter_beside_a_checkpoint_that_has_one_is_refused(mode, start, finished):
     path = str(finished / 'run' / 'epoch_1.pth')
