@@ -97,7 +97,6 @@ class PEFTInjectHook(Hook):
         path = checkpoint_to_load(runner)
         checkpoint = {} if path is None else read_checkpoint(path)
         if isinstance(runner._train_loop, BaseLoop):
-            _take_as_base(runner, checkpoint)
             self._prepare_training(runner, model, path, checkpoint)
         else:
             self.adapt_to_evaluate(model, self._config, path, checkpoint)
@@ -206,6 +205,7 @@ class PEFTInjectHook(Hook):
                             'remove it from the config')
         if runner._resume and path is not None:
             check_can_resume(checkpoint, path, bool(runner.cfg.get('param_scheduler')))
+        _take_as_base(runner, checkpoint)
         if KEY in checkpoint:
             record = AdapterRecord.from_dict(checkpoint[KEY], path)
             stored = checkpoint['state_dict']

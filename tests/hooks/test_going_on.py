@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from mmengine.config import Config
 from stock_runs import LORA
 from torch import nn
 
@@ -20,6 +21,7 @@ from mmadapt.files import (
     stored_keys,
 )
 from mmadapt.hooks.going_on import find_misfits, tensors_anew
+from mmadapt.hooks.rehearsal import rehearse
 from mmadapt.tuning import require_state
 
 ONE = {'model.bbox_head.num_classes': 1, 'optim_wrapper.optimizer.lr': 0.0,
@@ -113,6 +115,9 @@ def test_a_checkpoint_of_full_fine_tuning_is_a_base_like_any_other(start, tmp_pa
     stored = read_checkpoint(path)['state_dict']
     for peft in (LORA, full):
         runner = start(peft, base=path, **still)
+        cfg = Config.fromfile(tmp_path / 'config.py')
+        cfg.work_dir = str(tmp_path / 'run')
+        rehearse(cfg, trains=True)
         state = runner.model.state_dict()
         assert all(torch.equal(state[key], value) for key, value in stored.items()
                    if key.endswith('.weight'))
