@@ -6,6 +6,7 @@ which is built in no time, and so can be said first.
 """
 
 import copy
+import os.path as osp
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -37,6 +38,9 @@ def rehearse(cfg: Config, trains: bool) -> None:
         UserError: What a hook would raise.
     """
     if cfg.get('peft') is None and cfg.get('memory') is None:
+        path = checkpoint_to_load(_runner_of(cfg))
+        if path is not None and '://' not in path and not osp.exists(path):
+            read_checkpoint(path)  # says what is there
         return
     refused = None
     # What is refused is tried once more with values: they may be what was missed.
@@ -56,9 +60,7 @@ def _rehearse(cfg: Config, trains: bool, building) -> None:
     with building():
         model = unwrap(build_model(cfg))
     if cfg.get('peft') is not None:
-        # What these read of a runner.
-        runner = SimpleNamespace(cfg=cfg, work_dir=cfg.work_dir, _load_from=cfg.get('load_from'),
-                                 _resume=cfg.get('resume', False))
+        runner = _runner_of(cfg)
         config, path = PEFTConfig.parse(cfg.peft), checkpoint_to_load(runner)
         is_remote = '://' in (path or '')
         if trains and (pretrained_modules(model) or is_remote):
@@ -70,3 +72,9 @@ def _rehearse(cfg: Config, trains: bool, building) -> None:
             else:
                 hook.adapt_to_evaluate(model, config, path, checkpoint)
     check_names(model, cfg, trains)
+
+
+def _runner_of(cfg: Config) -> SimpleNamespace:
+    # What is read of a runner before there is one.
+    return SimpleNamespace(cfg=cfg, work_dir=cfg.work_dir, _load_from=cfg.get('load_from'),
+                           _resume=cfg.get('resume', False))

@@ -53,6 +53,7 @@ def _never(*args, **kwargs):
     (dict(memory=dict(fp32_modules=['bbox_hed'])), "memory.fp32_modules: 'bbox_hed'"),
     (dict(peft=None, activation_checkpointing=['nek'], memory=dict()), "no module 'nek'; nearest"),
     (dict(resume=True), 'cannot be resumed'),
+    (dict(peft=None, base='nowhere.pth'), 'checkpoint nowhere.pth not found'),
     (dict(efficient_conv_bn_eval=['backbone']), 'bypasses the layers that peft adapts'),
 ])
 def test_a_training_is_refused_as_its_hooks_would(config, changes, message):
