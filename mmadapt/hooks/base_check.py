@@ -1,5 +1,6 @@
 """Whether what is going to be frozen has pretrained weights at all, and those of this model."""
 
+import os.path as osp
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,6 +17,24 @@ from ..logs import say, warn
 from ..tuning import PEFTConfig
 from ..tuning.heads import find_heads
 from .random_state import get_random_state, set_random_state
+
+
+def check_base_is_read(config: PEFTConfig, load_from: str | None) -> None:
+    """Refuse a ``peft.base`` that a training which begins anew would not read.
+
+    Args:
+        config (PEFTConfig): The value of ``peft``.
+        load_from (str, optional): What the training begins with.
+
+    Raises:
+        UserError: It is set, and to something else.
+    """
+    places = [place if '://' in place else osp.realpath(place)
+              for place in (config.base, load_from) if place is not None]
+    if config.base is not None and (load_from is None or places[0] != places[1]):
+        raise UserError(f'peft.base={config.base}: it says where the base of a checkpoint or an '
+                        f'adapter is now; this training begins with load_from={load_from} and '
+                        'does not read it: leave it out, or set load_from to it')
 
 
 def find_built_in(runner, model: nn.Module, base: BaseRecord) -> None:

@@ -36,7 +36,12 @@ from ..logs import say, warn
 from ..runner import FlexibleRunner
 from ..strategies import AdaptingStrategy
 from ..tuning import PEFTConfig, check_intact, inject, require_state
-from .base_check import check_base, check_still_built_in, find_built_in
+from .base_check import (
+    check_base,
+    check_base_is_read,
+    check_still_built_in,
+    find_built_in,
+)
 from .checkpoint_hook import PEFTCheckpointHook
 from .going_on import check_one_adapter, find_misfits, tensors_anew
 from .loaded_hook import check_evaluated, class_names
@@ -223,6 +228,7 @@ class PEFTInjectHook(Hook):
             raise UserError(f'{path} was not written by a training with `peft` and cannot be '
                             'resumed; start from it with load_from')
         else:
+            check_base_is_read(config, path)
             part = part_of_checkpoint(model, checkpoint.get('state_dict', {}))
             if part:
                 say(f'{path} is a checkpoint of {part} alone: its keys are read as {part}....')

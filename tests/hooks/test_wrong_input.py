@@ -263,3 +263,9 @@ def test_statistic_in_a_buffer_of_a_head_of_its_own_is_kept(start, tmp_path):
     runner = start(mode='test', base=str(tmp_path / 'run' / 'epoch_1.pth'),
                    custom_hooks=[dict(type='PEFTInjectHook'), dict(type='CountsInBuffer')])
     assert runner.model.backbone.counted.item() == 1
+
+
+def test_a_base_that_a_training_does_not_read_is_refused(start, bases):
+    with pytest.raises(UserError, match=r'peft.base=no/such.pth: .*begins with load_from=.*pth'):
+        start({**LORA, 'base': 'no/such.pth'})
+    start({**LORA, 'base': str(bases('rtmdet'))})
