@@ -163,7 +163,8 @@ def main(argv: list[str] | None = None) -> int:
                   shlex.join(['python', 'tools/dataset_config.py', *given]), mask_files)
     try:
         if out.exists() and not args.force and out.read_text(encoding='utf-8') != text:
-            console.print(escape(f'{out} exists and differs: --force overwrites it, --out names '
+            again = shlex.join(['python', 'tools/dataset_config.py', *given, '--force'])
+            console.print(escape(f'{out} exists and differs: {again} overwrites it, --out names '
                                  'another file'), style='red', soft_wrap=True)
             return 1
         refuse_read_only(out)

@@ -240,6 +240,7 @@ def _neighbours(path: str) -> str:
     folder = osp.dirname(osp.abspath(path))
     if not osp.isdir(folder):
         return f': there is no folder {folder}'
-    names = [name for name in listdir(folder) if name.endswith(('.pth', '.pt', '.safetensors'))]
+    names = [name for name in listdir(folder) if name.endswith(('.pth', '.pt', '.safetensors'))
+             or osp.isfile(osp.join(folder, name, 'adapter_config.json'))]
     near = get_close_matches(osp.basename(path), names, n=3, cutoff=0.0)
     return f'; in its folder there are {near}' if near else f'; there is no checkpoint in {folder}'

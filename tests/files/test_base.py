@@ -121,6 +121,10 @@ def test_a_checkpoint_that_is_not_there_names_its_neighbours(tmp_path):
         read_checkpoint(str(tmp_path / 'epoch_2.pth'))
     with pytest.raises(UserError, match='not found: there is no folder '):
         read_checkpoint(str(tmp_path / 'no' / 'epoch_2.pth'))
+    (tmp_path / 'adapter').mkdir()
+    (tmp_path / 'adapter' / 'adapter_config.json').touch()
+    with pytest.raises(UserError, match=r"best_adapter not found; in its folder .* \['adapter'"):
+        read_checkpoint(str(tmp_path / 'best_adapter'))
 
 
 @pytest.mark.parametrize('damage', [b'', b'PK\x03\x04 half', b'<html>404</html>', 'half'])
