@@ -51,7 +51,10 @@ def build(name):
     cfg.merge_from_dict(dict(model=changes))
     cfg.model.backbone.init_cfg = None
     torch.manual_seed(0)
-    return MODELS.build(cfg.model)
+    model = MODELS.build(cfg.model)
+    if hasattr(model, 'level_embed'):
+        torch.nn.init.normal_(model.level_embed)  # holds what was in memory
+    return model
 
 
 def step(model, name):
