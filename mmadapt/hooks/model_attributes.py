@@ -150,7 +150,9 @@ def _encode(value):
     if kind in (dict, OrderedDict):
         return kind((_encode(key), _encode(item)) for key, item in value.items())
     if kind in (set, deque):
-        return {_KIND: kind.__name__, 'items': [_encode(item) for item in value],
+        # Equal sets may have another order.
+        items = sorted(value, key=repr) if kind is set else value
+        return {_KIND: kind.__name__, 'items': [_encode(item) for item in items],
                 'maxlen': getattr(value, 'maxlen', None)}
     raise TypeError(kind)
 
