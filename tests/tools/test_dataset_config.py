@@ -1,6 +1,5 @@
 """tools/dataset_config.py: what it writes is what MMDetection loads, or nothing."""
 
-import importlib.util
 import json
 import os
 from collections import Counter
@@ -9,21 +8,14 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 from PIL import Image
+from tool_module import load_tool
 
 REPO = Path(__file__).parents[2]
 FACE_MASK = Path(os.environ.get('MMADAPT_FACE_MASK', REPO / 'data' / 'face_mask'))
 STOCK = 'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
 
 
-def load_tool():
-    spec = importlib.util.spec_from_file_location('dataset_config',
-                                                  REPO / 'tools' / 'dataset_config.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-main = load_tool().main
+main = load_tool('dataset_config').main
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """tools/dataset_config.py on exports with masks: what it writes trains and is evaluated."""
 
-import importlib.util
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,22 +9,14 @@ from coco_files import RUNS, box, coco, write_split
 from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
+from tool_module import load_tool
 
 from mmadapt.datasets import check_data
 
-REPO = Path(__file__).parents[2]
 TINY = [4, 4, 20, 20]
 
 
-def load_tool():
-    spec = importlib.util.spec_from_file_location('dataset_config',
-                                                  REPO / 'tools' / 'dataset_config.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-main = load_tool().main
+main = load_tool('dataset_config').main
 
 
 def polygon(x, y, side):

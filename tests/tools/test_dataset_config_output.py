@@ -1,28 +1,17 @@
 """What tools/dataset_config.py prints and how it ends: lines to paste, marked boxes, no disk."""
 
 import errno
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 from coco_files import SQUARE, box, write_export
 from mmengine.config import Config
+from tool_module import load_tool
 
 from mmadapt.datasets import check_data
 
-REPO = Path(__file__).parents[2]
-
-
-def load_tool():
-    spec = importlib.util.spec_from_file_location('dataset_config',
-                                                  REPO / 'tools' / 'dataset_config.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tool = load_tool()
+tool = load_tool('dataset_config')
 
 
 def pets(tmp_path, **changes):
