@@ -120,6 +120,11 @@ def statistics_move(module: nn.Module) -> bool:
     return has_statistics(module) and not isinstance(module, FrozenStatistics)
 
 
+def can_freeze(module: nn.Module) -> bool:
+    """Return whether the statistics of a norm layer can be frozen, or are."""
+    return isinstance(module, FrozenStatistics) or type(module) in _FROZEN
+
+
 def freeze_statistics(module: nn.Module, name: str) -> None:
     """Keep a norm layer in eval mode from now on, also through ``model.train()``.
 
@@ -143,7 +148,7 @@ def frozen_class(module: nn.Module, name: str) -> type[nn.Module]:
     """
     if not has_statistics(module) or isinstance(module, FrozenStatistics):
         return type(module)
-    if type(module) not in _FROZEN:
+    if not can_freeze(module):
         raise UserError(f'{name}: the statistics of a {type(module).__name__} cannot be frozen; '
                         f"write peft.norm='stats' or 'train'")
     return _FROZEN[type(module)]

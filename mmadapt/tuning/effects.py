@@ -11,7 +11,7 @@ from torch import nn
 
 from ..adapters import AdapterMethod, adapted_class
 from ..errors import UserError
-from ..norms import has_statistics, is_norm
+from ..norms import can_freeze, has_statistics, is_norm
 from ..values import check_together
 from .config import PEFTConfig
 from .rules import BEHIND, Decision, Rules
@@ -79,13 +79,23 @@ def _check_selectors(model: nn.Module, config: PEFTConfig, decisions) -> None:
 
 def _check_patterns(model: nn.Module, method: AdapterMethod, decisions) -> None:
     for key in ('rank_pattern', 'alpha_pattern'):
-        for pattern in getattr(method, key, {}):
-            hits = [decisions[m] for m in select(model, [pattern], f'peft.method.{key}')
-                    if m in decisions]
-            if all(decision.action != 'adapt' for decision in hits):
-                raise UserError(f'peft.method.{key}: {pattern!r} means only layers that are not '
-                                'adapted' + (f' ({hits[0].action}: {hits[0].why})' if hits else '')
+        where = f'peft.method.{key}'
+        patterns = {pattern: select(model, [pattern], where)
+                    for pattern in getattr(method, key, {})}
+        # Of several for a layer the last one counts.
+        last = {layer: pattern for pattern, layers in patterns.items() for layer in layers}
+        for pattern, layers in patterns.items():
+            hits = [m for m in layers if m in decisions]
+            adapted = [m for m in hits if decisions[m].action == 'adapt']
+            if not adapted:
+                decided = [decisions[m] for m in hits]
+                raise UserError(f'{where}: {pattern!r} means only layers that are not adapted'
+                                + (f' ({decided[0].action}: {decided[0].why})' if hits else '')
                                 + '; leave it out, or name others')
+            if all(last[m] != pattern for m in adapted):
+                others = sorted({last[m] for m in adapted})
+                raise UserError(f'{where}: {pattern!r} means only layers for which {others} behind '
+                                'it count; the last one counts: put it behind them')
 
 
 def _check_method(model: nn.Module, method: AdapterMethod, decisions, quantised) -> None:
@@ -126,16 +136,23 @@ def _check_head(model: nn.Module, config: PEFTConfig, rules: Rules) -> None:
 
 def _check_norm(model: nn.Module, config: PEFTConfig, decisions, rules: Rules) -> None:
     everything = config.method is None and config.targets == 'all'
-    # 'stats' is a word for the base's own way, also where nothing moves: norm_eval=True.
-    if config.norm in ('freeze', 'stats') or everything:
+    # 'train' is a word of full fine-tuning, of models without norms too.
+    if config.norm == 'freeze' or (everything and config.norm == 'train'):
         return
     norms = [m for m, decision in decisions.items() if is_norm(m) and m not in rules.excluded
              and (m not in rules.head or rules.head_policy == 'adapt')]
     # Some backbones keep theirs in eval mode whatever anybody says (norm_eval=True).
-    moving = [m for m in norms if has_statistics(m) and m.training]
-    affine = [m for m in norms if decisions[m].action != 'freeze']
-    if not affine and (config.norm == 'affine' or not moving):
-        why = 'has parameters that may train' + (
-            '' if config.norm == 'affine' else ', or statistics that could move')
+    moving = [m for m in norms if has_statistics(m) and (m.training or not can_freeze(m))]
+    # SSF adapts those behind a convolution whatever the option says.
+    affine = [m for m in norms if decisions[m].action == 'train'
+              and decisions[m].why.startswith('norm=')]
+    could = dict(affine=affine, stats=moving, train=affine + moving)
+    if not could[config.norm]:
+        what = dict(affine='parameters that it would let train',
+                    stats='statistics that would move',
+                    train='parameters that it would let train, or statistics that would move')
+        kept = config.norm != 'affine' and any(map(has_statistics, norms))
         raise UserError(f'peft.norm={config.norm!r} does nothing in this {type(model).__name__}: '
-                        f'no norm outside its head {why}; leave it out')
+                        f'no norm outside its head has {what[config.norm]}'
+                        + (' (the model keeps them: norm_eval=True or the like)' if kept else '')
+                        + '; leave it out')

@@ -34,6 +34,17 @@ class Frozen(Detector):
         return self
 
 
+class Odd(nn.BatchNorm2d):
+    """A class of norms whose statistics cannot be frozen."""
+
+
+class OddAndFrozen(Frozen):
+
+    def __init__(self):
+        super().__init__()
+        self.backbone[1] = Odd(4)
+
+
 def attention():
     return nn.Sequential(nn.MultiheadAttention(4, 2), nn.Linear(4, 4), nn.Linear(4, 2))
 
@@ -71,6 +82,18 @@ def plain():
     (plain, dict(method=lora(), norm='train'), "peft.norm='train' does nothing"),
     (Frozen, dict(method=lora(), norm='affine'), 'no norm outside its head has parameters'),
     (Frozen, dict(method=lora(), norm='train'), "peft.norm='train' does nothing"),
+    (plain, dict(method=lora(), norm='stats'), "peft.norm='stats' does nothing"),
+    (Frozen, dict(method=lora(), norm='stats'), 'would move .the model keeps them: norm_ev'),
+    (Detector, dict(method=lora(), norm='stats', exclude=['backbone.1']), "peft.norm='stats' does"),
+    (plain, dict(method=None, targets='all', norm='stats'), "peft.norm='stats' does nothing"),
+    (plain, dict(method=None, targets='all', norm='affine'), "peft.norm='affine' does nothing"),
+    # The norm is adapted whatever the option says.
+    (Detector, dict(method=dict(type='SSF'), norm='affine'), "peft.norm='affine' does nothing"),
+    # Of two patterns for a layer the last one counts.
+    (Detector, dict(method=lora(rank_pattern={'backbone.0': 4, 'backbone': 2})),
+     r"rank_pattern: 'backbone.0' means only layers for which \['backbone'\] behind it count"),
+    (Detector, dict(method=lora(alpha_pattern={'neck': 4, r'(backbone.*|neck)': 2})),
+     "peft.method.alpha_pattern: 'neck' means only layers for which"),
 ])
 def test_an_option_without_effect_is_refused(model, peft, message):
     model = model()
@@ -98,6 +121,11 @@ def test_an_option_without_effect_is_refused(model, peft, message):
     # SSF moves from a convolution to the norm behind it.
     (Detector, dict(method=dict(type='SSF'), targets=['backbone.0'])),
     (Detector, dict(method=lora(), norm='stats')), (Detector, dict(method=lora(), norm='affine')),
+    (Detector, dict(method=dict(type='SSF'), norm='train')),
+    (OddAndFrozen, dict(method=lora(), norm='stats')),  # 'freeze' is refused, and names this one
+    (Detector, dict(method=dict(type='SSF'), norm='stats')),
+    (Detector, dict(method=lora(rank_pattern={'backbone': 2, 'backbone.0': 4}, alpha_pattern={
+        'backbone': 3, 'backbone.0': 4, 'neck': 5}), targets='all')),
 ])
 def test_an_option_with_an_effect_or_that_says_what_is_so_is_taken(model, peft):
     inject(model(), peft)

@@ -31,7 +31,7 @@ from mmadapt.files import BaseRecord
 from mmadapt.tuning import get_state, merged_state_dict
 
 RTMDET = 'rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
-_SMALL = dict(backbone=dict(depth=18, base_channels=16),
+_SMALL = dict(backbone=dict(depth=18, base_channels=16, norm_eval=False),
               neck=dict(in_channels=[16, 32, 64, 128], out_channels=32))
 _FEW = dict(score_thr=0.0, nms_pre=100, max_per_img=20)
 
