@@ -13,9 +13,9 @@ from mmadapt.cli.exit import raise_when_stopped, stop_behind
 
 # As torch's launcher: its process has a session of its own, and is ended by it.
 _LAUNCHER = """
-setsid sleep 300 &
 trap 'kill $!; exit 1' TERM
-echo $! $$
+setsid bash -c 'echo $$; exec sleep 300' &
+echo $$
 wait
 """
 
@@ -49,7 +49,7 @@ def test_a_signal_ends_a_command_and_what_that_has_started(number):
 
     def tool():
         with child(['bash', '-c', _LAUNCHER], text=True, stdout=subprocess.PIPE) as process:
-            pids.extend(map(int, process.stdout.readline().split()))
+            pids.extend(int(process.stdout.readline()) for _ in range(2))  # each is ready by then
             os.kill(os.getpid(), number)
             process.wait(100)
 

@@ -19,7 +19,8 @@ from mmadapt.cli.exit import Stopped, raise_when_stopped
 TOOLS = Path(__file__).parents[2] / 'tools'
 SLOW = """
 import os, pathlib, time
-pathlib.Path(os.environ['BEGUN']).touch()
+with pathlib.Path(os.environ['BEGUN']).open('a') as file:
+    file.write(f'{os.getpid()}\\n')
 try:
     time.sleep(100)
 except BaseException:
@@ -27,18 +28,29 @@ except BaseException:
 """
 
 
-def wait_for(path):
+def wait_until(condition, why):
     end = time.monotonic() + 100
-    while not path.exists():
-        assert time.monotonic() < end, 'it never began'
+    while not condition():
+        assert time.monotonic() < end, why
         time.sleep(0.02)
+
+
+def is_there(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @pytest.fixture
 def interrupt(tmp_path):
-    """Start a command that imports a module slowly, interrupt it, and return what comes of it."""
+    """Start a command that imports a module slowly, interrupt it, and return what comes of it.
 
-    def _interrupt(slow, *command):
+    Ctrl-C reaches all of its processes, another signal the first one.
+    """
+
+    def _interrupt(slow, *command, number=signal.SIGINT, processes=1):
         module = tmp_path / 'slow' / slow / '__init__.py'
         module.parent.mkdir(parents=True)
         module.write_text(SLOW)
@@ -52,9 +64,12 @@ def interrupt(tmp_path):
             # What runs the tests in the background may have had it ignored, which is inherited.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
         try:
-            wait_for(begun)
-            os.killpg(process.pid, signal.SIGINT)
+            wait_until(lambda: begun.exists() and len(begun.read_text().split()) == processes,
+                       'it never began')
+            (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
             said = process.communicate(timeout=60)[1]
+            for pid in map(int, begun.read_text().split()):
+                wait_until(lambda pid=pid: not is_there(pid), 'a process outlives the first')
         finally:
             process.kill()
         assert not [*tmp_path.glob('mmadapt_*')], 'a temporary file is left'
@@ -79,11 +94,21 @@ def test_ctrl_c_while_the_demo_imports_is_one_sentence(interrupt):
 
 @pytest.mark.parametrize('slow', ['torch', 'mmdet'])
 def test_ctrl_c_while_the_launcher_or_its_processes_import_is_one_sentence(slow, interrupt):
-    code, lines = interrupt(slow, TOOLS / 'dist_train.sh', 'leaf.py', '2')
+    code, lines = interrupt(slow, TOOLS / 'dist_train.sh', 'leaf.py', '2',
+                            processes=1 + (slow == 'mmdet'))
     assert code == 130
     assert len(lines) == 1
     assert lines[0].startswith(
         f'Stopped by Ctrl-C. To start again: {TOOLS}/dist_train.sh leaf.py 2')
+
+
+def test_a_launcher_that_is_ended_ends_its_processes_and_says_it_in_one_sentence(interrupt):
+    code, lines = interrupt('mmdet', TOOLS / 'dist_train.sh', 'leaf.py', '2', processes=2,
+                            number=signal.SIGTERM)
+    assert code == 143
+    assert len(lines) == 1
+    assert lines[0].startswith(
+        f'Stopped by SIGTERM. To start again: {TOOLS}/dist_train.sh leaf.py 2')
 
 
 def test_a_table_that_is_ended_ends_the_row_that_runs(tmp_path, monkeypatch):
@@ -96,6 +121,7 @@ def test_a_table_that_is_ended_ends_the_row_that_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(rows, 'TOOLS', tmp_path)
     monkeypatch.setattr(rows, 'row_for', lambda *args: {})
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    began = time.monotonic()
     try:
         raise_when_stopped()
         with pytest.raises(Stopped):
@@ -104,6 +130,6 @@ def test_a_table_that_is_ended_ends_the_row_that_runs(tmp_path, monkeypatch):
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    assert time.monotonic() - began < 60, 'it has waited for the row'
     pid = int((tmp_path / 'logs' / '01' / 'pid').read_text())
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+    assert not is_there(pid)
