@@ -84,6 +84,19 @@ def test_the_launcher_is_told_what_the_first_process_says_of_being_stopped(
     assert capsys.readouterr().err == ''
 
 
+def test_each_warning_of_a_library_is_shown_once(monkeypatch):
+    shown = []
+    monkeypatch.setattr('warnings.showwarning', lambda message, *_: shown.append(str(message)))
+
+    def main():
+        warnings.simplefilter('always')  # as libraries do
+        for _ in range(3):
+            warnings.warn_explicit('this is old', FutureWarning, 'library.py', 7)
+
+    run_tool(main)
+    assert shown == ['this is old']
+
+
 def test_leaving_with_a_code_keeps_it(capsys):
     assert fail(SystemExit(7)) == 7
 

@@ -1,6 +1,7 @@
 """Resuming at every iteration there is, with data and a model that draw from every generator."""
 
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -141,6 +142,34 @@ def test_it_is_said_that_an_early_end_counts_anew(tmp_path, monkeypatch):
     assert said == []
     _run(tmp_path / 'rest', resume=tmp_path / 'whole' / 'iter_4.pth', changes=stopping)
     assert any('EarlyStoppingHook begins to count anew' in line for line in said)
+
+
+@MODELS.register_module('keeping_toy')
+class Keeping(Noisy):
+    """Counts in an object of its own, and keeps what is too large for every checkpoint."""
+
+    def __init__(self, counts=True):
+        super().__init__()
+        self.counter = SimpleNamespace(step=0) if counts else None
+        self.maps = None
+
+    def forward(self, x, mode='loss'):
+        if self.counter is not None:
+            self.counter.step += 1
+        self.maps = torch.zeros(5, 2**20)
+        return super().forward(x, mode)
+
+
+def test_attributes_that_cannot_be_kept_or_have_no_place_are_said(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(random_state_hook, 'print_log', lambda text, *_, **__: said.append(text))
+    _run(tmp_path / 'whole', changes=dict(model=dict(type='keeping_toy')))
+    line, = said
+    assert "['maps'] of the model are too large for every checkpoint" in line
+    _run(tmp_path / 'rest', resume=tmp_path / 'whole' / 'iter_4.pth',
+         changes=dict(model=dict(type='keeping_toy', counts=False)))
+    assert any("values of ['counter.step'], which this model does not have" in line
+               for line in said)
 
 
 class CachedMixUp:

@@ -1,6 +1,7 @@
 """How many processes are started, with how many threads, and what is said of their end."""
 
 import importlib.util
+import os
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,3 +64,33 @@ def test_a_user_error_is_shown_without_its_class():
 @pytest.mark.parametrize('exitcode', [1, 130])
 def test_a_process_that_has_spoken_is_not_repeated(exitcode):
     assert launch.explain(failure(exitcode, 'To enable traceback see: ...')) is None
+
+
+def test_a_signal_while_processes_are_started_waits_until_they_have(monkeypatch, capsys):
+    """Torch's launcher would not end one that it is just starting."""
+    started = []
+
+    def start(agent):
+        os.kill(os.getpid(), signal.SIGTERM)
+        started.append(True)
+
+    def run(args):
+        signal.signal(signal.SIGTERM, launch.processes._terminate_process_handler)  # as torch's
+        launch.LocalElasticAgent._start_workers(None)
+
+    monkeypatch.setattr(launch.LocalElasticAgent, '_start_workers', start)
+    monkeypatch.setattr(launch.processes, '_terminate_process_handler',
+                        launch.processes._terminate_process_handler)
+    monkeypatch.setattr(launch.run, 'run', run)
+    monkeypatch.setattr('sys.argv', ['launch.py', '--nproc-per-node', '1', 'train.py'])
+    for name in (launch.REPORTED_BY_LAUNCHER, 'OMP_NUM_THREADS'):
+        monkeypatch.setenv(name, '1')
+    before = {number: signal.getsignal(number)
+              for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        assert launch.main() == 128 + signal.SIGTERM
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert started == [True]
+    assert capsys.readouterr().err.startswith('Stopped by SIGTERM. To start again: ')
