@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from mmadapt import inject, save_adapter
 from mmadapt.cli.model import build_model
 from mmadapt.configs import model_config
 from mmadapt.files import BaseRecord
+from mmadapt.hooks.checkpoint_hook import _rebuilt
 
 MEAN, STD = [10.0, 20.0, 30.0], [2.0, 4.0, 8.0]
 CONFIG = """
@@ -87,6 +89,12 @@ def test_a_merged_model_normalises_as_the_config_says(config, tmp_path, monkeypa
     prepared = merged.data_preprocessor(dict(inputs=[picture]))['inputs'][0]
     torch.testing.assert_close(prepared, wanted)
     torch.testing.assert_close(merged([prepared]), model.eval()([wanted]))
+    beside = Config.fromfile(out.with_suffix('.py'))  # of which an inferencer takes `model` alone
+    assert beside.model.data_preprocessor.mean == MEAN
+    # What a sharded training exports.
+    runner = SimpleNamespace(cfg=Config.fromfile(config))
+    rebuilt = _rebuilt(runner, str(tmp_path / 'adapter'), None)
+    assert rebuilt.data_preprocessor.mean.flatten().tolist() == MEAN
 
 
 def test_what_averages_over_augmented_pictures_calls_a_model_that_normalises(config):

@@ -1,4 +1,7 @@
-"""What tools/train.py does around a run: what it checks, what it says, and how it is stopped."""
+"""What tools/train.py does around a run: what it checks, what it says, and how it is stopped.
+
+And what tools/test.py puts into a run, so that it is checked.
+"""
 
 import os
 import signal
@@ -11,6 +14,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, HOOKS, MODELS
+from mmengine.runner import Runner
 from tool_module import TOOLS, load_tool
 from torch import nn
 
@@ -151,3 +155,18 @@ def test_a_low_precision_without_islands_is_said(train, monkeypatch):
 def test_what_the_tool_refuses_is_one_line(extra, message, train):
     with pytest.raises(UserError, match=message):
         train(extra)
+
+
+def test_a_test_is_checked_without_hooks_in_the_config(train, tmp_path, monkeypatch):
+    testing = """
+test_dataloader = dict(train_dataloader)
+test_cfg = dict()
+test_evaluator = dict(type='DumpResults', out_file_path='out.pkl')
+"""
+    started = []
+    monkeypatch.setattr(Runner, 'test', lambda runner: started.append(runner))
+    monkeypatch.setattr(tool, 'main', load_tool('test').main)
+    torch.save(dict(state_dict=Model().state_dict()), tmp_path / 'base.pth')
+    train(testing, str(tmp_path / 'base.pth'))
+    assert {'RunCheckHook', 'LoadedCheckpointHook'} <= {
+        type(hook).__name__ for hook in started[0].hooks}
