@@ -81,7 +81,7 @@ def at_every_moment(act):
 
     with pytest.MonkeyPatch.context() as patch:
         for owner, name in ((LocalBackend, 'put'), (AtomicLocalBackend, 'put'),
-                            (LocalBackend, 'remove'), (os, 'replace')):
+                            (LocalBackend, 'remove'), (LocalBackend, 'rmtree'), (os, 'replace')):
             around(patch, owner, name, getattr(owner, name))
         around(patch, stock, 'open', open)  # of the note which checkpoint is the last
         yield
@@ -109,6 +109,23 @@ def test_at_every_moment_the_last_and_the_best_checkpoint_are_whole(options, tmp
         first = next(i for i, paths in enumerate(found) if paths)
         assert all(found[first:]), f'the {kind} one is missing at a moment'
         assert max(len(paths) for paths in found) == 2
+        assert len(found[-1]) == 1, 'older ones are still there'
+
+
+def test_folders_are_replaced_as_files_are(tmp_path):
+    """Sharded checkpoints, and those of DeepSpeed."""
+    class Folders(Runner):
+
+        def save_checkpoint(self, out_dir, filename, *args, **options):
+            super().save_checkpoint(f'{out_dir}/{filename}', 'rest.pth', *args, **options)
+
+    folder, moments = tmp_path / 'run', []
+    with at_every_moment(lambda: moments.append([
+            _whole(folder, f'{kind}_*.pth/rest.pth') for kind in ('epoch', 'best')])):
+        train(folder, kind=Folders)
+    for found in zip(*moments, strict=True):
+        first = next(i for i, paths in enumerate(found) if paths)
+        assert all(found[first:]), 'one is missing at a moment'
         assert len(found[-1]) == 1, 'older ones are still there'
 
 
