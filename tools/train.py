@@ -35,6 +35,7 @@ from mmadapt.downloads import building_offline
 from mmadapt.errors import UserError, WriteError
 from mmadapt.files import full_disk
 from mmadapt.hooks import LoadedCheckpointHook, secure_checkpoints
+from mmadapt.hooks.random_state_hook import add_random_state_hook
 from mmadapt.hooks.rehearsal import rehearse
 from mmadapt.hooks.run_check_hook import add_run_check_hook
 from mmadapt.logs import warn
@@ -100,6 +101,7 @@ def main() -> None:
     for line in precision:
         print_log(line, logger='current')
     secure_checkpoints(runner)
+    add_random_state_hook(runner)
     if 'PEFTInjectHook' not in hook_names(cfg):
         runner.register_hook(LoadedCheckpointHook())
     began = time.time()

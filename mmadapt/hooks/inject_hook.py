@@ -47,7 +47,7 @@ from .going_on import check_one_adapter, find_misfits, tensors_anew
 from .loaded_hook import check_evaluated, class_names
 from .memory_hook import MemoryHook, lacks_memory_hook
 from .quantise import quantise_loaded
-from .random_state_hook import RandomStateHook
+from .random_state_hook import add_random_state_hook
 from .register import register_in_before_run
 from .rewire import rewire
 from .run_check_hook import add_run_check_hook
@@ -182,8 +182,7 @@ class PEFTInjectHook(Hook):
         for hook in runner.hooks:
             if isinstance(hook, CheckpointHook) and hook.published_keys is not None:
                 hook.published_keys = [*hook.published_keys, KEY, NOTE]
-        if not any(isinstance(hook, RandomStateHook) for hook in runner.hooks):
-            register_in_before_run(runner, RandomStateHook())
+        add_random_state_hook(runner)
         register_in_before_run(runner, PEFTCheckpointHook(model, self._config, base))
         for line in (report.summary(), *report.warnings, report.line()):
             say(line)

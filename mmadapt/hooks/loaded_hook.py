@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..files.resumable import check_can_resume
 from ..logs import warn
+from .random_state_hook import RandomStateHook
 
 _SHOWN = 6
 
@@ -28,6 +29,11 @@ class LoadedCheckpointHook(Hook):
         if isinstance(runner._train_loop, BaseLoop):
             if runner._resume:
                 check_can_resume(checkpoint, path, bool(runner.cfg.get('param_scheduler')))
+                if not any(isinstance(hook, RandomStateHook) for hook in runner.hooks):
+                    warn(f'a run with {type(runner.strategy).__name__} does not continue exactly '
+                         'as one that was never stopped: random states, and what the model keeps '
+                         "in Python's attributes, are in none of its checkpoints; a strategy of "
+                         'mmadapt keeps them')
             return
         names = class_names(checkpoint)
         check_evaluated(runner, checkpoint.get('state_dict', checkpoint), names, path)

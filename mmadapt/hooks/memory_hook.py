@@ -14,6 +14,7 @@ from ..memory.inherited import asks_for_recomputation, modules_named, unwrap_fai
 from ..memory.islands import keep_float32
 from ..memory.matching import find_modules
 from ..optim.zero_redundancy import refuse_under_stock_runner
+from .random_state_hook import add_random_state_hook
 from .run_check_hook import add_run_check_hook
 from .safe_checkpoints import secure_checkpoints
 
@@ -57,6 +58,7 @@ class MemoryHook(Hook):
             raise UserError('custom_hooks holds MemoryHook but the config has no `memory`; inherit '
                             'one of configs/_base_/memory or write memory=dict(checkpoint=[...])')
         secure_checkpoints(runner)
+        add_random_state_hook(runner)
         self._names = _names(cfg)
         cfg.pop(_KEY, None)
         unwrap_fairscale(model)  # a copy would run the weights of the original

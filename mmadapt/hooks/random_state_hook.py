@@ -14,12 +14,13 @@ from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook, IterTimerHoo
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
-from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from ..optim.resumed import drop_functions
 from ..strategies import AdaptingStrategy
 from .model_attributes import ModelAttributes, set_attributes
 from .random_state import get_random_state, set_random_state
+from .register import register_in_before_run
 from .resume_data import drop_batches, inexact_because, use_seed
 
 _KEY = 'rank_states'
@@ -34,8 +35,8 @@ class RandomStateHook(Hook):
     with the state of the moment of saving.
 
     Validation, which a resumed run may skip, draws random numbers too; they are taken back, so that
-    training does not depend on it. Registered by
-    :class:`~mmadapt.hooks.inject_hook.PEFTInjectHook`.
+    training does not depend on it. PEFTInjectHook, MemoryHook, our strategies and our training tool
+    bring one along.
     """
 
     # What it restores, the hooks of an epoch's beginning find.
@@ -166,6 +167,19 @@ class RandomStateHook(Hook):
         if homeless:
             print_log(f'the checkpoint holds values of {homeless}, which this model does not have',
                       'current', logging.WARNING)
+
+
+def add_random_state_hook(runner) -> None:
+    """Register a RandomStateHook where there is none.
+
+    Args:
+        runner (Runner): A runner that has not begun to train, or in its hooks' ``before_run``. One
+            with a strategy of MMEngine's, which may hold parts of the model only, is left as it is.
+    """
+    can = isinstance(runner, Runner) or isinstance(
+        getattr(runner, 'strategy', None), AdaptingStrategy)
+    if can and not any(isinstance(hook, RandomStateHook) for hook in runner.hooks):
+        register_in_before_run(runner, RandomStateHook())
 
 
 class _GatherHook(Hook):

@@ -68,9 +68,11 @@ class FlexibleRunner(StockRunner):
         """
         # The hooks know this runner.
         from ..hooks.memory_hook import MemoryHook, lacks_memory_hook
+        from ..hooks.random_state_hook import add_random_state_hook
         from ..hooks.safe_checkpoints import secure_checkpoints
         self.model = model
         secure_checkpoints(self)
+        add_random_state_hook(self)
         if lacks_memory_hook(self, model):
             self.register_hook(MemoryHook())
         self.call_hook('before_run')

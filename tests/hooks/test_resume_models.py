@@ -1,15 +1,17 @@
 """Stock models that keep what the next step depends on outside their state dict, resumed."""
 
 import copy
+import sys
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, HOOKS
 from mmengine.runner import Runner
 from model_zoo import _CONFIGS, _FPN, _NARROW, _RCNN, _WIDTHS, SIZE, inputs
+from tool_module import load_tool
 
 from mmadapt.files import read_checkpoint
 
@@ -52,21 +54,31 @@ class Pictures:
         return dict(inputs=(60 * images[index % 2] + 120)[:, :height], data_samples=sample)
 
 
+@HOOKS.register_module('resumed_losses')
 class Losses(Hook):
-
-    def __init__(self):
-        self.seen = {}
+    seen = {}
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.seen[runner.iter + 1] = {key: value.item() for key, value in outputs.items()}
 
 
-def train(name, folder, resume=None, **changes):
+def by_mmengine(cfg, monkeypatch):
+    Runner.from_cfg(cfg).train()
+
+
+def by_our_tool(cfg, monkeypatch):
+    path = f'{cfg.work_dir}_config.py'
+    cfg.dump(path)
+    monkeypatch.setattr(sys, 'argv', ['train.py', path, '--work-dir', cfg.work_dir])
+    load_tool('train').main()
+
+
+def train(name, folder, resume=None, start=by_mmengine, monkeypatch=None, **changes):
     """Train four iterations in two epochs; returns their losses and the last checkpoint."""
     config, model, _ = MODELS[name]
     cfg = Config.fromfile(_CONFIGS / config)
     cfg.merge_from_dict(dict(model=model))
-    losses, last = Losses(), folder / 'iter_4.pth'
+    last = folder / 'iter_4.pth'
     cfg = Config(dict(
         default_scope='mmdet', work_dir=str(folder), model=cfg.model, randomness=dict(seed=1),
         train_cfg=dict(by_epoch=True, max_epochs=2),
@@ -82,11 +94,11 @@ def train(name, folder, resume=None, **changes):
     for module in (cfg.model.backbone, cfg.model):
         module.init_cfg = None
     cfg.merge_from_dict(changes)
-    runner = Runner.from_cfg(cfg)
-    runner.register_hook(losses)
-    runner.train()
+    cfg.custom_hooks = [*cfg.custom_hooks, dict(type='resumed_losses')]
+    monkeypatch.setattr(Losses, 'seen', {})
+    start(cfg, monkeypatch)
     MessageHub._instance_dict.clear()
-    return losses.seen, read_checkpoint(str(last))
+    return Losses.seen, read_checkpoint(str(last))
 
 
 def same(one, other):
@@ -96,15 +108,20 @@ def same(one, other):
     assert one['rank_states'][0]['attributes'] == other['rank_states'][0]['attributes']
 
 
-@pytest.mark.parametrize(('name', 'changes'), [
-    *((name, {}) for name in MODELS),
-    ('yolox', dict(peft=PEFT, custom_hooks=[dict(type='PEFTInjectHook')]))],
-    ids=[*MODELS, 'yolox with peft'])
-def test_a_resumed_run_is_the_uninterrupted_one(name, changes, tmp_path):
+# At the end of an epoch and inside one.
+@pytest.mark.parametrize(('name', 'changes', 'stops'), [
+    *((name, {}, (2, 3)) for name in MODELS),
+    ('yolox', dict(peft=PEFT, custom_hooks=[dict(type='PEFTInjectHook')]), (2, 3)),
+    ('yolox', dict(memory=dict(checkpoint=['CSPLayer']), custom_hooks=[dict(type='MemoryHook')]),
+     (3,)),
+    ('yolox', dict(start=by_our_tool, custom_hooks=[]), (3,))],
+    ids=[*MODELS, 'yolox with peft', 'yolox with memory', 'yolox by our tool'])
+def test_a_resumed_run_is_the_uninterrupted_one(name, changes, stops, tmp_path, monkeypatch):
+    changes = dict(changes, monkeypatch=monkeypatch)
     whole, end = train(name, tmp_path / 'whole', **changes)
     kept = {path[-1] for path, _ in end['rank_states'][0]['attributes']}
     assert kept >= set(MODELS[name][2])
-    for stop in (2, 3):  # at the end of an epoch and inside one
+    for stop in stops:
         rest, last = train(name, tmp_path / str(stop),
                            resume=tmp_path / 'whole' / f'iter_{stop}.pth', **changes)
         assert rest == {step: whole[step] for step in range(stop + 1, 5)}

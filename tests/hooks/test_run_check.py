@@ -13,6 +13,8 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmadapt import UserError
+from mmadapt.hooks import LoadedCheckpointHook, RandomStateHook
+from mmadapt.hooks.random_state_hook import add_random_state_hook
 
 REMOTE = 'https://nowhere.invalid/backbone.pth'
 FLEXIBLE = dict(runner_type='FlexibleRunner', env_cfg=dict(dist_cfg=dict(backend='gloo')),
@@ -69,7 +71,7 @@ def _offline(monkeypatch):
     monkeypatch.setattr(mmengine_checkpoint, 'load_url', load_url)
 
 
-def train(folder, epochs=2, scheduler=None, **changes):
+def build(folder, epochs=2, scheduler=None, **changes):
     cfg = Config(dict(
         work_dir=str(folder), model=dict(type='checked_toy'),
         train_cfg=dict(by_epoch=True, max_epochs=epochs),
@@ -81,7 +83,11 @@ def train(folder, epochs=2, scheduler=None, **changes):
         visualizer=dict(type='Visualizer', vis_backends=[]), default_scope='mmengine',
         log_level='WARNING', experiment_name=str(folder).replace('/', '_')))
     cfg.merge_from_dict(changes)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def train(*args, **changes):
+    runner = build(*args, **changes)
     runner.train()
     MessageHub._instance_dict.clear()
     return runner
@@ -123,6 +129,24 @@ def test_a_run_with_a_scheduler_that_keeps_a_function_is_resumed(tmp_path):
     assert whole.param_schedulers[0].get_last_value() == rest.param_schedulers[0].get_last_value()
     for key, value in whole.model.state_dict().items():
         assert torch.equal(rest.model.state_dict()[key], value)
+
+
+def test_what_no_checkpoint_of_mmengines_strategies_holds_is_said(monkeypatch, tmp_path):
+    """Ours keep it, and bring the hook for it; all others might hold parts of a model."""
+    said = []
+    monkeypatch.setattr('mmadapt.hooks.loaded_hook.warn', said.append)
+    stock = dict(FLEXIBLE, strategy=dict(type='SingleDeviceStrategy'))
+    runner = train(tmp_path / 'first', 1, **FLEXIBLE)
+    assert sum(isinstance(hook, RandomStateHook) for hook in runner.hooks) == 1
+    for kind in (FLEXIBLE, stock):
+        runner = build(tmp_path / 'rest', 2, resume=True, **kind,
+                       load_from=str(tmp_path / 'first' / 'epoch_1.pth'))
+        add_random_state_hook(runner)
+        runner.register_hook(LoadedCheckpointHook())
+        runner.train()
+        MessageHub._instance_dict.clear()
+    line, = said
+    assert 'with SingleDeviceStrategy does not continue exactly' in line
 
 
 def test_the_number_of_schedulers_too(said, tmp_path):
