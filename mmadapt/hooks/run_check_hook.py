@@ -13,6 +13,7 @@ from ..files.pretrained import covered_modules, initialising
 from ..logs import warn
 from ..optim.resumed import report_resumed, resumed_differences
 from .query_check import check_boxes_wanted, check_sizes, watch_tokens
+from .switch_check import check_switches
 from .topk_check import check_topk
 
 
@@ -21,9 +22,9 @@ class RunCheckHook(Hook):
     """Say before a run what will not come out as its config says.
 
     A schedule that does not fit the length of the run or the checkpoint that is resumed, fewer
-    candidates than are chosen, a best number that no evaluator gives. It also keeps a model from
-    downloading weights that its checkpoint overwrites. PEFTInjectHook, MemoryHook and our tools
-    bring one along.
+    candidates than are chosen, a best number that no evaluator gives, a switch of transforms in
+    mid-run that the data set does not have. It also keeps a model from downloading weights that its
+    checkpoint overwrites. PEFTInjectHook, MemoryHook and our tools bring one along.
     """
 
     # Before a model is adapted.
@@ -42,6 +43,8 @@ class RunCheckHook(Hook):
         trains = isinstance(runner._train_loop, BaseLoop)
         if trains and isinstance(runner, Runner):
             _initialise_without_downloads(runner)
+        if trains:
+            check_switches(model, runner.train_dataloader.dataset, runner.hooks, runner.max_epochs)
         check_boxes_wanted(model)
         check_sizes(model, _pipelines(runner))
         if isinstance(runner._val_loop, BaseLoop):
