@@ -30,7 +30,7 @@ from mmadapt.datasets.base_config import (
     variable_prefix,
 )
 from mmadapt.datasets.coco_fix import refuse_read_only, write_fixed, write_mask_files
-from mmadapt.datasets.use_checks import NOTHING_ELSE
+from mmadapt.datasets.use_checks import NO_MASKS, NOTHING_ELSE
 from mmadapt.errors import WriteError
 from mmadapt.files.atomic import write_atomically
 
@@ -110,6 +110,9 @@ def find_mask_files(console: Console, export: Export, fix: bool) -> dict[str, Pa
         for name, (path, left_out) in write_mask_files(export).items():
             console.print(escape(f'wrote {path}, for masks: left out {left_out} annotations '
                                  'without one'), style='green', soft_wrap=True)
+            export.problems.settle(
+                NO_MASKS, str(export.splits[name].ann_file),
+                f'good for boxes; for masks {path.name} has been written, without them')
             files[name] = path
     return files if files.keys() == export.splits.keys() else {}
 

@@ -1,7 +1,7 @@
 """What was found wrong with a data set, collected so that everything can be said at once."""
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,18 @@ class Problems:
             detail (str): The place inside the file, or what was expected.
         """
         self.found[file][kind].append(detail)
+
+    def settle(self, kind: Kind, file: str, done: str) -> None:
+        """Say of a kind, where it was found in a file, what has been done instead of what can be.
+
+        Args:
+            kind (Kind): Which kind.
+            file (str): The file.
+            done (str): What takes the place of its remedy.
+        """
+        kinds = self.found.get(file, {})
+        if kind in kinds:
+            kinds[replace(kind, remedy=done)] = kinds.pop(kind)
 
     def kinds(self, severity: str | None = None) -> set[Kind]:
         """set[Kind]: The kinds met, of one severity or of all."""

@@ -53,10 +53,16 @@ def annotations(path):
 
 def test_the_fix_keeps_boxes_and_writes_a_file_for_masks_without_the_rest(export, tmp_path, capsys):
     out = tmp_path / 'pets.py'
-    assert main([str(export), '--fix', '--out', str(out)]) == 0
+    assert main([str(export), '--out', str(out)]) == 0
+    assert '--fix writes a second file' in capsys.readouterr().out
+    assert main([str(export), '--fix', '--force', '--out', str(out)]) == 0
     said = capsys.readouterr().out
     assert 'dropped parts of 4 masks' in said
     assert 'for masks: left out 4 annotations without one' in said
+    # What has been done is no advice any more.
+    assert '--fix ' not in said
+    assert said.count('-> good for boxes; for masks masks_annotations_fixed.json has been written, '
+                      'without them') == 2
     fixed = annotations(export / 'train' / 'annotations_fixed.json')
     assert len(fixed) == 12
     assert [len(a.get('segmentation') or []) for a in fixed] == [1, 1, 0] * 4
