@@ -8,11 +8,11 @@ from torch import nn
 from mmadapt.configs import find_inconsistencies
 
 
-def run(ema, iters, interval=1):
+def run(ema, iters):
     """Return what is left of a first value 1 in an average of zeros."""
     import mmdet.models  # noqa: F401  ExpMomentumEMA
     model = nn.Linear(1, 1, bias=False)
-    average = MODELS.build(dict(ema, interval=interval), default_args=dict(model=model))
+    average = MODELS.build(dict(ema), default_args=dict(model=model))
     with torch.no_grad():
         model.weight.fill_(1)
         average.update_parameters(model)
@@ -24,6 +24,7 @@ def run(ema, iters, interval=1):
 
 @pytest.mark.parametrize('ema', [
     dict(type='ExponentialMovingAverage'), dict(type='ExponentialMovingAverage', momentum=0.01),
+    dict(type='ExponentialMovingAverage', momentum=0.05, interval=4),
     dict(type='MomentumAnnealingEMA', momentum=0.001, gamma=1),
     dict(type='mmdet.ExpMomentumEMA', momentum=0.0002, gamma=2)])
 def test_the_share_of_the_beginning_is_that_of_the_real_average(ema):
@@ -35,7 +36,8 @@ def test_the_share_of_the_beginning_is_that_of_the_real_average(ema):
         assert found == []
         return
     line, = found
-    assert f'the run has 40: {left:.0%} of the average' in line
+    updates = 40 // ema.get('interval', 1)
+    assert f'the run has {updates}: {left:.0%} of the average' in line
     option = line.split('--cfg-options custom_hooks.1.momentum=')[1]
     assert run(dict(ema, momentum=float(option)), 40) < 0.01
 

@@ -66,12 +66,45 @@ def test_a_process_that_has_spoken_is_not_repeated(exitcode):
     assert launch.explain(failure(exitcode, 'To enable traceback see: ...')) is None
 
 
-def test_a_signal_while_processes_are_started_waits_until_they_have(monkeypatch, capsys):
+@pytest.fixture
+def main(monkeypatch, capsys):
+    """Return a function that starts the launcher with another in the place of torch's."""
+    for name in (launch.REPORTED_BY_LAUNCHER, 'OMP_NUM_THREADS'):
+        monkeypatch.setenv(name, '1')
+    for owner, name in ((launch.LocalElasticAgent, '_start_workers'),
+                        (launch.processes, '_terminate_process_handler')):
+        monkeypatch.setattr(owner, name, getattr(owner, name))  # taken back with this
+    before = {number: signal.getsignal(number)
+              for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def start(run):
+        monkeypatch.setattr(launch.run, 'run', run)
+        monkeypatch.setattr('sys.argv', ['launch.py', '--nproc-per-node', '1', 'train.py'])
+        return launch.main(), capsys.readouterr().err
+
+    yield start
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def stop(*_):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_before_there_is_any_process_is_one_sentence(main):
+    code, said = main(stop)
+    assert code == 128 + signal.SIGTERM
+    assert said.startswith('Stopped by SIGTERM. To start again: ')
+    assert said.count('\n') == 1
+
+
+def test_a_signal_while_processes_are_started_waits_until_they_have(main, monkeypatch):
     """Torch's launcher would not end one that it is just starting."""
     started = []
 
     def start(agent):
-        os.kill(os.getpid(), signal.SIGTERM)
+        stop()
         started.append(True)
 
     def run(args):
@@ -79,18 +112,7 @@ def test_a_signal_while_processes_are_started_waits_until_they_have(monkeypatch,
         launch.LocalElasticAgent._start_workers(None)
 
     monkeypatch.setattr(launch.LocalElasticAgent, '_start_workers', start)
-    monkeypatch.setattr(launch.processes, '_terminate_process_handler',
-                        launch.processes._terminate_process_handler)
-    monkeypatch.setattr(launch.run, 'run', run)
-    monkeypatch.setattr('sys.argv', ['launch.py', '--nproc-per-node', '1', 'train.py'])
-    for name in (launch.REPORTED_BY_LAUNCHER, 'OMP_NUM_THREADS'):
-        monkeypatch.setenv(name, '1')
-    before = {number: signal.getsignal(number)
-              for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        assert launch.main() == 128 + signal.SIGTERM
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    code, said = main(run)
     assert started == [True]
-    assert capsys.readouterr().err.startswith('Stopped by SIGTERM. To start again: ')
+    assert code == 128 + signal.SIGTERM
+    assert said.startswith('Stopped by SIGTERM. To start again: ')
