@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from stock_runs import LORA, write_config
+from torch import nn
 
 from mmadapt import UserError
 from mmadapt.files import read_checkpoint
@@ -96,6 +99,29 @@ def test_what_is_right_passes_says_nothing_and_draws_no_weights(config, capfd):
         said = capfd.readouterr()
         assert not said.out
         assert 'INFO' not in said.err
+
+
+@MODELS.register_module('built_with_weights')
+class BuiltWithWeights(BaseModel):
+    """As models that call `from_pretrained`: weights that are no random ones, once it has any."""
+
+    def __init__(self, loads=True):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        if loads:
+            self.layer.load_state_dict(dict(weight=torch.eye(4), bias=torch.zeros(4)))
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def test_weights_that_a_model_is_built_with_are_looked_for_with_values():
+    cfg = Config(dict(default_scope='mmengine', model=dict(type='built_with_weights'),
+                      work_dir='', peft=dict(LORA, targets=['layer'], head='freeze')))
+    rehearse(cfg, trains=True)
+    cfg.model.loads = False
+    with pytest.raises(UserError, match='would be random: set load_from'):
+        rehearse(cfg, trains=True)
 
 
 def test_a_model_that_cannot_be_built_without_values_is_left_to_the_runner(config):

@@ -199,3 +199,16 @@ def test_with_peft_neither_a_start_nor_a_resumed_run_downloads_what_it_has(kind,
     train(tmp_path / 'run2', 2, **given, resume=True,
           load_from=str(tmp_path / 'run' / 'epoch_1.pth'))
     assert sum(f'backbone: {REMOTE} is not read' in line for line in said) == 2
+
+
+@pytest.mark.parametrize('kind', [{}, FLEXIBLE], ids=['Runner', 'FlexibleRunner'])
+def test_with_peft_a_file_that_is_the_base_is_read_by_a_resumed_run_too(kind, said, tmp_path):
+    file = tmp_path / 'backbone.pth'
+    torch.save(MODELS.build(dict(type='checked_backbone')).state_dict(), file)
+    peft = dict(method=dict(type='LoRA', r=2), targets=['backbone.layer'], head=['head'])
+    given = {'model.checkpoint': str(file), 'peft': peft, 'custom_hooks': [
+        dict(type='PEFTInjectHook')], **kind}
+    train(tmp_path / 'run', 1, **given)
+    train(tmp_path / 'run2', 2, **given, resume=True,
+          load_from=str(tmp_path / 'run' / 'epoch_1.pth'))
+    assert not any('is not read' in line for line in said)

@@ -148,9 +148,9 @@ def test_hooks_of_this_package_bring_the_check_along(kind, runner, monkeypatch):
     model = Classifier()
     built = runner(model, VECTORS)
     built._hooks = [hook for hook in built.hooks if type(hook).__name__ != 'RunCheckHook']
-    built.cfg.update(memory=dict(checkpoint=['head']), peft=dict(
-        method=dict(type='LoRA', r=1), targets=['head'], head='freeze', allow_random_base=True),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-9)))
+    keys = dict(MemoryHook=dict(memory=dict(checkpoint=['head'])), PEFTInjectHook=dict(peft=dict(
+        method=dict(type='LoRA', r=1), targets=['head'], head='freeze', allow_random_base=True)))
+    built.cfg.update(keys[kind], optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-9)))
     built.register_hook(dict(type=kind))
     built.train()
     assert checked == [model]
