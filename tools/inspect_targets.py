@@ -10,11 +10,10 @@ import argparse
 import shutil
 import sys
 
-from mmengine.config import DictAction
-
 import mmadapt
 from mmadapt.cli import load_config, run_tool
 from mmadapt.cli.model import build_model, get_peft, local_file
+from mmadapt.cli.options import DictAction
 from mmadapt.files import KEY, AdapterRecord, make_base_record, read_checkpoint
 from mmadapt.hooks.going_on import find_misfits
 from mmadapt.tuning.report import WIDE

@@ -32,12 +32,13 @@ from memory.planning import advice, plan_rows
 from memory.recipes import default_recipes, parse_recipe
 from memory.row import FAILED, run_row
 from memory.rows import Setting, run_rows
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from rich.console import Console
 
 from mmadapt import UserError
 from mmadapt.cli import load_config, run_tool
+from mmadapt.cli.options import DictAction
 from mmadapt.configs.picture_size import padded, picture_size
 
 _AT_LEAST = dict(batch=1, processes=1, iterations=1, warm_up=1, threads=1)

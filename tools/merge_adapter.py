@@ -13,10 +13,9 @@ if __name__ == '__main__':
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 import mmadapt  # noqa: F401  registers everything
 from mmadapt.cli import load_config, run_tool
+from mmadapt.cli.options import DictAction
 from mmadapt.configs import build_model, plain_config
 from mmadapt.errors import UserError
 from mmadapt.files import (

@@ -15,7 +15,7 @@ import os
 from mmdet.engine.hooks.utils import trigger_visualization_hook
 from mmdet.evaluation import DumpDetResults
 from mmdet.utils import setup_cache_size_limit_of_dynamo
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -23,6 +23,7 @@ from mmengine.runner import Runner
 import mmadapt  # noqa: F401  registers everything, also for configs without custom_imports
 from mmadapt.cli import check_checkpoint, load_config, run_tool, set_work_dir
 from mmadapt.cli.exit import is_first_process
+from mmadapt.cli.options import DictAction
 from mmadapt.configs import check_run, model_config
 from mmadapt.configs.peft_hook import hook_names
 from mmadapt.datasets import check_data

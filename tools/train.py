@@ -11,7 +11,7 @@ import os
 import time
 
 from mmdet.utils import setup_cache_size_limit_of_dynamo
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -27,6 +27,7 @@ from mmadapt.cli import (
     without_islands,
 )
 from mmadapt.cli.exit import Stopped, stop_behind
+from mmadapt.cli.options import DictAction
 from mmadapt.cli.written import what_was_written
 from mmadapt.configs import check_best, check_run
 from mmadapt.configs.peft_hook import hook_names

@@ -1,6 +1,7 @@
 """Whether what was written after ``--cfg-options`` can have an effect."""
 
 import inspect
+import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 
@@ -13,6 +14,10 @@ _OTHER_NAMES = ('activation_checkpointing', 'auto_scale_lr', 'custom_imports',
                 'efficient_conv_bn_eval', 'find_unused_parameters', 'init_weights_for_test_or_val',
                 'memory', 'model_wrapper_cfg', 'peft', 'runner_type', 'sync_bn', 'tta_model',
                 'tta_pipeline')
+_DICT = re.compile(r"""dict\(|\{['"}]""")
+_KEY = re.compile(r"""['"]?(\w+)['"]?[=:]['"]?([^'",=(){}\[\]]+)""")
+# Lists of which one item may stand for itself.
+_ONE_IS_A_LIST = ('peft.targets', 'peft.exclude')
 
 
 def runner_names() -> set[str]:
@@ -36,11 +41,12 @@ def check_options(cfg: dict, options: dict | None) -> list[str]:
         list[str]: A line for each option that nothing in MMEngine reads.
 
     Raises:
-        UserError: An option names a variable that other values of the file were computed from, or
-            is a misspelt top-level name.
+        UserError: An option names a variable that other values of the file were computed from, is
+            a misspelt top-level name, or was meant to be a dict.
     """
     read, unread = runner_names(), []
     for option, value in (options or {}).items():
+        _refuse_dict(cfg, option, value)
         name = option.split('.')[0]
         if name in read:
             continue
@@ -61,6 +67,33 @@ def check_options(cfg: dict, options: dict | None) -> list[str]:
             f'--cfg-options {option}={value}: {name} is a variable of the config file, which has '
             'been read by now; unless code of your own reads it later, this changes nothing')
     return unread
+
+
+def is_dict(text: str) -> bool:
+    """Return whether a text is a dict as Python writes it, or begins with one."""
+    return _DICT.match(text) is not None
+
+
+def _refuse_dict(cfg: dict, option: str, value) -> None:
+    """Refuse a dict written out, of which MMEngine's parser makes a text."""
+    items = value if isinstance(value, (list, tuple)) else [value]
+    meant = next((item for item in items if isinstance(item, str) and is_dict(item)), None)
+    if meant is None:
+        return
+    remedy = 'write it in the config'
+    if not isinstance(value, (list, tuple)) or option in _ONE_IS_A_LIST:
+        owner, (*path, name) = cfg, option.split('.')
+        for key in path:
+            owner = (owner.get(key) if hasattr(owner, 'get') else None) or {}
+        # MMEngine merges a dict into nothing else than a dict.
+        replace = f'{option}._delete_=True ' if name in owner and not isinstance(
+            owner[name], dict) else ''
+        keys = _KEY.findall(re.split('[)}]', meant)[0]) or [('type', 'NAME')]
+        remedy = (f'{"of one, write " if isinstance(value, list) else "write "}key by key: '
+                  f'{replace}' + ' '.join(f'{option}.{key}={item}' for key, item in keys)
+                  + '; several belong into the config')
+    raise UserError(f'--cfg-options {option}: a dict cannot be written there, {meant!r} would '
+                    f'arrive as a text; {remedy}')
 
 
 def _places(node, name: str, path: str) -> Iterator[str]:
