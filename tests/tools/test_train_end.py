@@ -58,8 +58,9 @@ def test_the_last_lines_name_what_is_there(trained, folder):
                  'adapter (', 'best_adapter ('):
         assert name in written
         assert (folder / 'run' / name.split(' ')[0]).exists()
-    for line, tool in ((test, 'test.py'), (merge, 'merge_adapter.py')):
-        assert f': python {TOOLS}/{tool} {folder}/config.py ' in line
+    for line, tool, what in ((test, 'test.py', 'best_coco_bbox_mAP_epoch_1.pth'),
+                             (merge, 'merge_adapter.py', 'best_adapter')):
+        assert f': python {TOOLS}/{tool} {folder}/config.py {folder}/run/{what} ' in line
         assert line.endswith(' --cfg-options train_dataloader.batch_size=6')
 
 
