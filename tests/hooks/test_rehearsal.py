@@ -88,7 +88,9 @@ def test_checkpoints_of_another_run_and_of_another_model_are_refused(start, conf
         rehearse(config(base=str(trained)), trains=True)
 
 
-def test_what_is_right_passes_says_nothing_and_draws_no_weights(config, capfd):
+def test_what_is_right_passes_says_nothing_and_draws_no_weights(config, capfd, monkeypatch):
+    loggers = []
+    monkeypatch.setattr('mmadapt.logs.print_log', lambda line, logger, *_: loggers.append(logger))
     for changes in ({}, dict(peft=None, memory=dict(checkpoint=['CSPLayer'])), dict(peft=None)):
         cfg = config(**changes)
         capfd.readouterr()
@@ -99,6 +101,7 @@ def test_what_is_right_passes_says_nothing_and_draws_no_weights(config, capfd):
         said = capfd.readouterr()
         assert not said.out
         assert 'INFO' not in said.err
+    assert set(loggers) == {'silent'}
 
 
 @MODELS.register_module('built_with_weights')
