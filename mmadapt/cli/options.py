@@ -29,6 +29,8 @@ class DictAction(StockAction):
     @staticmethod
     def _parse_iterable(val: str):
         text = val.strip('\'"').replace(' ', '')
-        if is_dict(text.lstrip('[(')):
-            return [text.strip('[]()')] if text[0] in '[(' else text
+        if is_dict(text):
+            return text
+        if text[:1] in ('[', '(') and is_dict(text[1:]):
+            return [text[1:-1]]
         return StockAction._parse_iterable(val)

@@ -7,6 +7,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
+from ..compat.mismatches import say_mismatches_again, say_mismatches_once
 from ..configs import find_inconsistencies
 from ..configs.metrics import check_given, check_metrics
 from ..files.pretrained import covered_modules, initialising
@@ -57,7 +58,8 @@ class RunCheckHook(Hook):
             check_topk(model, metrics, 'test_evaluator')
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Say what of the config a resumed run is not going to follow."""
+        """Say what of the config a resumed run is not going to follow, and misfits only once."""
+        say_mismatches_once()
         # A strategy builds the optimiser later, and says it then.
         if not runner._resume or not isinstance(runner, Runner):
             return
@@ -104,6 +106,7 @@ class RunCheckHook(Hook):
         self.after_run(runner)
 
     def _watch(self, runner) -> None:
+        say_mismatches_again()  # it is loaded by now
         if not self._handles:
             self._handles = watch_tokens(_detector(runner))
 

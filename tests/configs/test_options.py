@@ -60,6 +60,7 @@ def test_a_dict_written_out_is_refused_with_words_that_work(word, peft, wanted):
     cfg = Config(dict(peft=dict(dict(method=dict(type='LoRA', r=4)), **peft)))
     with pytest.raises(UserError, match='a dict cannot be written there') as caught:
         check_options(cfg, parsed(word))
+    assert f'"{word.split("=", 1)[1].strip("[]")}"'.replace(' ', '') in str(caught.value)
     words = str(caught.value).split('key by key: ')[1].split(';')[0].split(' ')
     options = parsed(*words)
     assert check_options(cfg, options) == []

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModel, BaseModule
 from mmengine.registry import DATASETS, MODELS, RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import Runner, load_state_dict
 from torch import nn
 
 from mmadapt import UserError
@@ -212,3 +212,18 @@ def test_with_peft_a_file_that_is_the_base_is_read_by_a_resumed_run_too(kind, sa
     train(tmp_path / 'run2', 2, **given, resume=True,
           load_from=str(tmp_path / 'run' / 'epoch_1.pth'))
     assert not any('is not read' in line for line in said)
+
+
+@pytest.mark.parametrize('kind', [{}, FLEXIBLE], ids=['Runner', 'FlexibleRunner'])
+def test_what_does_not_fit_is_said_once_though_the_average_loads_it_too(kind, tmp_path, capsys):
+    state = Model().state_dict()
+    state['head.weight'] = torch.zeros(2, 4)
+    torch.save(dict(state_dict=state), tmp_path / 'base.pth')
+    hooks = [dict(type='EMAHook'), dict(type='RunCheckHook')]
+    for _ in range(2):  # each run says it
+        train(tmp_path, 1, custom_hooks=hooks, load_from=str(tmp_path / 'base.pth'), **kind)
+        said = capsys.readouterr()
+        assert (said.out + said.err).count('size mismatch for head.weight') == 1
+    load_state_dict(Model(), state)
+    load_state_dict(Model(), state)
+    assert capsys.readouterr().out.count('size mismatch for head.weight') == 2
