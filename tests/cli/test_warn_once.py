@@ -1,7 +1,9 @@
 """Each warning of a library is shown once."""
 
+import sys
 import warnings
 
+from mmadapt.cli import load_config
 from mmadapt.cli.warn_once import show_warnings_once
 
 
@@ -18,6 +20,30 @@ def test_a_warning_is_shown_once_though_libraries_change_the_filters(monkeypatch
             with warnings.catch_warnings():  # as torch.optim: Python forgets what it has shown
                 warnings.simplefilter('ignore')
     assert shown == ['this is old', 'and that']
+
+
+def test_a_warning_of_several_lines_of_code_is_shown_once(monkeypatch):
+    shown = []
+    monkeypatch.setattr(warnings, 'showwarning', lambda message, *args: shown.append(str(message)))
+    show_warnings_once()
+    for line in (7, 8):
+        warnings.showwarning(UserWarning('this is old'), UserWarning, 'library.py', line)
+    assert shown == ['this is old']
+
+
+def test_reading_a_stock_config_shows_nothing_of_pkg_resources(monkeypatch):
+    shown = []
+    monkeypatch.setattr(warnings, 'showwarning', lambda message, *args: shown.append(str(message)))
+    show_warnings_once()
+    show = warnings.showwarning
+    with warnings.catch_warnings():
+        warnings.simplefilter('always')
+        monkeypatch.setattr(warnings, 'showwarning', show)
+        sys.modules.pop('pkg_resources', None)
+        load_config('mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py')
+        warnings.warn('another one', stacklevel=1)
+    assert [text for text in shown if 'pkg_resources' in text] == []
+    assert 'another one' in shown
 
 
 def test_a_library_that_records_warnings_gets_all_of_them(monkeypatch):
