@@ -16,6 +16,7 @@ from pathlib import Path
 import mmadapt  # noqa: F401  registers everything
 from mmadapt.cli import load_config, run_tool
 from mmadapt.cli.options import DictAction
+from mmadapt.cli.written import how_to_use
 from mmadapt.configs import build_model, plain_config
 from mmadapt.errors import UserError
 from mmadapt.files import (
@@ -83,11 +84,14 @@ def main() -> None:
     record = rebuild(model, args.adapter, base)
     metainfo = dict(classes=tuple(record.class_names)) if record.class_names else None
     write_merged(args.out, model, metainfo, args.format)
-    text = _HEADER.format(Path(args.out).name) + plain_config(cfg, record.class_names).pretty_text
+    plain = plain_config(cfg, record.class_names)
+    text = _HEADER.format(Path(args.out).name) + plain.pretty_text
     write_atomically(config, lambda path: Path(path).write_text(text, encoding='utf-8'))
     print(f'{args.out}: {args.adapter} merged into {base_of(record, base)}\n'
           f'It is for {READ_BY[args.format]}\n'
           f'{config}: the config that goes with it, without mmadapt')
+    if args.format == 'state_dict':
+        print('\n'.join(how_to_use(str(config), args.out, plain)))
 
 
 if __name__ == '__main__':

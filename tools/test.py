@@ -11,6 +11,7 @@ if __name__ == '__main__':
 import argparse
 import copy
 import os
+from pathlib import Path
 
 from mmdet.engine.hooks.utils import trigger_visualization_hook
 from mmdet.evaluation import DumpDetResults
@@ -123,6 +124,9 @@ def main() -> None:
     if 'PEFTInjectHook' not in hook_names(cfg):
         runner.register_hook(LoadedCheckpointHook())
     runner.test()
+    if args.show_dir:
+        folder = Path(runner.work_dir, runner.timestamp, args.show_dir)
+        print_log(f'pictures of the predictions: {folder}', logger='current')
 
 
 if __name__ == '__main__':

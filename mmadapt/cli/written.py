@@ -1,10 +1,11 @@
-"""The last lines of a training: what it has written, and what to type next."""
+"""The last lines of a training or a merge: what it has written, and what to type next."""
 
 import os.path as osp
 import shlex
 import sys
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 
 from ..hooks import PEFTCheckpointHook
@@ -31,14 +32,38 @@ def what_was_written(runner, config: str) -> list[str]:
     lines = [f'written to {runner.work_dir}: {", ".join(left)}']
     tested, merged = [*best, *last][:1], [path for path in exports if osp.isdir(path)][-1:]
     if tested and runner.cfg.get('test_dataloader') is not None:
-        shown = ['--show-dir', 'pictures'] if 'visualization' in (
-            runner.cfg.get('default_hooks') or {}) else []
-        lines.append('to test it, with pictures of its predictions: ' if shown else 'to test it: ')
-        lines[-1] += _command('test.py', config, *tested, *shown)
+        lines.append(_to_test(runner.cfg, config, *tested))
     if merged:
         lines.append('to make an ordinary checkpoint of it: ' + _command(
             'merge_adapter.py', config, *merged, osp.join(runner.work_dir, 'merged.pth')))
     return lines
+
+
+def how_to_use(config: str, merged: str, cfg: Config) -> list[str]:
+    """Say what to type next with a merged model.
+
+    Args:
+        config (str): The config without mmadapt that was written with it.
+        merged (str): The checkpoint.
+        cfg (Config): What is in the config.
+
+    Returns:
+        list[str]: Lines; none where it can be neither tested nor used.
+    """
+    lines = []
+    if cfg.get('test_dataloader') is not None:
+        lines.append(_to_test(cfg, config, merged, typed=False))
+    if cfg.get('default_scope') == 'mmdet':
+        lines.append(f'to use it: from mmdet.apis import DetInferencer; DetInferencer({config!r}, '
+                     f"{merged!r})('PICTURE', out_dir='pictures')")
+    return lines
+
+
+def _to_test(cfg: Config, config: str, checkpoint: str, typed: bool = True) -> str:
+    shown = ['--show-dir', 'pictures'] if 'visualization' in (
+        cfg.get('default_hooks') or {}) else []
+    return ('to test it, with pictures of its predictions: ' if shown else 'to test it: ') + \
+        _command('test.py', config, checkpoint, *shown, typed=typed)
 
 
 def _checkpoints(runner) -> tuple[dict[str, str], dict[str, str]]:
@@ -61,12 +86,12 @@ def _checkpoints(runner) -> tuple[dict[str, str], dict[str, str]]:
     return last, best
 
 
-def _command(tool: str, *arguments: str) -> str:
+def _command(tool: str, *arguments: str, typed: bool = True) -> str:
     # What was typed after --cfg-options may say where the data is.
-    typed = sys.argv[sys.argv.index('--cfg-options'):] if '--cfg-options' in sys.argv else []
-    end = next((i for i, word in enumerate(typed) if i and word.startswith('--')), len(typed))
+    words = sys.argv[sys.argv.index('--cfg-options'):] if '--cfg-options' in sys.argv else []
+    end = next((i for i, word in enumerate(words) if i and word.startswith('--')), len(words))
     return shlex.join(['python', osp.join(osp.dirname(sys.argv[0]), tool), *arguments,
-                       *typed[:end]])
+                       *(words[:end] if typed else [])])
 
 
 def _named(path: str, runner) -> str:

@@ -68,12 +68,20 @@ def test_its_commands_and_an_inferencer_without_mmadapt_give_the_same_boxes(
         trained, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     wanted, found = tmp_path / 'wanted.pkl', tmp_path / 'found.pth'
-    options = (['--out', wanted, '--work-dir', tmp_path], [])
-    for line, more in zip(trained[1:], options, strict=True):
-        _, tool, *arguments = shlex.split(line.split(': ', 1)[1])
-        run(tool, *arguments, *more)
-    assert len([*tmp_path.glob('*/pictures/*.png')]) == 4
+    said = typed(trained[1], '--out', wanted, '--work-dir', tmp_path)
+    pictures, = tmp_path.glob('*/pictures')
+    assert len([*pictures.glob('*.png')]) == 4
+    assert said.splitlines()[-1].endswith(f'pictures of the predictions: {pictures}')
+    test, use = typed(trained[2]).splitlines()[-2:]
     merged = folder / 'run' / 'merged.pth'
+    assert f'/test.py {merged.with_suffix(".py")} {merged} --show-dir pictures' in test
+    again = tmp_path / 'again.pkl'
+    typed(test, '--out', again, '--work-dir', tmp_path / 'again')
+    for ours, theirs in zip(*(pickle.loads(file.read_bytes()) for file in (wanted, again)),
+                            strict=True):
+        assert torch.allclose(ours['pred_instances']['scores'],
+                              theirs['pred_instances']['scores'], atol=1e-5)
+    assert f"DetInferencer('{merged.with_suffix('.py')}', '{merged}')('PICTURE'" in use
     script = tmp_path / 'infer.py'
     script.write_text(_INFER)
     pictures = [folder / 'val' / f'{i}.png' for i in range(4)]
@@ -85,6 +93,12 @@ def test_its_commands_and_an_inferencer_without_mmadapt_give_the_same_boxes(
         # Two of the same score may change places.
         nearest = torch.cdist(ours, theirs, compute_mode='donot_use_mm_for_euclid_dist').min(1)
         assert nearest.values.max() < 1e-3
+
+
+def typed(line, *more):
+    """Run the command that a line ends with."""
+    _, tool, *arguments = shlex.split(line.split(': ', 1)[1])
+    return run(tool, *arguments, *more)
 
 
 def _rows(bboxes, scores, labels):
