@@ -43,7 +43,7 @@ from .base_check import (
     find_built_in,
 )
 from .checkpoint_hook import PEFTCheckpointHook
-from .going_on import check_one_adapter, find_misfits, tensors_anew
+from .going_on import check_one_adapter, find_misfits, layer_of, tensors_anew
 from .loaded_hook import check_evaluated, class_names
 from .memory_hook import MemoryHook, lacks_memory_hook
 from .quantise import quantise_loaded
@@ -239,7 +239,11 @@ class PEFTInjectHook(Hook):
                 self._adapter = config.adapter
                 record, stored = read_adapter(config.adapter)
                 record.check_layers(model, config.adapter)
-                misfits = find_misfits(model, stored, {}, config.adapter)
+                # The shape of a layer that has an adapter is the base's.
+                layers = {layer_of(key) for key in stored}
+                misfits = find_misfits(model, stored, {
+                    key: value for key, value in checkpoint.get('state_dict', {}).items()
+                    if layer_of(key) in layers}, config.adapter)
             report = inject(model, config, not_loaded={*not_loaded, *misfits}, weights_follow=True)
             self._anew = tensors_anew(model, stored, misfits)
             if config.adapter is not None:

@@ -88,6 +88,22 @@ def test_an_adapted_layer_that_does_not_fit_trains_fully_instead(build_detector)
         restore(model, record, stored, base, 'FILE', anew)
 
 
+def test_so_it_does_in_a_run(start, bases, tmp_path):
+    """After a checkpoint and after a folder; the layers had adapters in the first training."""
+    adapts, base = {**LORA, 'head': 'adapt'}, bases('rtmdet', 2)
+    layer = 'bbox_head.rtm_cls.0'
+    assert layer in require_state(start(adapts, base=base).model).adapted
+    (tmp_path / 'run').rename(tmp_path / 'first')
+    for changes in (dict(peft=adapts, base=tmp_path / 'first' / 'epoch_1.pth'),
+                    dict(peft={**adapts, 'adapter': str(tmp_path / 'first' / 'adapter')},
+                         base=base)):
+        model = start(**changes, **ONE).model
+        adapted = require_state(model).adapted
+        assert layer not in adapted
+        assert 'bbox_head.rtm_reg.0' in adapted
+        assert model.get_submodule(layer).weight.requires_grad
+
+
 def test_most_of_a_model_in_other_shapes_is_another_model(build_detector):
     model = build_detector()
     stored = {key: value[:1] for key, value in model.state_dict().items() if value.dim()}
@@ -107,10 +123,14 @@ def test_another_rank_is_refused_with_the_way_to_go_on(start, finished):
     assert f'merge it first, python tools/merge_adapter.py CONFIG {folder}' in str(error.value)
 
 
-def test_a_checkpoint_of_full_fine_tuning_is_a_base_like_any_other(start, tmp_path):
+def test_a_checkpoint_of_full_fine_tuning_is_a_base_like_any_other(start, tmp_path, monkeypatch):
     full = dict(method=None, targets='all', head='train', norm='train')
-    still = {'optim_wrapper.optimizer.lr': 0.0}
-    start(full)
+    still, said = {'optim_wrapper.optimizer.lr': 0.0}, []
+    with monkeypatch.context() as patch:
+        patch.setattr('mmadapt.hooks.checkpoint_hook.print_log', lambda line, *_: said.append(line))
+        start(full)
+    assert said == [f'trained weights: {tmp_path}/run/trained']  # and no adapter
+    assert (tmp_path / 'run' / 'trained').is_dir()
     path = str((tmp_path / 'run' / 'epoch_1.pth').rename(tmp_path / 'full.pth'))
     stored = read_checkpoint(path)['state_dict']
     for peft in (LORA, full):
