@@ -12,7 +12,7 @@ from mmengine.registry import MODELS
 
 from mmadapt import inject, save_adapter
 from mmadapt.cli.model import build_model
-from mmadapt.configs import model_config
+from mmadapt.configs import model_config, plain_config
 from mmadapt.files import BaseRecord
 from mmadapt.hooks.checkpoint_hook import _rebuilt
 
@@ -103,3 +103,13 @@ def test_what_averages_over_augmented_pictures_calls_a_model_that_normalises(con
                test_dataloader=dict(dataset=dict(pipeline=[])))
     tool('test').set_tta(cfg)
     assert cfg.model.module.data_preprocessor.mean == MEAN
+
+
+def test_the_config_beside_a_merged_model_names_its_classes_where_the_data_does_not():
+    data = dict(type='Outer', dataset=dict(type='Inner'))
+    cfg = Config(dict(model=dict(type='_Classifier'), test_dataloader=dict(dataset=data)))
+    inner = plain_config(cfg, ['cat', 'dog']).test_dataloader.dataset.dataset
+    assert inner.metainfo.classes == ('cat', 'dog')
+    cfg.test_dataloader.dataset.dataset.metainfo = dict(classes=('own', ))
+    inner = plain_config(cfg, ['cat', 'dog']).test_dataloader.dataset.dataset
+    assert inner.metainfo.classes == ('own', )
