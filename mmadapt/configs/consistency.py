@@ -13,8 +13,8 @@ from .averages import check_averages
 # Their value at the end of the run is what they are for; of a step or a constant it is not.
 _RAMPS = ('Cosine', 'Linear', 'Poly', 'OneCycle')
 _WARM_UPS = ('Linear', 'Constant', 'QuadraticWarmup')
-# Of a run, what a warm-up takes where it has to be shortened.
-_SHARE = 20
+# Of a run, what a warm-up takes where it has to be shortened, and what another pipeline at its end.
+_SHARE = _END = 20
 
 
 def find_inconsistencies(cfg: dict, epoch_length: int | None = None) -> list[str]:
@@ -43,26 +43,28 @@ def find_inconsistencies(cfg: dict, epoch_length: int | None = None) -> list[str
 
 def _check_schedulers(schedulers, epochs: int | None, iters: int | None) -> Iterator[str]:
     groups = {'param_scheduler': schedulers or []}
-    if isinstance(schedulers, dict):
-        groups = {'param_scheduler': [schedulers]} if 'type' in schedulers else {
-            f'param_scheduler.{name}': group for name, group in schedulers.items()}
+    if isinstance(schedulers, dict) and 'type' not in schedulers:  # of several optimisers
+        groups = {f'param_scheduler.{name}': group for name, group in schedulers.items()}
     for name, group in groups.items():
-        for index, scheduler in enumerate(group if isinstance(group, (list, tuple)) else [group]):
-            if not isinstance(scheduler, dict) or 'type' not in scheduler:
+        is_list = isinstance(group, (list, tuple))
+        # What is said of one is to hold when what was said before it has been done.
+        mended = [dict(each) if isinstance(each, dict) else {} for each in (
+            group if is_list else [group])]
+        for index, scheduler in enumerate(mended):
+            if 'type' not in scheduler:
                 continue
-            where = f'{name}[{index}] ({_kind(scheduler)})'
-            by_epoch = scheduler.get('by_epoch', True)
-            length = epochs if by_epoch else iters
-            if by_epoch and epochs is None and iters is not None \
-                    and not scheduler.get('convert_to_iter_based'):
-                yield (f'{where} steps by epochs, of which a run by iterations has none: it never '
-                       'acts; write by_epoch=False')
-            if length is None:
-                continue
-            unit = 'epoch' if by_epoch else 'iteration'
-            option = f'{name}.{index}' if isinstance(group, (list, tuple)) else name
-            for problem in _check_scheduler(scheduler, length, unit, option):
-                yield f'{where} {problem}'
+            for problem, changes in _check_scheduler(mended, index, epochs, iters):
+                options = []
+                for changed, values in changes.items():
+                    mended[changed].update(values)
+                    place = f'{name}.{changed}' if is_list else name
+                    options += [f'{place}.{key}={_typed(value)}' for key, value in values.items()]
+                yield (f'{name}[{index}] ({_kind(scheduler)}) {problem}; '
+                       f'--cfg-options {" ".join(options)}')
+
+
+def _typed(value) -> str:
+    return f'"{value}"'.replace(' ', '') if isinstance(value, list) else str(value)
 
 
 def _kind(scheduler: dict) -> str:
@@ -70,31 +72,68 @@ def _kind(scheduler: dict) -> str:
     return getattr(kind, '__name__', str(kind)).split('.')[-1]
 
 
-def _check_scheduler(scheduler: dict, length: int, unit: str, option: str) -> Iterator[str]:
-    begin, kind = scheduler.get('begin', 0), _kind(scheduler)
-    end, period = scheduler.get('end', length), scheduler.get('T_max')
-    if begin >= length:
-        fits = '; without begin, end and T_max MMEngine fits it to the run' if any(
-            name in kind for name in _RAMPS) else ''
-        yield f'begins at {unit} {begin}, when the run of {length} is over: it never acts{fits}'
+def _check_scheduler(group: list[dict], index: int, epochs: int | None,
+                     iters: int | None) -> Iterator[tuple[str, dict[int, dict]]]:
+    """Yield what is wrong with a scheduler, and what to change of which one of its group."""
+    scheduler, by_epoch = group[index], group[index].get('by_epoch', True)
+    length, unit = (epochs, 'epoch') if by_epoch else (iters, 'iteration')
+    if by_epoch and epochs is None and iters is not None \
+            and not scheduler.get('convert_to_iter_based'):
+        yield ('steps by epochs, of which a run by iterations has none: it never acts',
+               {index: dict(by_epoch=False)})
+    if length is None:
         return
+    begin, kind = scheduler.get('begin', 0), _kind(scheduler)
+    if begin >= length:
+        yield (f'begins at {unit} {begin}, when the run of {length} is over: it never acts',
+               {index: _within(scheduler, _free_from(group[:index], by_epoch, length), length)})
+        begin = scheduler['begin']
+    end, period = scheduler.get('end', length), scheduler.get('T_max')
     late = [step for step in scheduler.get('milestones', []) if begin + step >= length]
     if late:
-        yield f'has milestones {late} that a run of {length} {unit}s never reaches'
+        yield (f'has milestones {late} that a run of {length} {unit}s never reaches',
+               {index: dict(milestones=_earlier(scheduler['milestones'], length - begin))})
     if _warms_up(scheduler, kind):
         # One that ends where the run does was maybe meant to take all of it.
         if end > length or (end - begin) * 2 > length != end:
-            yield _too_long(scheduler, kind, length, unit, option)
+            right = begin + max(1, length // _SHARE)
+            follows = index + 1 < len(group) and group[index + 1].get('begin') == end \
+                and group[index + 1].get('by_epoch', True) == by_epoch
+            yield _too_long(scheduler, kind, length, unit), {
+                index: dict(end=right), **({index + 1: dict(begin=right)} if follows else {})}
         return
     if not any(name in kind for name in _RAMPS):
         return
     if end > length:
-        yield (f'ends at {unit} {end}, the run at {length}: the rate stops on its way; '
-               'leave out `end` and `T_max`, and MMEngine fits them to the run')
+        yield (f'ends at {unit} {end}, the run at {length}: the rate stops on its way',
+               {index: _within(scheduler, begin, length)})
     elif period and abs(period - (end - begin)) > 0.05 * (end - begin) and 'Restart' not in kind:
         effect = 'stops on its way' if period > end - begin else 'rises again'
-        yield (f'has T_max={period} for the {end - begin} {unit}s that it acts: the rate {effect}; '
-               'leave out `T_max`')
+        yield (f'has T_max={period} for the {end - begin} {unit}s that it acts: the rate {effect}',
+               {index: dict(T_max=end - begin)})
+
+
+def _free_from(earlier: list[dict], by_epoch: bool, length: int) -> int:
+    """Return where of a run the schedulers before one have ended, or its last epoch."""
+    ends = [each.get('end', length) for each in earlier
+            if 'type' in each and each.get('by_epoch', True) == by_epoch]
+    return min(max(ends, default=0), length - 1)
+
+
+def _within(scheduler: dict, begin: int, length: int) -> dict:
+    """Return the changes that let a scheduler act from ``begin`` to the end of the run."""
+    changes = dict(begin=begin) if begin != scheduler.get('begin', 0) else {}
+    changes['end'] = length
+    for name in ('T_max', 'total_steps'):
+        if scheduler.get(name):
+            changes[name] = length - begin
+    return changes
+
+
+def _earlier(milestones: list[int], length: int) -> list[int]:
+    """Return milestones in the same proportions, the last one at eleven twelfths of the run."""
+    last = min(length - 1, round(length * 11 / 12))
+    return sorted({round(step * last / max(milestones)) for step in milestones} - {0})
 
 
 def _warms_up(scheduler: dict, kind: str) -> bool:
@@ -103,7 +142,7 @@ def _warms_up(scheduler: dict, kind: str) -> bool:
     return any(name in kind for name in _WARM_UPS) and 'end' in scheduler
 
 
-def _too_long(scheduler: dict, kind: str, length: int, unit: str, option: str) -> str:
+def _too_long(scheduler: dict, kind: str, length: int, unit: str) -> str:
     begin, end = scheduler.get('begin', 0), scheduler['end']
     reached = ''
     if end > length and 'Quadratic' not in kind:
@@ -112,9 +151,7 @@ def _too_long(scheduler: dict, kind: str, length: int, unit: str, option: str) -
         last = 0 if scheduler.get('convert_to_iter_based') else 1  # then the last epoch has many
         share = (length - begin - last) / (end - begin - last)
         reached = f': the rate reaches {low + (high - low) * share:.1%} of its value'
-    mend = f'--cfg-options {option}.end={begin + max(1, length // _SHARE)}'
-    return (f'warms up until {unit} {end} of a run of {length}{reached}; {mend}, and let the next '
-            'scheduler begin there')
+    return f'warms up until {unit} {end} of a run of {length}{reached}'
 
 
 def _check_hooks(cfg: dict, epochs: int) -> Iterator[str]:
@@ -122,18 +159,22 @@ def _check_hooks(cfg: dict, epochs: int) -> Iterator[str]:
         if not isinstance(hook, dict):
             continue
         where = f'custom_hooks[{index}] ({hook.get("type")})'
+        option = f'--cfg-options custom_hooks.{index}'
         switch, last = hook.get('switch_epoch'), hook.get('num_last_epochs')
+        right = max(0, epochs - max(1, epochs // _END))
         if switch is not None and switch >= epochs:
             yield (f'{where} switches at epoch {switch}, when the run of {epochs} is over: it '
-                   f'never switches; set switch_epoch below {epochs}')
+                   f'never switches; {option}.switch_epoch={right}')
         elif switch is not None and switch < 0:
             yield (f'{where} has switch_epoch={switch}: the whole run has the pipeline meant for '
-                   'its end; 0 would say so')
-        if last is not None and last >= epochs:
-            yield (f'{where} acts on the last {last} epochs of a run of {epochs}: on all of them; '
-                   f'set num_last_epochs below {epochs}')
+                   f'its end; {option}.switch_epoch={right}, or 0 if that is meant')
+        # YOLOXModeSwitchHook acts on one epoch more than it says.
+        if last is not None and last >= epochs - 1 and last >= 0:
+            yield (f'{where} has num_last_epochs={last}, the run {epochs} epochs: it acts on all '
+                   f'of them; {option}.num_last_epochs={min(max(1, epochs // _END), epochs - 2)}')
     checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     interval = checkpoint.get('interval', 1)
     if checkpoint.get('by_epoch', True) and epochs < interval and epochs > 1:
         yield (f'default_hooks.checkpoint.interval={interval} in a run of {epochs} epochs: no '
-               'checkpoint before its end, and nothing to resume from when it is interrupted')
+               'checkpoint before its end, and nothing to resume from when it is interrupted; '
+               '--cfg-options default_hooks.checkpoint.interval=1')
