@@ -67,20 +67,21 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def apply_args(cfg: Config, args: argparse.Namespace) -> None:
-    """Put the arguments into the config.
+def apply_args(cfg: Config, args: argparse.Namespace) -> list[str]:
+    """Put the arguments into the config; return what to log once the run has a log.
 
     Raises:
         UserError: An argument does not fit the config.
     """
     cfg.launcher = args.launcher
     set_work_dir(cfg, args.config, args.work_dir)
-    set_resume(cfg, args.resume)
+    begins = set_resume(cfg, args.resume)
     if args.auto_scale_lr:
         if not {'enable', 'base_batch_size'} <= set(cfg.get('auto_scale_lr') or {}):
             raise UserError('--auto-scale-lr: the config has no auto_scale_lr=dict(enable=False, '
                             'base_batch_size=N), N being the batch that its rate was chosen for')
         cfg.auto_scale_lr.enable = True
+    return begins
 
 
 def main() -> None:
@@ -91,14 +92,14 @@ def main() -> None:
     check_best(cfg)
     check_data(cfg, ('train', 'val'))
     precision = [set_amp(cfg)] if args.amp else []
-    apply_args(cfg, args)
+    begins = apply_args(cfg, args)
     with building_offline():
         rehearse(cfg, trains=True)
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     add_run_check_hook(runner)
     hint = without_islands(cfg)
-    if hint is not None:
-        warn(hint)
+    for line in (*begins, *([] if hint is None else [hint])):
+        warn(line)
     for line in precision:
         print_log(line, logger='current')
     secure_checkpoints(runner)

@@ -11,8 +11,7 @@ from mmengine.config import Config
 
 from ..errors import UserError
 from ..files import is_adapter, is_checkpoint, refuse_adapter
-from ..logs import warn
-from .exit import is_first_process, typed_command
+from .exit import typed_command
 
 _SUFFIXES = ('.pth', '.safetensors')
 
@@ -78,7 +77,7 @@ def _newest(folder: Path) -> str:
     return max(files, key=lambda file: file.stat().st_mtime).name if files else ''
 
 
-def set_resume(cfg: Config, resume: str | None) -> None:
+def set_resume(cfg: Config, resume: str | None) -> list[str]:
     """Apply ``--resume``.
 
     ``auto`` goes on from the last checkpoint of ``cfg.work_dir``. Where there is none the run
@@ -89,27 +88,29 @@ def set_resume(cfg: Config, resume: str | None) -> None:
         cfg (Config): The config, its ``work_dir`` set; changed in place.
         resume (str, optional): None, 'auto' or a path.
 
+    Returns:
+        list[str]: What to log behind the printed config: where the run begins, if no checkpoint
+        was found.
+
     Raises:
         UserError: The checkpoint is not there.
     """
     if resume is None:
-        return
+        return []
     if resume != 'auto':
         if is_adapter(resume):
             raise UserError(f'--resume {resume} is an adapter, which holds no optimiser: resume '
                             f'epoch_k.pth, or start from it by --cfg-options peft.adapter={resume}')
         check_checkpoint(resume, 'checkpoint to resume from')
         cfg.resume, cfg.load_from = True, resume
-        return
+        return []
     last = last_checkpoint(cfg.work_dir)
     if last is not None:
         cfg.resume, cfg.load_from = True, last
-        return
+        return []
     cfg.resume = False
-    if not is_first_process():
-        return
     start = cfg.get('load_from') or 'the initial weights of the config'
-    warn(f'--resume: {cfg.work_dir} has no checkpoint yet, so this run begins anew from {start}')
+    return [f'--resume: {cfg.work_dir} has no checkpoint yet, so this run begins anew from {start}']
 
 
 def how_to_go_on(work_dir: str, resume: str | None, began: float = 0) -> str:

@@ -11,6 +11,7 @@ from ..compat.mismatches import say_mismatches_again, say_mismatches_once
 from ..configs import find_inconsistencies
 from ..configs.metrics import check_given, check_metrics
 from ..files.pretrained import covered_modules, initialising
+from ..files.to_load import checkpoint_to_load
 from ..logs import warn
 from ..optim.resumed import report_resumed, resumed_differences
 from .query_check import check_boxes_wanted, check_sizes, watch_tokens
@@ -65,11 +66,9 @@ class RunCheckHook(Hook):
             return
         wrapper = runner.optim_wrapper
         groups = None if isinstance(wrapper, OptimWrapperDict) else wrapper.param_groups
-        train_cfg = runner.cfg.get('train_cfg') or {}
-        line = report_resumed(resumed_differences(
-            checkpoint, runner.param_schedulers, groups, train_cfg.get('max_epochs'),
-            train_cfg.get('max_iters')))
-        if line is not None:
+        differences = resumed_differences(checkpoint, runner.param_schedulers, groups)
+        for line in report_resumed(checkpoint, differences, runner.cfg.get('train_cfg') or {},
+                                   str(checkpoint_to_load(runner))):
             warn(line)
 
     def before_train(self, runner) -> None:

@@ -1,7 +1,7 @@
 """What a resumed run takes from its checkpoint though the config says otherwise.
 
-MMEngine restores schedulers and optimiser whole, their settings included: another ``max_epochs``,
-other milestones or another rate are without effect once a run is resumed.
+MMEngine restores schedulers and optimiser whole, their settings included: other milestones or
+another rate are without effect once a run is resumed. How long it is, the config alone decides.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,25 +11,19 @@ _MOVING = {'last_step', '_global_step', '_last_value', 'verbose', 'base_values',
            'best', 'num_bad_epochs', 'cooldown_counter', 'rule_worse', 'anneal_func'}
 
 
-def resumed_differences(checkpoint: Mapping, schedulers, groups: Sequence[Mapping] | None,
-                        max_epochs: int | None, max_iters: int | None) -> list[str]:
+def resumed_differences(checkpoint: Mapping, schedulers,
+                        groups: Sequence[Mapping] | None) -> list[str]:
     """List the settings of a run's schedule that the checkpoint has otherwise.
 
     Args:
         checkpoint (dict): A checkpoint that is going to be resumed.
         schedulers (list or dict): The schedulers that were built from the config.
         groups (list[dict], optional): The optimiser's ``param_groups``, as the config makes them.
-        max_epochs (int, optional): Length of the run, as the config says.
-        max_iters (int, optional): The same, for a run by iterations.
 
     Returns:
         list[str]: Name, the checkpoint's value and the config's, each as one string.
     """
     found = []
-    hub = checkpoint.get('message_hub', {}).get('runtime_info', {})
-    for name, value in (('max_epochs', max_epochs), ('max_iters', max_iters)):
-        if value is not None and hub.get(name, value) != value:
-            found.append(f'{name} {hub[name]} (config: {value})')
     saved = checkpoint.get('param_schedulers')
     if saved is not None and schedulers is not None:
         if isinstance(schedulers, Mapping) and isinstance(saved, Mapping):
@@ -44,13 +38,40 @@ def resumed_differences(checkpoint: Mapping, schedulers, groups: Sequence[Mappin
     return found
 
 
-def report_resumed(differences: Sequence[str]) -> str | None:
-    """Return what to log of :func:`resumed_differences`, if there is anything."""
-    if not differences:
-        return None
-    return ('--resume goes on with the schedule and the optimiser of the checkpoint, where the '
-            f'config differs: {"; ".join(differences)}. A run by the config starts from the '
-            'checkpoint with load_from, without --resume')
+def report_resumed(checkpoint: Mapping, differences: Sequence[str], train_cfg: Mapping,
+                   path: str) -> list[str]:
+    """Return what to log of a run that is resumed and is not what its config says, or is over.
+
+    Args:
+        checkpoint (dict): The checkpoint that is going to be resumed.
+        differences (list[str]): The result of :func:`resumed_differences`.
+        train_cfg (dict): How long the run is, as the config says.
+        path (str): The checkpoint, for messages.
+
+    Returns:
+        list[str]: A line each.
+    """
+    lines = []
+    if differences:
+        lines.append('--resume goes on with the schedule and the optimiser of the checkpoint, '
+                     f'where the config differs: {"; ".join(differences)}. A run by the config '
+                     'starts from the checkpoint with load_from, without --resume')
+    name = 'max_epochs' if train_cfg.get('max_epochs') is not None else 'max_iters'
+    length, unit = train_cfg.get(name), name.removeprefix('max_')
+    done = (checkpoint.get('meta') or {}).get(unit.removesuffix('s'))
+    if length is None or done is None:
+        return lines
+    before = ((checkpoint.get('message_hub') or {}).get('runtime_info') or {}).get(name, length)
+    if done >= length:
+        return [f'--resume: {path} is the end of a finished run: it has {done} of the {length} '
+                f'{unit} of the config, so that nothing is left to train. --cfg-options '
+                f'train_cfg.{name}=N with N above {done} goes on, with the rate and the schedule '
+                f'of the checkpoint; load_from={path} without --resume starts a new run from it']
+    if before != length:
+        lines.append(f'--resume goes on from {unit.removesuffix("s")} {done} to {length}, as '
+                     f'train_cfg.{name} of the config says; it was {before} when the checkpoint '
+                     'was written')
+    return lines
 
 
 def drop_functions(checkpoint: dict) -> None:

@@ -15,6 +15,7 @@ from ..errors import UserError
 from ..files import guard, read_checkpoint
 from ..files.pretrained import covered_modules, initialising
 from ..files.resumable import check_can_resume
+from ..files.to_load import checkpoint_to_load
 from ..logs import warn
 from ..optim.groups import check_groups
 from ..optim.resumed import report_resumed, resumed_differences
@@ -218,12 +219,11 @@ class AdaptingStrategy(SingleDeviceStrategy):
         return self.model.module if is_model_wrapper(self.model) else self.model
 
     def _say_differences(self, checkpoint: dict) -> None:
-        cfg = self.runner.cfg.get('train_cfg') or {}
         groups = getattr(self.optim_wrapper, 'param_groups', None)
-        line = report_resumed(resumed_differences(
-            checkpoint, getattr(self, 'param_schedulers', None), groups, cfg.get('max_epochs'),
-            cfg.get('max_iters')))
-        if line is not None:
+        differences = resumed_differences(checkpoint, getattr(self, 'param_schedulers', None),
+                                          groups)
+        for line in report_resumed(checkpoint, differences, self.runner.cfg.get('train_cfg') or {},
+                                   str(checkpoint_to_load(self.runner))):
             warn(line)
 
     def _check_groups(self, state: dict) -> None:

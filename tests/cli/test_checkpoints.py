@@ -21,7 +21,7 @@ def test_auto_resume_takes_the_last_checkpoint(tmp_path):
     (tmp_path / 'epoch_2.pth').touch()
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_2.pth'))
     cfg = config(tmp_path)
-    set_resume(cfg, 'auto')
+    assert set_resume(cfg, 'auto') == []
     assert (cfg.resume, cfg.load_from) == (True, str(tmp_path / 'epoch_2.pth'))
 
 
@@ -35,8 +35,9 @@ def test_auto_resume_survives_a_moved_work_directory(tmp_path):
 
 def test_auto_resume_without_a_checkpoint_keeps_the_pretrained_weights(tmp_path):
     cfg = config(tmp_path)
-    set_resume(cfg, 'auto')
+    line, = set_resume(cfg, 'auto')
     assert (cfg.resume, cfg.load_from) == (False, BASE)
+    assert line.endswith(f'has no checkpoint yet, so this run begins anew from {BASE}')
 
 
 def test_auto_resume_from_a_checkpoint_that_is_gone_lists_the_others(tmp_path):

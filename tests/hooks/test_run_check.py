@@ -15,6 +15,7 @@ from torch import nn
 from mmadapt import UserError
 from mmadapt.hooks import LoadedCheckpointHook, RandomStateHook
 from mmadapt.hooks.random_state_hook import add_random_state_hook
+from mmadapt.optim.resumed import report_resumed
 
 REMOTE = 'https://nowhere.invalid/backbone.pth'
 FLEXIBLE = dict(runner_type='FlexibleRunner', env_cfg=dict(dist_cfg=dict(backend='gloo')),
@@ -108,16 +109,45 @@ def test_a_resumed_run_says_what_it_does_not_follow(kind, said, tmp_path):
     other = [dict(STEPS[0], milestones=[2, 4]), STEPS[1]]
     runner = train(tmp_path / 'other', 4, other, **{
         'optim_wrapper.optimizer.momentum': 0.5, 'optim_wrapper.optimizer.lr': 0.1}, **again)
-    line, = [line for line in said if '--resume' in line]
-    for part in ('max_epochs 2 (config: 4)', 'milestones [1, 3] (config: [2, 4])',
+    line, length = [line for line in said if '--resume' in line]
+    assert '--resume goes on from epoch 1 to 4, as train_cfg.max_epochs of the config' in length
+    assert 'it was 2 when' in length
+    assert runner.epoch == 4
+    for part in ('milestones [1, 3] (config: [2, 4])',
                  'param_scheduler[1].T_max 4 (config: 8)', 'param_scheduler[1].end 4 (config: 8)',
                  'optimizer.momentum 0.9 (config: 0.5)', 'optimizer.lr 0.01 (config: 0.1)',
                  'starts from the checkpoint with load_from'):
         assert part in line, line
+    assert 'max_epochs' not in line
     # And so it is.
     schedulers = runner.param_schedulers
     assert sorted(schedulers[0].milestones) == [1, 3]
     assert runner.optim_wrapper.param_groups[0]['momentum'] == 0.9
+
+
+@pytest.mark.parametrize('kind', [{}, FLEXIBLE], ids=['Runner', 'FlexibleRunner'])
+def test_a_finished_run_says_so_and_the_option_goes_on(kind, said, tmp_path):
+    train(tmp_path / 'run', 2, STEPS[1:], **kind)
+    assert said == []
+    for length, epochs in ((2, 2), (1, 2), (3, 3)):
+        runner = train(tmp_path / 'run', length, STEPS[1:], resume=True, **kind)
+        assert runner.epoch == epochs
+        lines = [line for line in said if '--resume' in line]
+        said.clear()
+        assert any('finished' in line for line in lines) == (length < 3)
+        if length < 3:
+            line, = lines
+            assert f'epoch_2.pth is the end of a finished run: it has 2 of the {length} epochs' \
+                in line
+            assert '--cfg-options train_cfg.max_epochs=N with N above 2 goes on' in line
+
+
+def test_a_run_by_iterations_is_finished_by_iterations():
+    loop, checkpoint = dict(by_epoch=False, max_iters=4), dict(meta=dict(epoch=0, iter=4))
+    line, = report_resumed(checkpoint, ['momentum'], loop, 'a.pth')
+    assert 'a.pth is the end of a finished run: it has 4 of the 4 iters' in line
+    assert 'train_cfg.max_iters=N with N above 4' in line
+    assert report_resumed(checkpoint, [], dict(max_iters=5), 'a.pth') == []
 
 
 def test_a_run_with_a_scheduler_that_keeps_a_function_is_resumed(tmp_path):
@@ -151,7 +181,7 @@ def test_what_no_checkpoint_of_mmengines_strategies_holds_is_said(monkeypatch, t
 
 def test_the_number_of_schedulers_too(said, tmp_path):
     train(tmp_path / 'first', 1, STEPS[:1])
-    train(tmp_path / 'other', 1, STEPS[:], resume=True,
+    train(tmp_path / 'other', 2, STEPS[:], resume=True,
           load_from=str(tmp_path / 'first' / 'epoch_1.pth'))
     assert any('1 schedulers (config: 2)' in line for line in said)
 
