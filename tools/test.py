@@ -25,7 +25,7 @@ import mmadapt  # noqa: F401  registers everything, also for configs without cus
 from mmadapt.cli import check_checkpoint, load_config, run_tool, set_work_dir
 from mmadapt.cli.exit import is_first_process
 from mmadapt.cli.options import DictAction
-from mmadapt.configs import check_run, model_config
+from mmadapt.configs import check_arguments, check_run, model_config
 from mmadapt.configs.peft_hook import hook_names
 from mmadapt.datasets import check_data
 from mmadapt.downloads import building_offline
@@ -113,6 +113,7 @@ def main() -> None:
     setup_cache_size_limit_of_dynamo()
     cfg = load_config(args.config, args.cfg_options)
     check_run(cfg)
+    check_arguments(cfg, ('test', ))
     check_data(cfg, ('test',))
     apply_args(cfg, args)
     with building_offline():

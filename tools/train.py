@@ -29,7 +29,7 @@ from mmadapt.cli import (
 from mmadapt.cli.exit import Stopped, stop_behind
 from mmadapt.cli.options import DictAction
 from mmadapt.cli.written import what_was_written
-from mmadapt.configs import check_best, check_run
+from mmadapt.configs import check_arguments, check_best, check_run
 from mmadapt.configs.peft_hook import hook_names
 from mmadapt.datasets import check_data
 from mmadapt.downloads import building_offline
@@ -89,6 +89,7 @@ def main() -> None:
     setup_cache_size_limit_of_dynamo()
     cfg = load_config(args.config, args.cfg_options)
     check_run(cfg)
+    check_arguments(cfg, ('train', 'val'))
     check_best(cfg)
     check_data(cfg, ('train', 'val'))
     precision = [set_amp(cfg)] if args.amp else []

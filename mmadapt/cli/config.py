@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from mmengine.utils import is_installed
 
 from ..compat.versions import transformers_too_new
-from ..configs import check_options
+from ..configs import check_options, check_top
 from ..errors import UserError
 from .exit import is_first_process
 from .reading import explain, nearest_file
@@ -28,8 +28,8 @@ def load_config(path: str, options: dict | None = None) -> Config:
         Config: The merged config.
 
     Raises:
-        UserError: It cannot be read, an option cannot have an effect, or no model could be
-            imported.
+        UserError: It cannot be read, a key of it is misspelt, an option cannot have an effect, or
+            no model could be imported.
     """
     beside = transformers_too_new(for_detectors=True)
     if beside:
@@ -47,6 +47,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
         raise
     except Exception as error:
         raise UserError(explain(error, path)) from error
+    check_top(cfg, cfg.text)
     for line in check_options(cfg, options):
         if is_first_process():
             print_log(line, logger='current', level=logging.WARNING)

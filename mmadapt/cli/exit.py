@@ -122,7 +122,7 @@ def typed_command() -> str:
 
 
 def _run(main: Callable[[], None]) -> None:
-    """Run a tool; an empty data set and a full disk become a UserError."""
+    """Run a tool; an empty data set, a full disk and a misspelt argument become a UserError."""
     try:
         main()
     except OSError as error:
@@ -138,6 +138,12 @@ def _run(main: Callable[[], None]) -> None:
         if empty is None:
             raise
         raise empty from None
+    except (KeyError, TypeError) as error:
+        from ..configs import explain_building
+        misspelt = explain_building(error)
+        if misspelt is None:
+            raise
+        raise UserError(misspelt) from error
 
 
 def is_first_process() -> bool:
