@@ -1,15 +1,62 @@
 """Downloads that fail, in one line each with the remedy."""
 
+import os.path as osp
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.error import URLError
+from urllib.parse import urlparse
+from urllib.request import Request, urlopen
+
+import torch
+from mmengine.runner.checkpoint import (
+    get_deprecated_model_names,
+    get_external_models,
+    get_mmcls_models,
+    get_torchvision_models,
+)
 
 from .errors import UserError
+from .values import nearest
 
 # Beside what Python itself raises: by class name, as none of these packages need be installed.
 _ERRORS = ('LocalEntryNotFoundError', 'OfflineModeIsEnabled', 'HfHubHTTPError', 'ConnectionError',
            'ConnectError', 'ConnectTimeout', 'ProxyError', 'MaxRetryError')
+_LISTS = {'torchvision': get_torchvision_models, 'modelzoo': get_torchvision_models,
+          'open-mmlab': get_external_models, 'openmmlab': get_external_models,
+          'mmcls': get_mmcls_models}
+_SECONDS = 10
 _HUB = "couldn't connect to 'https://huggingface.co'"
+
+
+def why_not_downloaded(path: str) -> str | None:
+    """Return why a file cannot be downloaded, None where it can, or is here, or one cannot tell.
+
+    The same question is put to the server as for the file itself, whose bytes are left there.
+
+    Args:
+        path (str): An address, or a name with a scheme such as ``torchvision://resnet50``.
+
+    Raises:
+        UserError: The scheme has no file of that name.
+    """
+    scheme, _, name = path.partition('://')
+    if scheme in _LISTS:
+        models = _LISTS[scheme]()
+        name = get_deprecated_model_names().get(name, name)
+        if name not in models:
+            raise UserError(f'{path}: MMEngine knows no {name!r} for {scheme}://; nearest: '
+                            f'{nearest(name, models)}')
+        path = models[name]
+    if not path.startswith(('http://', 'https://')) or osp.isfile(osp.join(
+            torch.hub.get_dir(), 'checkpoints', osp.basename(urlparse(path).path))):
+        return None
+    try:
+        urlopen(Request(path, headers={'User-Agent': 'torch.hub'}), timeout=_SECONDS).close()
+    except URLError as error:
+        return None if isinstance(error.reason, TimeoutError) else str(error.reason)
+    except (OSError, ValueError):  # a slow one, among others: the download will show
+        return None
+    return None
 
 
 @contextmanager
@@ -26,12 +73,23 @@ def naming_pretrained(name: str, files: list[str]) -> Iterator[None]:
     try:
         yield
     except URLError as error:
-        option = f'model.{name}.init_cfg' if name else 'model.init_cfg'
-        raise UserError(
-            f'cannot download {", ".join(files)} ({error.reason}), with which '
-            f'{name or "the model"} is initialised: set load_from to a checkpoint of the whole '
-            'model, whose weights take its place, or fetch the file by hand and name it with '
-            f'--cfg-options {option}.checkpoint=FILE') from None
+        raise not_initialised(name, files, error.reason) from None
+
+
+def not_initialised(name: str, files: list[str], reason) -> UserError:
+    """Return the error for a module whose weights cannot be downloaded.
+
+    Args:
+        name (str): The module's name in the model.
+        files (list[str]): What its ``init_cfg`` names.
+        reason (Any): Why.
+    """
+    option = f'model.{name}.init_cfg' if name else 'model.init_cfg'
+    return UserError(
+        f'cannot download {", ".join(files)} ({reason}), with which {name or "the model"} is '
+        'initialised: set load_from to a checkpoint of the whole model, whose weights take its '
+        'place, or fetch the file by hand and name it with --cfg-options '
+        f'{option}.checkpoint=FILE')
 
 
 @contextmanager

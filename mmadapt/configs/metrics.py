@@ -1,12 +1,14 @@
 """Whether what a run calls its best is a number that its evaluators give, and better how."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from types import SimpleNamespace
 
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 
 from ..errors import UserError
+from .arguments import registered
 
 _BOX_ITEMS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 # By class name, the first number of an evaluator, which save_best='auto' takes.
@@ -15,14 +17,16 @@ _RULE = "write rule='greater' or rule='less' beside it"
 
 
 def check_best(cfg: dict) -> None:
-    """Check that of what decides about the best checkpoint and an early end the rule is known.
+    """Check what decides about the best checkpoint and an early end.
 
     Args:
         cfg (dict or Config): A whole config.
 
     Raises:
-        UserError: MMEngine cannot tell whether more or less of it is better.
+        UserError: MMEngine cannot tell whether more or less of it is better, or no evaluator of
+            the config gives it.
     """
+    built = []
     hooks = [('default_hooks.checkpoint', (cfg.get('default_hooks') or {}).get('checkpoint'))]
     hooks += [(f'custom_hooks[{n}]', h) for n, h in enumerate(cfg.get('custom_hooks') or [])]
     for where, hook in hooks:
@@ -37,10 +41,28 @@ def check_best(cfg: dict) -> None:
         if name not in given:
             continue
         try:
-            cls(**given)
+            built.append(cls(**given))
         except (ValueError, KeyError) as error:
             reason = str(error.args[0]).rstrip('.')
             raise UserError(f'{where}.{name}={hook[name]!r}: {reason}; {_RULE}') from None
+    evaluators = cfg.get('val_evaluator')
+    evaluators = evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]
+    if cfg.get('val_cfg') is not None and all(isinstance(each, dict) for each in evaluators):
+        classes = registered(cfg.get('default_scope') or 'mmdet')
+        check_metrics(built, [_unbuilt(each, classes) for each in evaluators])
+
+
+def _unbuilt(evaluator: dict, classes: Mapping[str, list]) -> SimpleNamespace:
+    """Return what is read here of an evaluator, which reads its annotations when it is built."""
+    kind = evaluator.get('type')
+    kind, cls = (getattr(kind, '__name__', ''), kind) if callable(kind) else (
+        str(kind).split('.')[-1], classes.get(str(kind).split('.')[-1], [None])[-1])
+    metric = evaluator.get('metric', 'bbox')
+    prefix = evaluator.get('prefix')
+    return type(kind, (SimpleNamespace, ), {})(
+        prefix=getattr(cls, 'default_prefix', None) if prefix is None else prefix,
+        metrics=metric if isinstance(metric, (list, tuple)) else [metric],
+        classwise=evaluator.get('classwise', False), metric_items=evaluator.get('metric_items'))
 
 
 def check_metrics(hooks: Iterable, metrics: Iterable) -> None:

@@ -103,6 +103,24 @@ def check_classes_match_head(cfg: Config,
             _check_counts(heads, meta, leaf, place)
 
 
+def class_names_of(cfg: Config, loop: str) -> list[str] | None:
+    """Return the classes that the data set of a loop will have once it is built, if that is known.
+
+    Args:
+        cfg (Config): The whole config.
+        loop (str): 'train', 'val' or 'test'.
+    """
+    from mmengine.dataset import BaseDataset
+    dataset = (cfg.get(f'{loop}_dataloader') or {}).get('dataset')
+    for place, leaf in leaf_datasets(dataset, f'{loop}_dataloader.dataset'):
+        cls = dataset_class(leaf, cfg.get('default_scope') or 'mmdet')
+        if not isinstance(cls, type) or not issubclass(cls, BaseDataset):
+            return None
+        names = _metainfo(cls, leaf, place).get('classes')
+        return None if names is None or isinstance(names, str) else [str(name) for name in names]
+    return None
+
+
 def _metainfo(cls: type, leaf: dict, place: str) -> dict:
     """dict: The data set's meta information as it will have it once built."""
     given = leaf.get('metainfo') or {}

@@ -2,7 +2,8 @@
 
 import os.path as osp
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from os import listdir
@@ -13,7 +14,7 @@ from mmengine.model import BaseModule, initialize
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from ..downloads import naming_pretrained
+from ..downloads import naming_pretrained, why_not_downloaded
 from ..errors import UserError
 from ..logs import logger
 from ..tuning.shared import keys_without_weight
@@ -23,6 +24,9 @@ from .loader import is_checkpoint, refuse_adapter
 from .prefix import with_full_keys
 from .sharded import REST
 from .trained_part import guard, unguard
+
+_NOT_DOWNLOADED = ('cannot download {path} ({reason}); fetch it by hand and set load_from to the '
+                   'file')
 
 
 @dataclass
@@ -83,8 +87,7 @@ def read_checkpoint(path: str) -> dict:
     except FileNotFoundError:
         raise UserError(f'checkpoint {path} not found{_neighbours(path)}') from None
     except URLError as error:
-        raise UserError(f'cannot download {path} ({error.reason}); fetch it by hand and set '
-                        'load_from to the file') from None
+        raise UserError(_NOT_DOWNLOADED.format(path=path, reason=error.reason)) from None
     except UnpicklingError as error:
         names = re.findall(r'GLOBAL (\S+)', str(error))
         if not names:
@@ -104,6 +107,23 @@ def read_checkpoint(path: str) -> dict:
     checkpoint['state_dict'] = {key.removeprefix('module.'): value
                                 for key, value in checkpoint['state_dict'].items()}
     return checkpoint
+
+
+def check_is_there(path: str) -> None:
+    """Check that a checkpoint is where a path says, or can be downloaded; nothing is read of it.
+
+    Args:
+        path (str): Anything that MMEngine's ``load_from`` takes.
+
+    Raises:
+        UserError: It is not, or cannot.
+    """
+    if '://' in path:
+        reason = why_not_downloaded(path)
+        if reason is not None:
+            raise UserError(_NOT_DOWNLOADED.format(path=path, reason=reason))
+    elif not osp.exists(path):
+        read_checkpoint(path)  # says what is there
 
 
 def pretrained_modules(model: nn.Module) -> list[str]:
@@ -224,16 +244,37 @@ def base_state_dict(model: nn.Module, record: BaseRecord,
     state = {key: value for key, value in model.state_dict().items() if key.startswith(prefixes)}
     path = override or record.load_from
     if path is not None:
-        try:
+        with _saying_where():
             checkpoint = read_checkpoint(path)
-        except UserError as error:
-            raise UserError(f'the base model: {error}. Where it is now can be said with '
-                            '--cfg-options peft.base=FILE, or --base FILE of merge_adapter.py'
-                            ) from None
         state.update(with_full_keys(model, guard(checkpoint, path)['state_dict']))
     state.update({key: value for key, value in model.state_dict().items()
                   if key in record.built_in})
     return state
+
+
+def check_base_is_there(record: BaseRecord, override: str | None = None) -> None:
+    """Check what :func:`base_state_dict` would find missing, without reading it.
+
+    Args:
+        record (BaseRecord): Where the weights come from.
+        override (str, optional): Where the checkpoint is now, instead of where it was.
+
+    Raises:
+        UserError: The checkpoint is not where it was.
+    """
+    path = override or record.load_from
+    if path is not None:
+        with _saying_where():
+            check_is_there(path)
+
+
+@contextmanager
+def _saying_where() -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f'the base model: {error}. Where it is now can be said with --cfg-options '
+                        'peft.base=FILE, or --base FILE of merge_adapter.py') from None
 
 
 def _neighbours(path: str) -> str:

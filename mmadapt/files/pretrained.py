@@ -35,7 +35,7 @@ def covered_modules(model: nn.Module, runner) -> list[str]:
     path = checkpoint_to_load(runner) if names else None
     if path is None:
         return []
-    checkpoint = _read_shapes(path)
+    checkpoint = read_shapes(path)
     if KEY in checkpoint:
         needed = checkpoint[KEY].get('base', {}).get('pretrained', [])
         return [name for name in names if name not in needed]
@@ -84,8 +84,18 @@ def _reader(name: str):
     return init_weights
 
 
-def _read_shapes(path: str) -> dict:
-    """Read a checkpoint, without its values where it can be mapped into memory."""
+def read_shapes(path: str) -> dict:
+    """Read a checkpoint, without its values where it can be mapped into memory.
+
+    Args:
+        path (str): Anything that MMEngine's ``load_from`` takes.
+
+    Returns:
+        dict: What :func:`read_checkpoint` returns.
+
+    Raises:
+        UserError: What that raises.
+    """
     if osp.isfile(path):
         try:
             checkpoint = torch.load(path, map_location='cpu', mmap=True, weights_only=True)

@@ -44,7 +44,7 @@ from .base_check import (
 )
 from .checkpoint_hook import PEFTCheckpointHook
 from .going_on import check_one_adapter, find_misfits, layer_of, tensors_anew
-from .loaded_hook import check_evaluated, class_names
+from .loaded_hook import check_evaluated, class_names, evaluated_classes
 from .memory_hook import MemoryHook, lacks_memory_hook
 from .quantise import quantise_loaded
 from .random_state_hook import add_random_state_hook
@@ -138,8 +138,8 @@ class PEFTInjectHook(Hook):
 
     def _check_evaluated(self, runner, checkpoint: dict, names) -> None:
         if self._config is not None:  # else nothing is going to run yet
-            check_evaluated(runner, checkpoint.get('state_dict', checkpoint), names,
-                            str(self._source))
+            check_evaluated(runner.model, evaluated_classes(runner),
+                            checkpoint.get('state_dict', checkpoint), names, str(self._source))
 
     def before_wrap(self, runner) -> None:
         """Finish the adapter, now that its base is loaded and before a strategy wraps the model."""

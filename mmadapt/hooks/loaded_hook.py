@@ -36,7 +36,8 @@ class LoadedCheckpointHook(Hook):
                          'mmadapt keeps them')
             return
         names = class_names(checkpoint)
-        check_evaluated(runner, checkpoint.get('state_dict', checkpoint), names, path)
+        check_evaluated(runner.model, evaluated_classes(runner),
+                        checkpoint.get('state_dict', checkpoint), names, path)
 
 
 def class_names(checkpoint: Mapping) -> list[str] | None:
@@ -48,37 +49,55 @@ def class_names(checkpoint: Mapping) -> list[str] | None:
     return None if names is None or isinstance(names, str) else [str(name) for name in names]
 
 
-def check_evaluated(runner, state: Mapping[str, Tensor], names: list[str] | None,
-                    path: str) -> None:
-    """Check that the weights that a run evaluates fit its model, and its data the classes.
-
-    Args:
-        runner (Runner): A runner that validates or tests.
-        state (Mapping[str, Tensor]): The weights, by key of the model.
-        names (list[str], optional): What they were trained to predict.
-        path (str): Where they come from, for messages.
-
-    Raises:
-        UserError: A weight has another shape than in the model, which would have a random one.
-    """
+def evaluated_classes(runner) -> list[str] | None:
+    """Return the classes of the data that a runner evaluates on, if they are known."""
     loop = next((loop for loop in (runner._test_loop, runner._val_loop)
                  if isinstance(loop, BaseLoop)), None)
     here = (getattr(loop.dataloader.dataset, 'metainfo', None) or {}).get('classes') \
         if loop is not None else None
-    here = None if here is None or isinstance(here, str) else [str(name) for name in here]
+    return None if here is None or isinstance(here, str) else [str(name) for name in here]
+
+
+def check_evaluated(model: nn.Module, here: list[str] | None, state: Mapping[str, Tensor],
+                    names: list[str] | None, path: str) -> None:
+    """Check that the weights that a run evaluates fit its model, and say if its classes differ.
+
+    Takes and raises what :func:`check_fits` does.
+    """
+    classes = check_fits(model, here, state, names, path)
+    if classes:
+        warn(f'{path}: {classes}; the first class of the one is taken for the first of the other')
+
+
+def check_fits(model: nn.Module, here: list[str] | None, state: Mapping[str, Tensor],
+               names: list[str] | None, path: str) -> str:
+    """Check that the weights that a run evaluates fit its model, and its data the classes.
+
+    Args:
+        model (nn.Module): The model that validates or tests.
+        here (list[str], optional): The classes of its data.
+        state (Mapping[str, Tensor]): The weights, by key of the model.
+        names (list[str], optional): What they were trained to predict.
+        path (str): Where they come from, for messages.
+
+    Returns:
+        str: How the classes differ, empty if they do not.
+
+    Raises:
+        UserError: A weight has another shape than in the model, which would have a random one.
+    """
     differ = names is not None and here is not None and names != here
     classes = f'its classes are {_list(names)}, those of the data set here {_list(here)}' \
         if differ else ''
     misfits = [(key, tuple(state[key].shape), tuple(p.shape))
-               for key, p in _unwrap(runner.model).named_parameters()
+               for key, p in _unwrap(model).named_parameters()
                if key in state and state[key].shape != p.shape]
     if misfits:
         key, there, own = misfits[0]
         raise UserError(f'{path} does not fit this config: {key} has the shape {there} there and '
                         f'{own} in the model, as {len(misfits) - 1} more have others, which would '
                         f'be random; {classes or "the config it was trained with fits"}')
-    if differ:
-        warn(f'{path}: {classes}; the first class of the one is taken for the first of the other')
+    return classes
 
 
 def _list(names: list[str]) -> str:

@@ -1,34 +1,45 @@
 """What the hooks will refuse, found before a runner is built.
 
 A runner prints the whole config, 600 to 900 lines, and builds its data before any hook sees the
-model. What is wrong in ``peft``, ``memory`` or a checkpoint is found on a model without values too,
-which is built in no time, and so can be said first.
+model. What is wrong in ``model``, ``peft``, ``memory`` or a checkpoint is found on a model without
+values too, which is built in no time, and so can be said first.
 """
 
 import copy
-import os.path as osp
 from contextlib import nullcontext
 from types import SimpleNamespace
 
 from mmengine.config import Config
+from torch import nn
 
+from ..cli.exit import is_first_process
 from ..configs import build_model
+from ..configs.misspelt import explain_building
+from ..datasets.checks import class_names_of
+from ..downloads import not_initialised, why_not_downloaded
 from ..errors import UserError
-from ..files import read_checkpoint
-from ..files.base import pretrained_modules
+from ..files import KEY, AdapterRecord, guard, read_adapter, read_checkpoint
+from ..files.base import (
+    check_base_is_there,
+    check_is_there,
+    pretrained_files,
+    pretrained_modules,
+)
+from ..files.pretrained import covered_modules, read_shapes
 from ..files.to_load import checkpoint_to_load
 from ..logs import silent
 from ..strategies.fsdp2.meta import without_values
 from ..tuning import PEFTConfig, inject
 from .inject_hook import PEFTInjectHook, unwrap
+from .loaded_hook import check_fits, class_names
 from .memory_hook import check_names
 
 
 def rehearse(cfg: Config, trains: bool) -> None:
     """Do what the hooks of a run will do with its model, on one without values.
 
-    Nothing is downloaded for it. What can only be found with values, or by what is to be
-    downloaded, is left to the hooks.
+    Nothing is downloaded for it, but whether it could be is asked. What can only be found with
+    values, or by what is to be downloaded, is left to the hooks.
 
     Args:
         cfg (Config): The config of a run, its ``work_dir`` and ``load_from`` set; not changed.
@@ -37,41 +48,80 @@ def rehearse(cfg: Config, trains: bool) -> None:
     Raises:
         UserError: What a hook would raise.
     """
-    if cfg.get('peft') is None and cfg.get('memory') is None:
-        path = checkpoint_to_load(_runner_of(cfg))
-        if path is not None and '://' not in path and not osp.exists(path):
-            read_checkpoint(path)  # says what is there
-        return
+    path = checkpoint_to_load(_runner_of(cfg))
+    if path is not None and is_first_process():
+        check_is_there(path)
     refused = None
     # What is refused is tried once more with values: they may be what was missed.
     for building in (without_values, nullcontext):
         try:
             with silent():
-                _rehearse(copy.deepcopy(cfg), trains, building)
+                _rehearse(copy.deepcopy(cfg), trains, path, building)
             return
         except UserError as error:
             refused = error
-        except Exception:
-            return  # what is no matter of values comes again in the run
+        except Exception as error:
+            misspelt = explain_building(error, cfg)
+            if misspelt is None:
+                return  # what is no matter of values comes again in the run
+            raise UserError(misspelt) from error
     raise refused
 
 
-def _rehearse(cfg: Config, trains: bool, building) -> None:
+def _rehearse(cfg: Config, trains: bool, path: str | None, building) -> None:
     with building():
         model = unwrap(build_model(cfg))
+    runner, is_remote = _runner_of(cfg), '://' in (path or '')
+    if trains and not is_remote:
+        _check_initialised(model, runner)
     if cfg.get('peft') is not None:
-        runner = _runner_of(cfg)
-        config, path = PEFTConfig.parse(cfg.peft), checkpoint_to_load(runner)
-        is_remote = '://' in (path or '')
-        if trains and (pretrained_modules(model) or is_remote):
-            inject(model, config, weights_follow=True)
-        elif not is_remote:
-            checkpoint, hook = {} if path is None else read_checkpoint(path), PEFTInjectHook()
-            if trains:
-                hook.adapt(runner, model, config, path, checkpoint)
-            else:
-                hook.adapt_to_evaluate(model, config, path, checkpoint)
+        _rehearse_peft(cfg, model, trains, path)
+    elif not trains and not is_remote and path is not None:
+        checkpoint = read_shapes(path)
+        state = guard(checkpoint, path)['state_dict']
+        check_fits(model, class_names_of(cfg, 'test'), state, class_names(checkpoint), path)
     check_names(model, cfg, trains)
+
+
+def _rehearse_peft(cfg: Config, model: nn.Module, trains: bool, path: str | None) -> None:
+    runner, hook = _runner_of(cfg), PEFTInjectHook()
+    config, is_remote = PEFTConfig.parse(cfg.peft), '://' in (path or '')
+    if trains and (is_remote or (not runner._resume and _initialised(model, runner))):
+        inject(model, config, weights_follow=True)
+        return
+    if is_remote:
+        return
+    checkpoint = {} if path is None else read_checkpoint(path)
+    if trains:
+        hook.adapt(runner, model, config, path, checkpoint)
+    else:
+        hook.adapt_to_evaluate(model, config, path, checkpoint)
+    if KEY in checkpoint and (runner._resume or not trains):
+        check_base_is_there(AdapterRecord.from_dict(checkpoint[KEY], path).base, config.base)
+    if trains:
+        return
+    state, names, source = checkpoint.get('state_dict', {}), class_names(checkpoint), path
+    if KEY not in checkpoint and config.adapter is not None:
+        record, state = read_adapter(config.adapter)
+        names, source = record.class_names, config.adapter
+    check_fits(model, class_names_of(cfg, 'test'), state, names, str(source))
+
+
+def _initialised(model: nn.Module, runner) -> list[str]:
+    """Return the modules that will read a file of their own."""
+    covered = covered_modules(model, runner)
+    return [name for name in pretrained_modules(model) if name not in covered]
+
+
+def _check_initialised(model: nn.Module, runner) -> None:
+    for name in _initialised(model, runner):
+        files = pretrained_files(model.get_submodule(name))
+        for file in files:
+            reason = why_not_downloaded(file) if '://' in file and is_first_process() else None
+            if reason is not None:
+                raise not_initialised(name, files, reason)
+            if '://' not in file:
+                check_is_there(file)
 
 
 def _runner_of(cfg: Config) -> SimpleNamespace:

@@ -44,8 +44,8 @@ def tool(monkeypatch, tmp_path):
     ('merged_model_state_dict.pth', PLAIN, DIFFERENT),
     ('merged.safetensors', PLAIN, DIFFERENT),
     ('bare.pth', PLAIN, 'the config it was trained with fits'),
-    ('epoch_1.pth', [], 'epoch_1.pth holds bbox_head.rtm_cls.0.weight of shape'),
-    ('adapter', [], 'adapter holds bbox_head.rtm_cls.0.weight of shape')])
+    ('epoch_1.pth', [], 'epoch_1.pth does not fit this config: bbox_head.rtm_cls.0.weight'),
+    ('adapter', [], 'adapter does not fit this config: bbox_head.rtm_cls.0.weight')])
 def test_a_file_of_other_classes_is_not_tested(file, options, message, finished, bases, tool,
                                                tmp_path):
     """The layers that predict them would be random: AP 0.000."""

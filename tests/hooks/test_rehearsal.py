@@ -88,14 +88,17 @@ def test_checkpoints_of_another_run_and_of_another_model_are_refused(start, conf
         rehearse(config(base=str(trained)), trains=True)
 
 
-def test_what_is_right_passes_says_nothing_and_draws_no_weights(config, capfd, monkeypatch):
+def test_what_is_right_passes_says_nothing_and_draws_no_weights(
+        config, capfd, bases, monkeypatch):
     loggers = []
     monkeypatch.setattr('mmadapt.logs.print_log', lambda line, logger, *_: loggers.append(logger))
     for changes in ({}, dict(peft=None, memory=dict(checkpoint=['CSPLayer'])), dict(peft=None)):
         cfg = config(**changes)
+        bases('rtmdet', 2)
         capfd.readouterr()
         state = torch.get_rng_state()
         rehearse(cfg, trains=True)
+        cfg.load_from = str(bases('rtmdet', 2))
         rehearse(cfg, trains=False)
         assert torch.equal(torch.get_rng_state(), state)
         said = capfd.readouterr()
@@ -129,7 +132,7 @@ def test_weights_that_a_model_is_built_with_are_looked_for_with_values():
 
 def test_a_model_that_cannot_be_built_without_values_is_left_to_the_runner(config):
     cfg = config()
-    cfg.model.backbone.type = 'NoSuchBackbone'
+    cfg.model.backbone.deepen_factor = 'deep'
     rehearse(cfg, trains=True)
 
 

@@ -114,9 +114,11 @@ def test_a_full_disk_ends_in_one_line_that_says_how_to_go_on(folder, tmp_path, m
         "custom_imports = dict(imports=['full_disk'], allow_failed_imports=False)\n"
         "custom_hooks = [dict(type='FullDisk')]\n"
         "default_hooks['checkpoint'].update(max_keep_ckpts=1)\n"))
-    output = run(TOOLS / 'train.py', config, '--work-dir', tmp_path / 'run', '--cfg-options',
-                 'train_dataloader.batch_size=6', fails=True)
+    output = run(TOOLS / 'train.py', config, '--work-dir', tmp_path / 'run', '--resume',
+                 '--cfg-options', 'train_dataloader.batch_size=6', fails=True)
     assert 'Traceback' not in output
+    behind = output.partition(' - Config:')[2]
+    assert f'{tmp_path}/run has no checkpoint yet, so this run begins anew from {folder}' in behind
     last = tmp_path / 'run' / 'epoch_1.pth'
     assert output.splitlines()[-1] == (
         f'{tmp_path}/run/epoch_2.pth cannot be written: File too large. Stopped at iteration 4; '
