@@ -29,6 +29,9 @@ _LOOPS = MappingProxyType({'train_cfg': (EpochBasedTrainLoop, IterBasedTrainLoop
                            'val_cfg': (ValLoop, ), 'test_cfg': (TestLoop, )})
 _DEFAULT_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler',
                   'checkpoint', 'visualization')
+_CONSTRUCTOR = 'DefaultOptimWrapperConstructor'
+_FACTORS = ('bias_decay_mult', 'bias_lr_mult', 'bypass_duplicate', 'custom_keys',
+            'dcn_offset_lr_mult', 'dwconv_decay_mult', 'flat_decay_mult', 'norm_decay_mult')
 _OF_OTHERS = ('policies', )  # MMPretrain's RandAugment takes a key out of each of them
 _SURE = 0.8   # how near a name is that can only have been misspelt
 _NEAR = 0.9   # the same, where others may be right
@@ -52,6 +55,28 @@ def unknown_arguments(cfg: Mapping, keys: Collection[str]) -> Iterator[str]:
         near = get_close_matches(name, _DEFAULT_HOOKS, n=1, cutoff=_SURE)
         if near and name not in _DEFAULT_HOOKS and 'default_hooks' in keys:
             yield f'default_hooks.{name}: MMEngine has no default hook {name!r}; nearest: {near[0]}'
+
+
+def unread_factors(wrapper, path: str = 'optim_wrapper') -> Iterator[str]:
+    """Yield a line for each misspelt key of the ``paramwise_cfg`` of MMEngine's own constructor.
+
+    It takes what it finds there, and leaves the rest alone without a word.
+
+    Args:
+        wrapper (dict): The value of ``optim_wrapper``.
+        path (str): Where it stands in the config.
+    """
+    if not isinstance(wrapper, Mapping) or \
+            wrapper.get('constructor', _CONSTRUCTOR) != _CONSTRUCTOR:
+        return
+    paramwise, where = wrapper.get('paramwise_cfg') or {}, f'{path}.paramwise_cfg'
+    read = [(f'{where}.{key}', key, _FACTORS) for key in paramwise]
+    # What else is there is put into the optimiser's groups.
+    read += [(f'{where}.custom_keys[{name!r}].{key}', key, ('lr_mult', 'decay_mult'))
+             for name, factors in (paramwise.get('custom_keys') or {}).items() for key in factors]
+    for place, key, names in read:
+        if key not in names and get_close_matches(key, names, n=1, cutoff=_SURE):
+            yield not_taken(place, _CONSTRUCTOR, key, names)
 
 
 def _walk(node, path: str, classes: Mapping[str, list]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 
 from ..errors import UserError
 from ..values import nearest
-from .arguments import not_taken, parameters, unknown_arguments
+from .arguments import not_taken, parameters, unknown_arguments, unread_factors
 from .options import runner_names
 
 # Of 2,032 stock configs of MMDetection, MMPretrain and MMSegmentation none has a variable so near
@@ -72,6 +72,8 @@ def check_arguments(cfg: Mapping, loops: Collection[str]) -> None:
     if 'train' in loops:
         keys += ['optim_wrapper', 'param_scheduler']
     found = list(unknown_arguments(cfg, keys))
+    if 'train' in loops:
+        found += unread_factors(cfg.get('optim_wrapper'))
     if found:
         raise UserError('\n'.join(found))
 

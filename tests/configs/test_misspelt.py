@@ -58,6 +58,7 @@ def test_a_variable_that_a_base_of_a_config_has_is_used_where_it_is_read():
     ('optim_wrapper.optimizer.weigth_decay', 0.1, "AdamW takes no 'weigth_decay'; nearest: "
                                                   "'weight_decay'"),
     ('optim_wrapper.clip_grads', {}, "OptimWrapper takes no 'clip_grads'; nearest: 'clip_grad'"),
+    ('optim_wrapper.paramwise_cfg.norm_decay_mul', 0, "'norm_decay_mul'; nearest: 'norm_decay_mu"),
     ('train_cfg.max_epoch', 3, "EpochBasedTrainLoop takes no 'max_epoch'; nearest: 'max_epochs'"),
     ('default_hooks.checkpoint.max_keep_ckpt', 3, "'max_keep_ckpt'; nearest: 'max_keep_ckpts'"),
     ('default_hooks.chekpoint', dict(interval=1), "no default hook 'chekpoint'; nearest: checkp"),
@@ -79,6 +80,21 @@ def test_a_misspelt_argument(option, value, said, stock):
     assert option in str(caught.value)
     if not option.startswith(('test', 'default', 'custom')):
         check_arguments(cfg, ('test', ))  # nothing of it is built
+
+
+def test_factors_that_mmengine_would_not_look_for_are_named_and_those_of_others_are_not(stock):
+    cfg = Config(stock._cfg_dict.to_dict())
+    keys = {'norm': dict(decay_mut=0.0)}
+    cfg.optim_wrapper.paramwise_cfg = dict(custom_keys=keys)
+    with pytest.raises(UserError, match=r"\['norm'\].decay_mut: .*nearest: 'decay_mult'"):
+        check_arguments(cfg, LOOPS)
+    keys['norm'] = dict(lars_exclude=True)  # for the optimiser
+    cfg.optim_wrapper.paramwise_cfg = dict(custom_keys=keys)
+    check_arguments(cfg, LOOPS)
+    keys['norm'] = dict(decay_mut=0.0)
+    cfg.optim_wrapper.paramwise_cfg = dict(custom_keys=keys)
+    cfg.optim_wrapper.constructor = 'LearningRateDecayOptimizerConstructor'
+    check_arguments(cfg, LOOPS)
 
 
 def test_all_that_is_misspelt_is_said_at_once(stock):
