@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
-EXTRAS = ('pose', 'seg', 'cls', 'deepspeed', 'fairscale', 'quant', 'dev')
+EXTRAS = ('openmmlab', 'pose', 'seg', 'cls', 'deepspeed', 'fairscale', 'quant', 'dev')
 
 
 def requirements(name):
@@ -22,7 +22,13 @@ setup(
     long_description=(ROOT / 'README.md').read_text() if (ROOT / 'README.md').is_file() else '',
     long_description_content_type='text/markdown',
     license='Apache-2.0',
+    # Named although it is the default: an editable installation is then a path, before which a
+    # folder `mmadapt` without the package in it, such as that of a clone, does not come.
+    package_dir={'': '.'},
     packages=find_packages(include=['mmadapt', 'mmadapt.*']),
+    py_modules=['mmadapt_command'],
+    package_data={'mmadapt': ['configs/**/*.py']},
+    entry_points=dict(console_scripts=['mmadapt = mmadapt_command:main']),
     python_requires='>=3.10,<3.13',
     # torch and mmcv are not named: each is bound to the machine's CUDA, and pip would replace them.
     install_requires=requirements('runtime'),

@@ -7,6 +7,7 @@ check_environment()
 repair()
 
 from . import hooks, optim, runner, strategies, wrappers  # noqa: E402,F401  registers what is in them
+from .config_files import base  # noqa: E402
 from .errors import UserError  # noqa: E402
 from .files import export_hf, load_adapter, save_adapter  # noqa: E402
 from .tuning import (  # noqa: E402
@@ -20,6 +21,6 @@ from .tuning import (  # noqa: E402
 )
 
 __all__ = [
-    'UserError', '__version__', 'active_adapter', 'adapter_names', 'export_hf', 'inject',
+    'UserError', '__version__', 'active_adapter', 'adapter_names', 'base', 'export_hf', 'inject',
     'load_adapter', 'merge', 'remove', 'save_adapter', 'set_adapter', 'unmerge'
 ]

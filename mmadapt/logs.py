@@ -1,6 +1,7 @@
 """What the package says in the log: a warning as one, which no ``log_level`` hides."""
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -47,3 +48,8 @@ def warn(line: str) -> None:
         line (str): The line; the logger puts ``WARNING`` before it.
     """
     print_log(line.removeprefix(WARNING), logger(), logging.WARNING)
+
+
+def is_first_process() -> bool:
+    """bool: Whether this is the only process of a run or its first, before they have met."""
+    return os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0'

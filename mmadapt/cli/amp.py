@@ -6,10 +6,10 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.fileio import load
 
-from ..configs.peft_hook import hook_names
 from ..errors import UserError
 from ..memory import AUTO
 from ..optim import autocast_dtype
+from ..preflight.peft_hook import hook_names
 from ..strategies.deepspeed.settings import AUTOCAST, require_bfloat16
 
 _KEPT = ('AmpOptimWrapper', 'AutocastOptimWrapper')

@@ -3,11 +3,12 @@
 import os
 import re
 import shlex
-import sys
 from difflib import get_close_matches
 from pathlib import Path
 
 from mmengine.config import Config
+
+from mmadapt_command import typed_words
 
 from ..errors import UserError
 from ..files import is_adapter, is_checkpoint, refuse_adapter
@@ -133,9 +134,7 @@ def resume_command(resume: str | None) -> str:
     Args:
         resume (str, optional): What ``--resume`` was in this run.
     """
-    # The launch scripts say what was typed; what they start has other arguments.
-    typed = os.environ.get('MMADAPT_COMMAND')
-    words = shlex.split(typed) if typed else ['python', *sys.argv]
+    words = typed_words()
     if '--resume' in words:
         place = words.index('--resume')
         # 'auto' may have been typed out.

@@ -10,9 +10,9 @@ from mmengine.logging import print_log
 from mmengine.utils import is_installed
 
 from ..compat.versions import transformers_too_new
-from ..configs import check_options, check_top
 from ..errors import UserError
-from .exit import is_first_process
+from ..logs import is_first_process
+from ..preflight import check_options, check_top
 from .reading import explain, nearest_file
 
 

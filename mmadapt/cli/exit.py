@@ -1,6 +1,7 @@
 """How a tool ends: one line for what the user can mend, a traceback for what is our fault."""
 
 import os
+import select
 import shlex
 import signal
 import sys
@@ -12,11 +13,13 @@ import torch.distributed as dist
 from termcolor import colored
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
+from mmadapt_command import typed_words
+
 from ..errors import UserError
 from .warn_once import show_warnings_once
 
 USER_ERROR = 2
-# Set by tools/launch.py, which shows the line itself: once, not once a process. Its value is a file
+# Set by our launcher, which shows the line itself: once, not once a process. Its value is a file
 # into which the first process writes what it would say of being stopped.
 REPORTED_BY_LAUNCHER = 'MMADAPT_REPORTED_BY_LAUNCHER'
 _STOPPING = (signal.SIGTERM, signal.SIGHUP)
@@ -82,8 +85,8 @@ def run_tool(main: Callable[[], None]) -> None:
     its traceback.
 
     Args:
-        main (callable): The tool; reads ``sys.argv`` itself. The line printed when it is stopped is
-            the text of the KeyboardInterrupt that it raises, if it has one.
+        main (callable): The tool. The line printed when it is stopped is the text of the
+            KeyboardInterrupt that it raises, if it has one.
     """
     if 'LOCAL_RANK' in os.environ:
         # The launcher ends its processes by SIGTERM once one has failed: at once, whatever a
@@ -107,6 +110,8 @@ def run_tool(main: Callable[[], None]) -> None:
     except BaseException as error:
         stop = stop_behind(error)
         if stop is None:
+            if isinstance(error, BrokenPipeError) and _nobody_reads():
+                os._exit(128 + signal.SIGPIPE)
             raise
         # The launcher passes on what the terminal has sent already: a second one is no new wish.
         for number in (signal.SIGINT, *_STOPPING):
@@ -115,10 +120,16 @@ def run_tool(main: Callable[[], None]) -> None:
         _leave(128 + stop.number)
 
 
+def _nobody_reads() -> bool:
+    """Return whether what this process prints goes to a program that has ended, such as head."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), select.POLLOUT)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
 def typed_command() -> str:
     """Return the command that the user has typed to start this process."""
-    # The launch scripts say what was typed; what they start has other arguments.
-    return os.environ.get('MMADAPT_COMMAND', '').strip() or shlex.join(['python', *sys.argv])
+    return shlex.join(typed_words())
 
 
 def _run(main: Callable[[], None]) -> None:
@@ -132,23 +143,18 @@ def _run(main: Callable[[], None]) -> None:
             raise
         raise full from error
     except ValueError as error:
-        # At the beginning it would take each tool a second, and the two packages need each other.
+        # At the beginning it would take each tool a second.
         from ..datasets.nothing_left import nothing_left
         empty = nothing_left(error)
         if empty is None:
             raise
         raise empty from None
     except (KeyError, TypeError) as error:
-        from ..configs import explain_building
+        from ..preflight import explain_building
         misspelt = explain_building(error)
         if misspelt is None:
             raise
         raise UserError(misspelt) from error
-
-
-def is_first_process() -> bool:
-    """bool: Whether this is the only process of a run or its first, before they have met."""
-    return os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0'
 
 
 def print_error(message: str) -> None:

@@ -5,12 +5,10 @@ import os.path as osp
 import torch
 from mmengine.config import Config
 
-from ..configs import build_model
+from ..config_files import inherited
 from ..errors import UserError
 from ..files import is_checkpoint
 from ..tuning import PEFTConfig
-
-__all__ = ['build_model', 'get_peft', 'local_file']
 
 
 def get_peft(cfg: Config) -> PEFTConfig:
@@ -20,7 +18,7 @@ def get_peft(cfg: Config) -> PEFTConfig:
         UserError: There is none, or it is wrong.
     """
     if cfg.get('peft') is None:
-        raise UserError('the config has no `peft`; inherit configs/_base_/peft/lora.py or write '
+        raise UserError(f'the config has no `peft`; inherit {inherited("peft/lora.py")} or write '
                         '--cfg-options peft.method.type=LoRA')
     return PEFTConfig.parse(cfg.peft)
 

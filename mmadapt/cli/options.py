@@ -4,14 +4,14 @@ import argparse
 
 from mmengine.config import DictAction as StockAction
 
-from ..configs.options import is_dict
+from ..preflight.options import is_dict
 
 
 class DictAction(StockAction):
     """MMEngine's, which ends in an error of its own where a word is not what it expects.
 
     A dict that is written out stays the text that it is, for
-    :func:`~mmadapt.configs.options.check_options` to say how it is written instead.
+    :func:`~mmadapt.preflight.options.check_options` to say how it is written instead.
     """
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:

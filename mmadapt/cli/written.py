@@ -35,7 +35,7 @@ def what_was_written(runner, config: str) -> list[str]:
         lines.append(_to_test(runner.cfg, config, *tested))
     if merged:
         lines.append('to make an ordinary checkpoint of it: ' + _command(
-            'merge_adapter.py', config, *merged, osp.join(runner.work_dir, 'merged.pth')))
+            'merge', config, *merged, osp.join(runner.work_dir, 'merged.pth')))
     return lines
 
 
@@ -63,7 +63,7 @@ def _to_test(cfg: Config, config: str, checkpoint: str, typed: bool = True) -> s
     shown = ['--show-dir', 'pictures'] if 'visualization' in (
         cfg.get('default_hooks') or {}) else []
     return ('to test it, with pictures of its predictions: ' if shown else 'to test it: ') + \
-        _command('test.py', config, checkpoint, *shown, typed=typed)
+        _command('test', config, checkpoint, *shown, typed=typed)
 
 
 def _checkpoints(runner) -> tuple[dict[str, str], dict[str, str]]:
@@ -86,12 +86,11 @@ def _checkpoints(runner) -> tuple[dict[str, str], dict[str, str]]:
     return last, best
 
 
-def _command(tool: str, *arguments: str, typed: bool = True) -> str:
+def _command(subcommand: str, *arguments: str, typed: bool = True) -> str:
     # What was typed after --cfg-options may say where the data is.
     words = sys.argv[sys.argv.index('--cfg-options'):] if '--cfg-options' in sys.argv else []
     end = next((i for i, word in enumerate(words) if i and word.startswith('--')), len(words))
-    return shlex.join(['python', osp.join(osp.dirname(sys.argv[0]), tool), *arguments,
-                       *(words[:end] if typed else [])])
+    return shlex.join(['mmadapt', subcommand, *arguments, *(words[:end] if typed else [])])
 
 
 def _named(path: str, runner) -> str:

@@ -53,7 +53,7 @@ def read_category_names(path: Path) -> list[str]:
                 return [entry['name'] for entry in entries]
             break
     raise UserError(f'{path} has no list "categories" with names: it is cut off or not in COCO '
-                    'format; tools/dataset_config.py FOLDER says what is wrong with it')
+                    'format; mmadapt dataset FOLDER says what is wrong with it')
 
 
 def first_file_names(path: Path, limit: int = 1000) -> list[str]:

@@ -10,8 +10,8 @@ from difflib import get_close_matches
 
 from mmengine.config import Config
 
-from ..cli.exit import is_first_process
 from ..errors import UserError
+from ..logs import is_first_process
 from .annotation_head import read_category_names
 from .content_checks import check_content
 from .file_checks import (
@@ -150,7 +150,7 @@ def _check_names_in_file(leaf: dict, classes: tuple[str, ...], place: str) -> No
     if len(listed) > len(classes):
         twice = next(name for name in listed if listed.count(name) > 1)
         raise UserError(f'{ann_path} has several categories called {twice!r}, of which MMDetection '
-                        'makes as many labels; tools/dataset_config.py --fix removes an unused one')
+                        'makes as many labels; mmadapt dataset --fix removes an unused one')
     if listed != tuple(classes):
         raise UserError(
             f'{place} is in another order than the categories of {ann_path}, by which MMDetection '

@@ -22,7 +22,7 @@ def read_once(path: Path) -> dict:
                     categories=data['categories'])
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise UserError(f'{path} is cut off or not in COCO format ({type(error).__name__}: {error}'
-                        '); tools/dataset_config.py FOLDER says what is wrong with it') from None
+                        '); mmadapt dataset FOLDER says what is wrong with it') from None
 
 
 def local_file(leaf: dict) -> Path | None:
@@ -47,7 +47,7 @@ class CocoFile:
     def __init__(self, cfg: dict, classes: Sequence[str], folder: str | None = None) -> None:
         self.path = local_file(cfg)
         self.folder = folder or cfg.get('data_root') or str(self.path.parent)
-        self.remedy = f'python tools/dataset_config.py {self.folder}'
+        self.remedy = f'mmadapt dataset {self.folder}'
         content = read_once(self.path)
         self.names = {entry['id']: entry['name'] for entry in content['categories']
                       if entry['name'] in classes}

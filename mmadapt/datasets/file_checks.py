@@ -153,9 +153,9 @@ def _check_first_images(ann_path: Path, folder: Path, place: str) -> None:
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         here = name_on_disk(folder, missing[0])
-        remedy = (f'which is {here} here; tools/dataset_config.py FOLDER --fix writes the names of '
+        remedy = (f'which is {here} here; mmadapt dataset FOLDER --fix writes the names of '
                   'the files here' if here else
-                  'correct the folder, or run tools/dataset_config.py for the whole list')
+                  'correct the folder, or run mmadapt dataset for the whole list')
         raise UserError(
             f'{len(missing)} of the first {len(names)} images that {ann_path} lists are not in '
             f'{folder} ({place}), for instance {missing[0]}; {remedy}')

@@ -274,7 +274,7 @@ def _saying_where() -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(f'the base model: {error}. Where it is now can be said with --cfg-options '
-                        'peft.base=FILE, or --base FILE of merge_adapter.py') from None
+                        'peft.base=FILE, or --base FILE of `mmadapt merge`') from None
 
 
 def _neighbours(path: str) -> str:

@@ -91,6 +91,3 @@ def register() -> None:
         if not hasattr(load, '__wrapped__'):
             load = load_from_local if prefix == '' else load
             CheckpointLoader.register_scheme(prefix, _guarded(load), force=True)
-
-
-register()

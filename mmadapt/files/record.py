@@ -184,7 +184,7 @@ class AdapterRecord:
 
 def merge_command(source: str) -> str:
     """Return the command that merges a file with an adapter in it into its base."""
-    return f'python tools/merge_adapter.py CONFIG {source} merged.pth'
+    return f'mmadapt merge CONFIG {source} merged.pth'
 
 
 def _what_decides_tensors(plan: dict, from_hf: bool) -> dict:

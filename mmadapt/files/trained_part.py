@@ -69,7 +69,7 @@ def known() -> Iterator[None]:
 
 def _ways(base: str, file: str = 'FILE') -> str:
     return (f'{base} would be random here. Use a config with that `peft` and custom_hooks = '
-            f"[dict(type='PEFTInjectHook')], or merge it, python tools/merge_adapter.py CONFIG "
+            f"[dict(type='PEFTInjectHook')], or merge it, mmadapt merge CONFIG "
             f'{file} merged.pth, and use merged.pth, or load the base '
             'and call mmadapt.load_adapter(model, FOLDER)')
 

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from ..configs import model_config
+from ..config_model import model_config
 from ..digest import tensor_digest
 from ..files import (
     MERGED_NAMES,
@@ -150,7 +150,7 @@ class PEFTCheckpointHook(Hook):
                 '': getattr(hook, 'best_ckpt_path', None)}
             for metric, path in paths.items():
                 if path and '://' in path:
-                    warn(f'{path} is not local: merge_adapter.py takes it as it is')
+                    warn(f'{path} is not local: `mmadapt merge` takes it as it is')
                 elif path and osp.exists(path):
                     name = f'best_{self._folder}'
                     yield '_'.join(filter(None, [name, metric.replace('/', '_')])), path

@@ -13,6 +13,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
+from ..config_files import inherited
 from ..errors import UserError
 from ..files import (
     KEY,
@@ -94,7 +95,8 @@ class PEFTInjectHook(Hook):
                             'before any hook runs; name a strategy of mmadapt in the config')
         if runner.cfg.get('peft') is None:
             raise UserError('custom_hooks holds PEFTInjectHook but the config has no `peft`; '
-                            'inherit configs/_base_/peft/lora.py or write peft=dict(method=...)')
+                            f'inherit {inherited("peft/lora.py")} or write '
+                            'peft=dict(method=...)')
         self._config = PEFTConfig.parse(runner.cfg.peft)
         self._check_order(runner)
         add_run_check_hook(runner, self)

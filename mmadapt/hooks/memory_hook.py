@@ -6,6 +6,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
+from ..config_files import inherited
 from ..errors import UserError
 from ..logs import say
 from ..memory import AUTO, MemoryConfig, apply_memory
@@ -56,7 +57,8 @@ class MemoryHook(Hook):
             refuse_under_stock_runner(runner.optim_wrapper)
         if not is_needed(runner, model):
             raise UserError('custom_hooks holds MemoryHook but the config has no `memory`; inherit '
-                            'one of configs/_base_/memory or write memory=dict(checkpoint=[...])')
+                            f'{inherited("memory/checkpoint_resnet.py")} or the like, or write '
+                            'memory=dict(checkpoint=[...])')
         secure_checkpoints(runner)
         add_random_state_hook(runner)
         self._names = _names(cfg)

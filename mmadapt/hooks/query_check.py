@@ -6,8 +6,8 @@ from functools import partial
 
 from torch import nn
 
-from ..configs.input_sizes import largest_image, tokens_of
 from ..errors import UserError
+from ..preflight.input_sizes import largest_image, tokens_of
 
 _ERROR = "'selected index k out of range'"
 

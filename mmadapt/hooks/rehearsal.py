@@ -12,9 +12,7 @@ from types import SimpleNamespace
 from mmengine.config import Config
 from torch import nn
 
-from ..cli.exit import is_first_process
-from ..configs import build_model
-from ..configs.misspelt import explain_building
+from ..config_model import build_model
 from ..datasets.checks import class_names_of
 from ..downloads import not_initialised, why_not_downloaded
 from ..errors import UserError
@@ -27,7 +25,8 @@ from ..files.base import (
 )
 from ..files.pretrained import covered_modules, read_shapes
 from ..files.to_load import checkpoint_to_load
-from ..logs import silent
+from ..logs import is_first_process, silent
+from ..preflight.misspelt import explain_building
 from ..strategies.fsdp2.meta import without_values
 from ..tuning import PEFTConfig, inject
 from .inject_hook import PEFTInjectHook, unwrap

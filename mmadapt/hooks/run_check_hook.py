@@ -8,12 +8,12 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from ..compat.mismatches import say_mismatches_again, say_mismatches_once
-from ..configs import find_inconsistencies
-from ..configs.metrics import check_given, check_metrics
 from ..files.pretrained import covered_modules, initialising
 from ..files.to_load import checkpoint_to_load
 from ..logs import warn
 from ..optim.resumed import report_resumed, resumed_differences
+from ..preflight import find_inconsistencies
+from ..preflight.metrics import check_given, check_metrics
 from .query_check import check_boxes_wanted, check_sizes, watch_tokens
 from .switch_check import check_switches
 from .topk_check import check_topk

@@ -8,8 +8,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 if __name__ == '__main__':
-    sys.path.insert(1, str(Path(__file__).resolve().parents[2] / 'tools'))
-    import ctrl_c  # noqa: F401  before all that takes seconds to import
+    from mmadapt_command import catch_interrupt
+    catch_interrupt()  # before all that takes seconds to import
 
 import shutil  # noqa: E402
 import textwrap  # noqa: E402
@@ -24,7 +24,7 @@ from projects.face_demo import base, comparison, metrics, sample, sheet, steps  
 
 DATA = steps.ROOT / 'data/face_demo'
 WORK = steps.ROOT / 'work_dirs/face_demo'
-LORA = 'configs/peft/rtmdet_tiny_lora_face_demo.py'
+LORA = 'projects/face_demo/configs/rtmdet_tiny_lora_face_demo.py'
 _PROJECT = 'projects/face_demo/configs'
 PLAIN = f'{_PROJECT}/plain.py'
 RUNS = {  # name: (config, folder of the run)

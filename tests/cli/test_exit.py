@@ -58,7 +58,7 @@ def test_being_stopped_without_a_word_says_how_to_start_again(capsys, monkeypatc
     monkeypatch.setenv('MMADAPT_COMMAND', './tools/dist_train.sh my\\ leaf.py 2 ')
     assert fail(Stopped(signal.SIGTERM)) == 143
     assert capsys.readouterr().err == (
-        'Stopped by SIGTERM. To start again: ./tools/dist_train.sh my\\ leaf.py 2\n')
+        "Stopped by SIGTERM. To start again: ./tools/dist_train.sh 'my leaf.py' 2\n")
 
 
 def test_an_interrupt_that_a_library_makes_an_error_of_is_one_all_the_same(capsys):

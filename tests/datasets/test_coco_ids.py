@@ -139,7 +139,7 @@ def test_names_of_windows_and_other_machines_are_recognised_and_mended(name, tmp
     assert 'no annotation file lists' not in text
     cfg = dict(type='CocoDataset', data_root=str(root), ann_file='train/annotations_coco.json',
                data_prefix=dict(img='train/'))
-    with pytest.raises(UserError, match=r'which is \S+ here; tools/dataset_config.py FOLDER --fix'):
+    with pytest.raises(UserError, match=r'which is \S+ here; mmadapt dataset FOLDER --fix'):
         check_coco_dataset_cfg(cfg)
     (_, copy, _), = write_fixed(found)
     check_coco_dataset_cfg(dict(cfg, ann_file=str(copy)))

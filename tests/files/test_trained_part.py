@@ -102,7 +102,7 @@ def test_where_mmadapt_is_not_imported_the_refusal_names_it(tmp_path):
     assert done.returncode == 0, done.stderr
     checked, everything = done.stdout[:-200], done.stdout.splitlines()[-1]
     assert 'mmadapt.files.trained_part.OnlyAnAdapterMergeItFirstOrImportMmadapt' in checked
-    assert 'tools/merge_adapter.py CONFIG FILE' in everything
+    assert 'mmadapt merge CONFIG FILE' in everything
 
 
 def test_a_model_that_is_loaded_for_inference_is_completed(tmp_path):

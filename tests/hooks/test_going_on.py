@@ -115,12 +115,12 @@ def test_another_rank_is_refused_with_the_way_to_go_on(start, finished):
     path = str(finished / 'run' / 'epoch_1.pth')
     with pytest.raises(UserError) as error:
         start(dict(method=dict(type='LoRA', r=8, alpha=8)), base=path)
-    assert f'merge it first, python tools/merge_adapter.py CONFIG {path} merged.pth, and start ' \
+    assert f'merge it first, mmadapt merge CONFIG {path} merged.pth, and start ' \
         'from load_from=merged.pth' in str(error.value)
     folder = str(finished / 'run' / 'adapter')
     with pytest.raises(UserError) as error:
         start(dict(method=dict(type='LoRA', r=8, alpha=8), adapter=folder))
-    assert f'merge it first, python tools/merge_adapter.py CONFIG {folder}' in str(error.value)
+    assert f'merge it first, mmadapt merge CONFIG {folder}' in str(error.value)
 
 
 def test_a_checkpoint_of_full_fine_tuning_is_a_base_like_any_other(start, tmp_path, monkeypatch):

@@ -1,9 +1,7 @@
 """Checkpoints that do not fit what is evaluated or resumed, given to the tools."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
+from importlib import import_module
 
 import pytest
 import torch
@@ -12,10 +10,10 @@ from safetensors.torch import save_file
 from stock_runs import CLASSES
 
 from mmadapt import UserError
+from mmadapt.commands.merge import base_of
 from mmadapt.files import AdapterRecord, BaseRecord
 from mmadapt.hooks.loaded_hook import class_names
 
-TOOLS = Path(__file__).parents[2] / 'tools'
 ONE = [f'{split}_dataloader.dataset.metainfo.classes=("dot",)' for split in ('test', 'val')]
 ONE = ['model.bbox_head.num_classes=1', *ONE]
 SWAPPED = ['test_dataloader.dataset.metainfo.classes=("dot","square")']
@@ -25,15 +23,11 @@ PLAIN = ['peft=None', 'custom_hooks=[]']
 
 
 @pytest.fixture
-def tool(monkeypatch, tmp_path):
+def tool():
     """Run one of our tools in this process."""
 
     def run(name, *arguments):
-        spec = importlib.util.spec_from_file_location(name, TOOLS / f'{name}.py')
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
-        module.main()
+        import_module(f'mmadapt.commands.{name}').main([*map(str, arguments)])
 
     yield run
     MessageHub._instance_dict.clear()
@@ -106,7 +100,7 @@ def test_the_tool_that_shows_targets_reads_a_checkpoint_to_go_on_from(
     """What it does not hold is in its base: no more trains than trained before."""
     counts = []
     for load_from in (finished / 'run' / 'epoch_1.pth', bases('rtmdet')):
-        tool('inspect_targets', finished / 'config.py', '--summary', '--cfg-options',
+        tool('inspect', finished / 'config.py', '--summary', '--cfg-options',
              f'load_from={load_from}')
         counts.append(capsys.readouterr().out.splitlines()[-1])
     assert counts[0] == counts[1]
@@ -115,9 +109,6 @@ def test_the_tool_that_shows_targets_reads_a_checkpoint_to_go_on_from(
 
 def test_merging_names_what_into_where_the_base_is_no_checkpoint():
     """It comes from pretrained files of the config then."""
-    spec = importlib.util.spec_from_file_location('merge_adapter', TOOLS / 'merge_adapter.py')
-    merge_adapter = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(merge_adapter)
     record = AdapterRecord({}, [], [], BaseRecord(pretrained=['backbone']), [])
-    assert 'None' not in merge_adapter.base_of(record, None)
-    assert merge_adapter.base_of(record, 'base.pth') == 'base.pth'
+    assert 'None' not in base_of(record, None)
+    assert base_of(record, 'base.pth') == 'base.pth'

@@ -4,9 +4,7 @@ On two processes it is tested with adapters, by test_invariants.py.
 """
 
 import functools
-import importlib.util
 import weakref
-from pathlib import Path
 
 import pytest
 import stock_runs
@@ -18,6 +16,7 @@ from mmengine.runner import Runner
 from stock_runs import CLASSES, LORA, losses, run, write_config
 
 from mmadapt import UserError
+from mmadapt.commands.test import set_tta
 from mmadapt.hooks import MemoryHook
 from mmadapt.memory.checkpointing import is_recomputed
 from mmadapt.tuning import require_state
@@ -55,16 +54,6 @@ def build(data, bases, tmp_path):
         return RUNNERS.build(Config(dict(cfg, runner_type=kind_of_runner)))
 
     return _build
-
-
-@pytest.fixture(scope='module')
-def testing_tool():
-    """Return tools/test.py as a module."""
-    path = Path(__file__).parents[2] / 'tools' / 'test.py'
-    spec = importlib.util.spec_from_file_location('testing_tool', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_stock_tools_train_a_dino_alike_and_without_fairscale(data, tmp_path):
@@ -165,11 +154,11 @@ def test_the_averaged_copy_is_none_of_fairscale(build):
     ('Runner', 'test', False, ONLY), ('Runner', 'test', True, ONLY), ('Runner', 'val', False, {}),
     ('FlexibleRunner', 'test', True, {})])
 def test_in_testing_there_are_islands_and_nothing_is_recomputed(build, bases, kind, mode, tta,
-                                                                changes, testing_tool):
+                                                                changes):
     def prepare(cfg):
         if tta:
             cfg.pop('tta_model'), cfg.pop('tta_pipeline')  # of many sizes
-            testing_tool.set_tta(cfg)
+            set_tta(cfg)
 
     runner = build(changes=changes, prepare=prepare, kind_of_runner=kind,
                    load_from=str(bases('rtmdet', len(CLASSES))),

@@ -1,8 +1,7 @@
 """What is wrong is said before a runner is built, which prints the whole config."""
 
 import copy
-import importlib.util
-from pathlib import Path
+from importlib import import_module
 
 import pytest
 import torch
@@ -17,7 +16,6 @@ from mmadapt import UserError
 from mmadapt.files import read_checkpoint
 from mmadapt.hooks.rehearsal import rehearse
 
-TOOLS = Path(__file__).parents[2] / 'tools'
 DORA = dict(method=dict(type='DoRA', r=2))
 
 
@@ -36,12 +34,8 @@ def config(data, bases, tmp_path):
 def build(monkeypatch):
     """The main function of a tool, whose runner is never built."""
     def _main(tool, *args):
-        spec = importlib.util.spec_from_file_location(f'{tool}_tool', TOOLS / f'{tool}.py')
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        monkeypatch.setattr('sys.argv', [f'{tool}.py', *map(str, args)])
         monkeypatch.setattr(Runner, '__init__', _never)
-        module.main()
+        import_module(f'mmadapt.commands.{tool}').main([*map(str, args)])
     return _main
 
 

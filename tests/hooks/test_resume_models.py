@@ -1,7 +1,6 @@
 """Stock models that keep what the next step depends on outside their state dict, resumed."""
 
 import copy
-import sys
 
 import pytest
 import torch
@@ -11,8 +10,8 @@ from mmengine.logging import MessageHub
 from mmengine.registry import DATASETS, HOOKS
 from mmengine.runner import Runner
 from model_zoo import _CONFIGS, _FPN, _NARROW, _RCNN, _WIDTHS, SIZE, inputs
-from tool_module import load_tool
 
+from mmadapt.commands import train as train_command
 from mmadapt.files import read_checkpoint
 
 _DROP = dict(cfg=dict(type='DropBlock', drop_prob=0.3, block_size=3, warmup_iters=3),
@@ -69,8 +68,7 @@ def by_mmengine(cfg, monkeypatch):
 def by_our_tool(cfg, monkeypatch):
     path = f'{cfg.work_dir}_config.py'
     cfg.dump(path)
-    monkeypatch.setattr(sys, 'argv', ['train.py', path, '--work-dir', cfg.work_dir])
-    load_tool('train').main()
+    train_command.main([path, '--work-dir', cfg.work_dir])
 
 
 def train(name, folder, resume=None, start=by_mmengine, monkeypatch=None, **changes):

@@ -2,7 +2,7 @@
 
 import io
 import re
-import sys
+from importlib import import_module
 from urllib.error import URLError
 
 import pytest
@@ -10,7 +10,6 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 from stock_runs import CLASSES, LORA, write_config
-from tool_module import load_tool
 
 from mmadapt import UserError, downloads
 from mmadapt.files import read_checkpoint
@@ -30,12 +29,11 @@ def refuse(data, bases, tmp_path, monkeypatch):
         path = write_config(tmp_path, 'rtmdet', data, base, peft, ema=False, extra=(
             extra if peft else f'custom_hooks = []\n{extra}'))
         options = ['--cfg-options', *options] if options else []
-        monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *map(str, (
-            path, *args, '--work-dir', tmp_path / 'run', *options))])
         monkeypatch.setattr(Runner, '__init__', never)
         monkeypatch.setattr(downloads, 'urlopen', _offline)
         with pytest.raises(UserError) as caught:
-            load_tool(tool).main()
+            import_module(f'mmadapt.commands.{tool}').main(
+                [*map(str, (path, *args, '--work-dir', tmp_path / 'run', *options))])
         return str(caught.value)
     return _refuse
 
@@ -53,7 +51,7 @@ def test_a_best_that_nothing_gives(name, said, refuse):
 
 
 def test_a_best_that_the_evaluator_of_the_config_gives_is_taken():
-    from mmadapt.configs import check_best
+    from mmadapt.preflight import check_best
     cfg = dict(default_hooks=dict(checkpoint=dict(type='CheckpointHook', save_best='coco/segm_mAP',
                                                   rule='greater')),
                val_cfg={}, val_evaluator=dict(type='CocoMetric', metric=['bbox', 'segm']))
@@ -147,7 +145,7 @@ def test_a_misspelt_argument_of_the_model(option, said, refuse):
 def test_an_error_of_building_is_explained_only_if_it_is_one_of_names(monkeypatch):
     from mmengine.registry import MODELS
 
-    from mmadapt.configs import explain_building
+    from mmadapt.preflight import explain_building
 
     @MODELS.register_module('broken_inside', force=True)
     def build(size):

@@ -1,15 +1,14 @@
 """A small DINO with Swin, steps of a detector, and what autograd keeps of them."""
 
-import importlib.util
 import random
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-TOOLS = Path(__file__).resolve().parents[2] / 'tools'
+from mmadapt.meters.step import SavedForBackward
+
 # The architecture of MMDetection's largest example.
 DINO = 'dino/dino-5scale_swin-l_8xb2-12e_coco.py'
 _LAYERS = dict(num_layers=3, layer_cfg=dict(ffn_cfg=dict(feedforward_channels=512)))
@@ -23,12 +22,8 @@ SMALL = dict(
 @pytest.fixture(scope='session')
 def saved_bytes():
     """Return a function that counts what autograd keeps of a call, each storage once."""
-    spec = importlib.util.spec_from_file_location('meter', TOOLS / 'benchmarking' / 'meter.py')
-    meter = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(meter)
-
     def count(model, call):
-        with meter.SavedForBackward(model) as saved:
+        with SavedForBackward(model) as saved:
             result = call()
             return saved.bytes(), result
 

@@ -14,7 +14,7 @@ from mmengine.hub import get_config
 
 pytest.importorskip('mmdet', reason='MMDetection is not installed')
 
-from mmadapt.cli.model import build_model  # noqa: E402
+from mmadapt.config_model import build_model  # noqa: E402
 from mmadapt.memory import MemoryConfig, apply_memory  # noqa: E402
 from mmadapt.memory.checkpointing import is_recomputed  # noqa: E402
 

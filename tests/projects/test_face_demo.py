@@ -15,6 +15,7 @@ pytest.importorskip('skimage', reason="the sample is composed of scikit-image's 
 
 from projects.face_demo import base, base_data, coco, metrics, run, sample, scenes, sources, steps  # noqa: E402
 
+CONFIGS = steps.ROOT / 'projects/face_demo/configs'
 RECIPE = dict(sample.RECIPE, train=12, validation=8)
 
 
@@ -133,7 +134,7 @@ def test_the_base_has_seen_neither_a_face_nor_a_picture_of_the_face_scenes(monke
 
 def test_the_base_config_names_the_categories_of_its_data():
     from mmengine.config import Config
-    cfg = Config.fromfile(steps.ROOT / 'projects/face_demo/configs/rtmdet_tiny_base_objects.py')
+    cfg = Config.fromfile(CONFIGS / 'rtmdet_tiny_base_objects.py')
     assert list(cfg.classes) == list(sources.base_objects())
     assert cfg.model.bbox_head.num_classes == len(cfg.classes)
     assert cfg.model.backbone.init_cfg is None
@@ -141,14 +142,13 @@ def test_the_base_config_names_the_categories_of_its_data():
 
 
 @pytest.mark.parametrize('config', [
-    'configs/peft/rtmdet_tiny_lora_face_demo.py', 'projects/face_demo/configs/head_only.py',
-    'projects/face_demo/configs/full.py', 'projects/face_demo/configs/plain.py'])
+    'rtmdet_tiny_lora_face_demo.py', 'head_only.py', 'full.py', 'plain.py'])
 def test_mmdetection_reads_the_sample_through_each_config(root, config):
     from mmdet.registry import DATASETS
     from mmdet.utils import register_all_modules
     from mmengine.config import Config
     register_all_modules(init_default_scope=True)
-    cfg = Config.fromfile(steps.ROOT / config)
+    cfg = Config.fromfile(CONFIGS / config)
     dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, data_root=str(root)))
     expected = _annotations(root, 'validation')
     assert len(dataset) == len(expected['images'])
@@ -160,16 +160,15 @@ def test_mmdetection_reads_the_sample_through_each_config(root, config):
 
 def test_the_stock_config_knows_nothing_of_mmadapt():
     from mmengine.config import Config
-    cfg = Config.fromfile(steps.ROOT / 'projects/face_demo/configs/plain.py')
+    cfg = Config.fromfile(CONFIGS / 'plain.py')
     assert not any(word in cfg.dump() for word in ('mmadapt', 'PEFT', 'peft'))
     assert not cfg.custom_hooks
 
 
 def test_the_three_runs_differ_in_nothing_but_what_trains_and_how_fast():
     from mmengine.config import Config
-    read = [Config.fromfile(steps.ROOT / path).to_dict() for path in (
-        'configs/peft/rtmdet_tiny_lora_face_demo.py', 'projects/face_demo/configs/head_only.py',
-        'projects/face_demo/configs/full.py')]
+    read = [Config.fromfile(CONFIGS / name).to_dict() for name in (
+        'rtmdet_tiny_lora_face_demo.py', 'head_only.py', 'full.py')]
     for cfg in read:
         for key in ('peft', 'lr'):
             cfg.pop(key, None)

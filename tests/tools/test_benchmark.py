@@ -1,9 +1,6 @@
 """tools/benchmark.py: what it reads off a step, and a small run from end to end."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,24 +9,12 @@ from torch import nn
 
 from mmadapt import UserError
 from mmadapt.adapters import ADAPTERS, LoRA
-
-TOOLS = Path(__file__).resolve().parents[2] / 'tools'
-
-
-def load(name, path, **arguments):
-    """Import a module of tools/ without tools/, and its test.py, on the path."""
-    spec = importlib.util.spec_from_file_location(name, path, **arguments)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
+from mmadapt.meters import step
 
 pytest.importorskip('mmdet', reason='MMDetection is not installed')
-load('benchmarking', TOOLS / 'benchmarking' / '__init__.py',
-     submodule_search_locations=[str(TOOLS / 'benchmarking')])
-tool = load('benchmark_tool', TOOLS / 'benchmark.py')
 
-from benchmarking import cases, merged, meter, rounds, rows, section, variants  # noqa: E402
+from tools.benchmarking import cases, merged, rounds, rows, section, variants  # noqa: E402
+from tools.benchmarking import command as tool  # noqa: E402
 
 LINE = ['--size', '64', '--batch', '1', '--rounds', '2', '--device', 'cpu']
 WANTED = ['head', 'norm-affine', 'lora-r8-unfolded', 'lora-r8']
@@ -49,7 +34,7 @@ def case():
 
 
 def saved_bytes(model, forward):
-    with meter.SavedForBackward(model) as saved:
+    with step.SavedForBackward(model) as saved:
         kept = forward()
         result = saved.bytes()
     del kept
@@ -102,8 +87,8 @@ def test_a_file_holds_what_trains_and_the_statistics_that_move():
     model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
     model[0].weight.requires_grad_(False)
     trained = 4 * (3 + 3 + 3)
-    assert meter.bytes_of_file(model.train()) == trained + 4 * (3 + 3) + 8
-    assert meter.bytes_of_file(model.eval()) == trained
+    assert step.bytes_of_file(model.train()) == trained + 4 * (3 + 3) + 8
+    assert step.bytes_of_file(model.eval()) == trained
 
 
 def test_every_row_begins_a_round():

@@ -15,6 +15,7 @@ from unittest import mock
 import pytest
 
 from mmadapt.cli.exit import Stopped, raise_when_stopped
+from mmadapt.measuring import rows
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 SLOW = """
@@ -113,13 +114,12 @@ def test_a_launcher_that_is_ended_ends_its_processes_and_says_it_in_one_sentence
 
 
 def test_a_table_that_is_ended_ends_the_row_that_runs(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(TOOLS))
-    from memory import rows
-    (tmp_path / 'memory_table.py').write_text(
+    row = tmp_path / 'row.py'
+    row.write_text(
         'import os, pathlib, sys, time\n'
         'pathlib.Path(sys.argv[-1]).with_name("pid").write_text(str(os.getpid()))\n'
         f'os.kill({os.getpid()}, {int(signal.SIGTERM)})\ntime.sleep(100)\n')
-    monkeypatch.setattr(rows, 'TOOLS', tmp_path)
+    monkeypatch.setattr(rows, '_ROW', [str(row)])
     monkeypatch.setattr(rows, 'row_for', lambda *args: {})
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     began = time.monotonic()

@@ -14,7 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from mmadapt import UserError
-from mmadapt.cli.model import build_model
+from mmadapt.config_model import build_model
+from mmadapt.recipes.pictures import drop_downloads
 
 NUM_CLASSES, NUM_BOXES, SEED = 2, 8, 0
 
@@ -84,7 +85,8 @@ class Case:
         self.name, self.size, self.batch, self.device = name, size, batch, device
         set_random_seed(SEED)
         cfg = get_config(spec.config)
-        adjust(cfg.model)
+        drop_downloads(cfg.model)
+        _set_classes(cfg.model)
         classifier = spec.config.startswith('mmpretrain::')
         if classifier:
             _adjust_classifier(cfg, size)
@@ -172,22 +174,13 @@ def _in_float32(tensors: tuple) -> tuple:
     return tree_map_only(Tensor, Tensor.float, tensors)
 
 
-def adjust(node, num_classes: int | None = NUM_CLASSES) -> None:
-    """Drop what would download weights, and set the number of categories unless it is None.
-
-    Args:
-        node (dict or list): A config of a model; changed in place, at any depth.
-        num_classes (int, optional): The number of categories.
-    """
-    if isinstance(node, dict):
-        init_cfg = node.get('init_cfg')
-        if isinstance(init_cfg, dict) and init_cfg['type'] == 'Pretrained':
-            node['init_cfg'] = None
-        if 'num_classes' in node and num_classes is not None:
-            node['num_classes'] = num_classes
+def _set_classes(node) -> None:
+    """Set the number of categories in a config of a model, at any depth."""
+    if isinstance(node, dict) and 'num_classes' in node:
+        node['num_classes'] = NUM_CLASSES
     if isinstance(node, (dict, list, tuple)):
         for item in (node.values() if isinstance(node, dict) else node):
-            adjust(item, num_classes)
+            _set_classes(item)
 
 
 def _adjust_classifier(cfg: Config, size: int) -> None:

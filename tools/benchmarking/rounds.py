@@ -8,8 +8,14 @@ import torch
 from mmengine.runner import set_random_seed
 from torch import nn
 
+from mmadapt.meters.step import (
+    SavedForBackward,
+    Stopwatch,
+    bytes_of_file,
+    bytes_of_optimizer,
+)
+
 from .cases import Case
-from .meter import SavedForBackward, Stopwatch, bytes_of_file, bytes_of_optimizer
 from .variants import Variant
 
 

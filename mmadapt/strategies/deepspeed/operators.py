@@ -30,8 +30,8 @@ def require_deepspeed() -> None:
         UserError: It is not.
     """
     if importlib.util.find_spec('deepspeed') is None:
-        raise UserError('DeepSpeedStrategy: deepspeed is not installed; make env EXTRAS=deepspeed, '
-                        'or pip install deepspeed==0.19.8')
+        raise UserError('DeepSpeedStrategy: deepspeed is not installed: pip install '
+                        'deepspeed==0.19.8')
     import deepspeed
     if digit_version(deepspeed.__version__) < digit_version(_LOWEST):
         raise UserError(f'DeepSpeedStrategy needs deepspeed {_LOWEST} or newer, '

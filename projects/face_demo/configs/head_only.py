@@ -1,3 +1,3 @@
 # What LoRA is compared with, from below: only the head trains, everything before it is frozen.
-_base_ = '../../../configs/peft/rtmdet_tiny_lora_face_demo.py'
+_base_ = './rtmdet_tiny_lora_face_demo.py'
 peft = dict(_delete_=True, method=None, head='train', norm='freeze')

@@ -1,6 +1,5 @@
 """Fixtures for the tests of `make env`."""
 
-import importlib.util
 import shutil
 import sys
 from pathlib import Path
@@ -8,18 +7,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-def load_package():
-    """Makes `import environment` work without tools/ (and its test.py) on the path."""
-    folder = ROOT / 'tools' / 'environment'
-    spec = importlib.util.spec_from_file_location(
-        'environment', folder / '__init__.py', submodule_search_locations=[str(folder)]
-    )
-    sys.modules['environment'] = importlib.util.module_from_spec(spec)
-
-
-load_package()
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +48,7 @@ def programs(tmp_path, monkeypatch):
 @pytest.fixture
 def finished_venv():
     """Makes what a run that went through leaves, as far as it is looked at."""
-    from environment import stamp
+    from tools.environment import stamp
 
     def make(root, ops='cpu', extras=()):
         venv = root / '.venv'

@@ -2,8 +2,9 @@
 
 
 import pytest
-from environment import checks
-from environment.console import SetupError
+
+from tools.environment import checks
+from tools.environment.console import SetupError
 
 
 def test_a_compiler_that_cannot_compile_is_named_with_its_message(programs, monkeypatch):

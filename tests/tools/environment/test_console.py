@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from environment import console
-from environment.console import SetupError
+
+from tools.environment import console
+from tools.environment.console import SetupError
 
 
 def test_without_a_terminal_one_in_so_many_is_shown_and_all_is_logged(tmp_path, capsys):

@@ -6,8 +6,9 @@ import sys
 import zipfile
 
 import pytest
-from environment import console, mmcv_wheel
-from environment.console import SetupError
+
+from tools.environment import console, mmcv_wheel
+from tools.environment.console import SetupError
 
 
 def test_without_a_compiler_a_kept_wheel_is_enough(programs):

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from environment import stamp
+
+from tools.environment import stamp
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from environment import stamp
-from environment.console import SetupError
+
+from tools.environment import stamp
+from tools.environment.console import SetupError
 
 
 @pytest.mark.parametrize('name', ['torch', 'build', 'core', 'mmcv', 'dev', 'constraints'])

@@ -1,0 +1,5 @@
+"""``python -m mmadapt``."""
+
+from mmadapt_command import main
+
+main()

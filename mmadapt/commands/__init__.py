@@ -1,0 +1,1 @@
+"""The subcommands of ``mmadapt``, a module each with ``main(arguments)``."""

@@ -1,0 +1,35 @@
+"""List the config files that come along, and copy them to change them.
+
+    mmadapt configs list
+    mmadapt configs copy peft/rtmdet_tiny_lora_face.py .
+
+A copy works wherever it lies: what it inherits from this package it names by `mmadapt.base`. To
+inherit a file without a copy, `_base_ = [..., __import__('mmadapt').base('peft/lora.py')]`.
+"""
+
+import argparse
+
+from ..cli.arguments import make_parser
+from ..config_files import CONFIGS, config_names, copy_config
+
+
+def parse_args(arguments: list[str]) -> argparse.Namespace:
+    parser = make_parser('configs', __doc__)
+    verbs = parser.add_subparsers(dest='verb', required=True, metavar='list|copy')
+    verbs.add_parser('list', help='name all, with the first line of each')
+    copy = verbs.add_parser('copy', help='copy one')
+    copy.add_argument('name', help='as `mmadapt configs list` has it')
+    copy.add_argument('place', nargs='?', default='.', help='a folder or file; by default here')
+    copy.add_argument('--force', action='store_true', help='overwrite a file that is there')
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> None:
+    """Run the subcommand."""
+    args = parse_args(arguments)
+    if args.verb == 'copy':
+        print(copy_config(args.name, args.place, args.force))
+        return
+    for name in config_names():
+        first = (CONFIGS / name).read_text(encoding='utf-8').splitlines()[0]
+        print(f'{name:46} {first.removeprefix("# ")}')

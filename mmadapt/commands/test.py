@@ -1,0 +1,119 @@
+"""Test a model: of a PEFT run, merged, or stock.
+
+    mmadapt test configs/peft/rtmdet_tiny_lora_face.py work_dirs/RUN/epoch_1.pth
+"""
+
+import argparse
+import copy
+from pathlib import Path
+
+from mmdet.engine.hooks.utils import trigger_visualization_hook
+from mmdet.evaluation import DumpDetResults
+from mmdet.utils import setup_cache_size_limit_of_dynamo
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from ..cli import check_checkpoint, load_config, set_work_dir
+from ..cli.arguments import add_config, add_launcher, make_parser, set_local_rank
+from ..config_model import model_config
+from ..datasets import check_data
+from ..downloads import building_offline
+from ..errors import UserError
+from ..hooks import LoadedCheckpointHook
+from ..hooks.rehearsal import rehearse
+from ..hooks.run_check_hook import add_run_check_hook
+from ..logs import is_first_process
+from ..preflight import check_arguments, check_run
+from ..preflight.peft_hook import hook_names
+
+
+def parse_args(arguments: list[str]) -> argparse.Namespace:
+    parser = make_parser('test', __doc__)
+    add_config(parser, 'test_dataloader.batch_size=4')
+    parser.add_argument('checkpoint', help='checkpoint file or address')
+    parser.add_argument('--work-dir', help='folder for the metrics; default: the '
+                        "config's own, or ./work_dirs/NAME_OF_THE_CONFIG")
+    parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions to a pickle file')
+    parser.add_argument('--show', action='store_true', help='show the predictions in a window')
+    parser.add_argument('--show-dir', help='write pictures of the predictions to this folder, '
+                        'below the time stamp in the work directory')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds that --show waits')
+    parser.add_argument('--tta', action='store_true', help='average over augmented pictures')
+    add_launcher(parser)
+    args = parser.parse_args(arguments)
+    set_local_rank(args)
+    return args
+
+
+def set_tta(cfg: Config) -> None:
+    """Wrap model and pipeline for test-time augmentation: the config's own, else flips."""
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    if 'tta_model' not in cfg:
+        _note('--tta: the config has no tta_model; DetTTAModel with NMS at 0.5 is taken')
+        cfg.tta_model = dict(type='DetTTAModel',
+                             tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
+    if 'tta_pipeline' not in cfg:
+        _note('--tta: the config has no tta_pipeline; each picture and its mirror image are taken')
+        pack = dict(type='PackDetInputs', meta_keys=(
+            'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip',
+            'flip_direction'))
+        flips = [dict(type='RandomFlip', prob=1.), dict(type='RandomFlip', prob=0.)]
+        # The last step of a test pipeline packs; here it has to come after the flips.
+        cfg.tta_pipeline = [*copy.deepcopy(dataset.pipeline[:-1]),
+                            dict(type='TestTimeAug', transforms=[flips, [pack]])]
+    # What is at the top of the config is for the model, not for what averages its results.
+    cfg.model = ConfigDict(**cfg.tta_model, module=model_config(cfg))
+    dataset.pipeline = cfg.tta_pipeline
+
+
+def _note(line: str) -> None:
+    if is_first_process():
+        print_log(line, logger='current')
+
+
+def apply_args(cfg: Config, args: argparse.Namespace) -> None:
+    """Put the arguments into the config.
+
+    Raises:
+        UserError: An argument does not fit the config.
+    """
+    if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
+        raise UserError(f'--out {args.out}: the name must end with .pkl or .pickle')
+    check_checkpoint(args.checkpoint)
+    cfg.launcher = args.launcher
+    cfg.load_from = args.checkpoint
+    set_work_dir(cfg, args.config, args.work_dir)
+    if args.show or args.show_dir:
+        if 'visualization' not in cfg.get('default_hooks', {}):
+            raise UserError("--show and --show-dir need default_hooks.visualization=dict(type="
+                            "'DetVisualizationHook') in the config")
+        trigger_visualization_hook(cfg, args)
+    if args.tta:
+        set_tta(cfg)
+
+
+def main(arguments: list[str]) -> None:
+    """Run the subcommand."""
+    args = parse_args(arguments)
+    setup_cache_size_limit_of_dynamo()
+    cfg = load_config(args.config, args.cfg_options)
+    check_run(cfg)
+    check_arguments(cfg, ('test', ))
+    check_data(cfg, ('test',))
+    apply_args(cfg, args)
+    with building_offline():
+        rehearse(cfg, trains=False)
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    add_run_check_hook(runner)
+    if args.out is not None:
+        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
+    if 'PEFTInjectHook' not in hook_names(cfg):
+        runner.register_hook(LoadedCheckpointHook())
+    runner.test()
+    if args.show_dir:
+        folder = Path(runner.work_dir, runner.timestamp, args.show_dir)
+        print_log(f'pictures of the predictions: {folder}', logger='current')

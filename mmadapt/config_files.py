@@ -1,0 +1,103 @@
+"""The config files of this package: where they are, which there are, and copies of them."""
+
+import ast
+import os.path as osp
+from difflib import get_close_matches
+from pathlib import Path
+
+from .errors import UserError
+from .files.atomic import write_atomically
+
+CONFIGS = Path(__file__).parent / 'configs'
+_BASES = CONFIGS / '_base_'
+
+
+def base(name: str) -> str:
+    """Return the path of a file of ``configs/_base_``, for the ``_base_`` of a config anywhere.
+
+    .. code-block:: python
+
+        _base_ = ['mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
+                  __import__('mmadapt').base('peft/lora.py')]
+
+    Args:
+        name (str): The file, such as ``'peft/lora.py'``.
+
+    Returns:
+        str: The absolute path.
+
+    Raises:
+        UserError: There is no such file; the message names the nearest.
+    """
+    return str(_find(name, _BASES))
+
+
+def inherited(name: str) -> str:
+    """Return what inherits a file of ``configs/_base_``, as a config says it; for messages."""
+    return f"__import__('mmadapt').base('{_find(name, _BASES).relative_to(_BASES).as_posix()}')"
+
+
+def config_names() -> list[str]:
+    """Return the names of all files: those to inherit begin with ``_base_/``."""
+    return [file.relative_to(CONFIGS).as_posix() for file in sorted(CONFIGS.rglob('*.py'))
+            if file.name != '__init__.py']
+
+
+def copy_config(name: str, place: str, overwrite: bool = False) -> Path:
+    """Copy a file, so that the copy works wherever it lies.
+
+    What it inherits by a path relative to itself, the copy inherits by :func:`base`.
+
+    Args:
+        name (str): One of :func:`config_names`.
+        place (str): The folder it is copied to, or the new file.
+        overwrite (bool): Whether a file that is there may be replaced. Defaults to False.
+
+    Returns:
+        Path: The copy.
+
+    Raises:
+        UserError: There is no such file, the copy is there already, or cannot be written.
+    """
+    source = _find(name, CONFIGS)
+    copy = Path(place)
+    if copy.is_dir() or place.endswith(('/', osp.sep)):
+        copy /= source.name
+    elif copy.suffix != '.py':
+        raise UserError(f'{place} is no folder, nor does it end with .py, as a config does')
+    text = _with_bases(source)
+    if copy.exists() and not overwrite and copy.read_text(encoding='utf-8') != text:
+        raise UserError(f'{copy} is there and differs; --force overwrites it')
+    write_atomically(copy, lambda part: Path(part).write_text(text, encoding='utf-8'))
+    return copy
+
+
+def _find(name: str, folder: Path) -> Path:
+    file = folder / name
+    if file.suffix == '.py' and file.is_file() and folder in file.resolve().parents:
+        return file
+    names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob('*.py'))]
+    near = get_close_matches(name, names, n=1, cutoff=0.0)
+    raise UserError(f'mmadapt has no config {name!r}; nearest: {near[0]!r}; '
+                    '`mmadapt configs list` names all')
+
+
+def _with_bases(source: Path) -> str:
+    """Return the text of a config with what it inherits from beside itself named by ``base``."""
+    text = source.read_text(encoding='utf-8')
+    lines = text.splitlines(keepends=True)
+    for node in reversed(_inherited(text)):
+        if '::' in node.value:
+            continue
+        path = Path(osp.normpath(source.parent / node.value))
+        call = inherited(path.relative_to(_BASES).as_posix())
+        line = lines[node.lineno - 1]
+        lines[node.lineno - 1] = line[:node.col_offset] + call + line[node.end_col_offset:]
+    return ''.join(lines)
+
+
+def _inherited(text: str) -> list[ast.Constant]:
+    for statement in ast.parse(text).body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == '_base_':
+            return [node for node in ast.walk(statement.value) if isinstance(node, ast.Constant)]
+    return []

@@ -1,0 +1,36 @@
+"""From a config to its model, without data."""
+
+import copy
+
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import MODELS, init_default_scope
+from torch import nn
+
+from .downloads import building_offline
+
+
+def model_config(cfg: Config) -> ConfigDict:
+    """Return what a runner builds the model of a config from.
+
+    Args:
+        cfg (Config): The config; it is not changed.
+
+    Returns:
+        ConfigDict: ``cfg.model``, with the ``data_preprocessor`` that may stand beside it at the
+            top of the config, as MMPretrain's do.
+    """
+    model = copy.deepcopy(cfg.model)
+    if cfg.get('data_preprocessor') is not None:
+        model.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))
+    return model
+
+
+def build_model(cfg: Config) -> nn.Module:
+    """Build the model of a config, on the CPU, its weights random.
+
+    Raises:
+        UserError: A part of it downloads something, and there is no network.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    with building_offline():
+        return MODELS.build(model_config(cfg))

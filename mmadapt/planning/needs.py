@@ -1,0 +1,164 @@
+"""What a training step needs, measured on shapes alone: on any machine, in seconds."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
+from mmengine.runner import set_random_seed
+from torch import Tensor, nn
+from torch.autograd.graph import _engine_run_backward
+
+from ..config_model import build_model
+from ..memory import MemoryConfig, apply_memory
+from ..meters.like_cuda import like_cuda
+from ..meters.shapes import ShapesOnly
+from ..meters.tally import SavedActivations, optimizer_bytes
+from ..optim.trained_only import build_for_trained
+from ..preflight.peft_hook import hook_names
+from ..recipes.pictures import batch_for, drop_downloads
+from ..recipes.run import SEED
+from ..recipes.strategies import has_amp, strategy_of
+from ..strategies.fsdp2.units import find_units
+from ..tuning import PEFTConfig, inject
+
+# Of what is computed in a backward pass and by an optimiser only counters are looked at.
+_COUNTERS = 2**12
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The bytes of one process that trains a whole model by itself.
+
+    Args:
+        parameters (int): All weights and buffers.
+        whole (int): Those of them that no strategy divides: buffers and quantised weights.
+        average (int): The copy of all of them that an EMAHook keeps; 0 without one.
+        trained (int): The weights that are trained; as much are their gradients.
+        groups (tuple[tuple[int, ...], ...]): Of these, by group of the optimiser, those of each
+            parameter.
+        optimizer (int): The state of the optimiser.
+        saved (int): What autograd keeps between forward and backward.
+        activations (int): The most that a forward and a backward pass hold beside weights,
+            gradients and optimiser: what is kept, and what is being computed.
+        step (int): The most that a step of the optimiser holds beside these.
+        largest (int): The weights of the largest block; of the blocks that FSDP2Strategy gathers
+            one by one.
+        rest (int): The weights in none of these blocks.
+    """
+
+    parameters: int
+    whole: int
+    average: int
+    trained: int
+    groups: tuple[tuple[int, ...], ...]
+    optimizer: int
+    saved: int
+    activations: int
+    step: int
+    largest: int
+    rest: int
+
+
+def measure(cfg: Config) -> Needs:
+    """Follow a training step of a config, as it would run on a GPU.
+
+    Args:
+        cfg (Config): A whole config, its pictures random ones
+            (:func:`~memory.pictures.use_pictures`).
+    """
+    set_random_seed(SEED)
+    shapes = ShapesOnly()
+    with shapes:
+        model = _build(cfg)
+        wrapper = build_for_trained(lambda: build_optim_wrapper(model, cfg.optim_wrapper),
+                                    MMLogger.get_current_instance())
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.register_post_accumulate_grad_hook(_drop_gradient)
+    before = shapes.live
+    shapes.reset_peak()
+    with shapes, like_cuda():
+        amp = torch.autocast('cpu', torch.bfloat16, has_amp(cfg))
+        with SavedActivations(model) as kept, amp:
+            batch = batch_for(cfg, model)
+            losses = model(**batch, mode='loss')
+            loss = model.parse_losses(losses)[0]
+            del losses, batch
+            saved = kept.bytes()
+        shapes.large = _COUNTERS
+        _backward(loss)
+        del loss, kept
+        activations = shapes.peak - before
+        step = _step(model, wrapper.optimizer, shapes)
+    units = _units(model, cfg)
+    everything = _bytes(model.parameters()) + _bytes(model.buffers())
+    return Needs(
+        parameters=everything, whole=everything - _divided(model.parameters()),
+        average=everything if 'EMAHook' in hook_names(cfg) else 0,
+        trained=_bytes(p for p in model.parameters() if p.requires_grad),
+        groups=tuple(tuple(p.nbytes for p in group['params'])
+                     for group in wrapper.optimizer.param_groups),
+        optimizer=optimizer_bytes(model, wrapper.optimizer), saved=saved, activations=activations,
+        step=step, largest=max(units, default=0), rest=_divided(model.parameters()) - sum(units))
+
+
+def _build(cfg: Config) -> nn.Module:
+    drop_downloads(cfg.model)
+    model = revert_sync_batchnorm(build_model(cfg)).train()
+    model.init_weights()
+    if cfg.get('peft') is not None:
+        peft = PEFTConfig.parse(dict(cfg.peft, allow_random_base=True))
+        inject(model, peft, keep_base=False)
+    apply_memory(model, MemoryConfig.parse(cfg.get('memory')))
+    return model
+
+
+def _backward(loss: Tensor) -> None:
+    """Call the engine itself: inside of ``loss.backward()`` no mode of functions is active.
+
+    What blocks recompute there would not be what they computed :func:`~memory.like_cuda.like_cuda`.
+    """
+    _engine_run_backward((loss, ), (torch.ones_like(loss), ), False, False, (),
+                         allow_unreachable=True, accumulate_grad=True)
+
+
+def _step(model: nn.Module, optimizer: torch.optim.Optimizer, shapes: ShapesOnly) -> int:
+    """Make a step and return what it holds at its peak, without gradients and state."""
+    for group in optimizer.param_groups:
+        if 'foreach' in group:
+            group['foreach'] = True  # as torch chooses on a GPU
+        for parameter in group['params']:
+            parameter.grad = torch.zeros_like(parameter)
+    before = shapes.live
+    shapes.reset_peak()
+    optimizer.step()
+    return max(0, shapes.peak - before - optimizer_bytes(model, optimizer))
+
+
+def _drop_gradient(parameter: nn.Parameter) -> None:
+    parameter.grad = None
+
+
+def _units(model: nn.Module, cfg: Config) -> list[int]:
+    """Return the bytes of the blocks that FSDP2 gathers, of each without those inside it."""
+    kind, settings = strategy_of(cfg)
+    names = find_units(model, settings['shard'] if kind == 'fsdp2' else None)
+    sizes, counted = [], set()
+    for name in reversed(names):  # inner ones come after outer ones
+        own = [p for p in model.get_submodule(name).parameters() if p not in counted]
+        counted.update(own)
+        sizes.append(_divided(own))
+    return sizes
+
+
+def _divided(parameters: Iterable[nn.Parameter]) -> int:
+    """Return the bytes of the weights that strategies divide: all but quantised ones."""
+    return _bytes(p for p in parameters if p.is_floating_point())
+
+
+def _bytes(tensors) -> int:
+    return sum(tensor.nbytes for tensor in tensors)

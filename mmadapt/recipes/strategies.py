@@ -1,0 +1,110 @@
+"""Which strategy a config trains by, as far as a plan has to know it."""
+
+import inspect
+
+from mmengine.config import Config
+from mmengine.hooks import EMAHook
+from mmengine.registry import HOOKS
+
+from ..errors import UserError
+from ..preflight.peft_hook import hook_names
+from ..strategies import FSDP2Strategy
+from ..strategies.deepspeed.settings import parse_settings
+from ..strategies.fsdp2.options import check_group, check_values, refuse_unknown
+
+_AUTOCAST = ('AmpOptimWrapper', 'AutocastOptimWrapper')
+# What every strategy takes.
+_COMMON = ('sync_bn', 'env_kwargs', 'log_kwargs', 'auto_scale_lr', 'work_dir', 'experiment_name')
+_FSDP2 = {name: argument.default for name, argument in inspect.signature(
+    FSDP2Strategy).parameters.items() if argument.default is not argument.empty
+    and name not in _COMMON}
+
+
+def strategy_of(cfg: Config) -> tuple[str | None, dict]:
+    """Return which of :data:`~mmadapt.recipes.recipe.STRATEGIES` a config trains by, if any.
+
+    Returns:
+        tuple[str, dict]: It, and its settings: of FSDP2Strategy all its own arguments, of
+        DeepSpeedStrategy DeepSpeed's configuration.
+
+    Raises:
+        UserError: Nothing is known of the strategy, or it would refuse a setting.
+    """
+    if cfg.get('runner_type') != 'FlexibleRunner' or not cfg.get('strategy'):
+        return None, {}
+    kind = cfg.strategy.get('type')
+    scope, _, name = (kind if isinstance(kind, str)
+                      else f'{kind.__module__.partition(".")[0]}.{kind.__name__}').rpartition('.')
+    options = {key: value for key, value in cfg.strategy.items() if key not in ('type', *_COMMON)}
+    if name in ('SingleDeviceStrategy', 'DDPStrategy'):
+        return ('ddp' if name == 'DDPStrategy' else None), {}
+    if name == 'FSDP2Strategy':
+        refuse_unknown({k: v for k, v in options.items() if k not in _FSDP2}, _FSDP2)
+        check_values({**_FSDP2, **options})
+        return 'fsdp2', {**_FSDP2, **options}
+    if (scope, name) == ('mmadapt', 'DeepSpeedStrategy'):
+        settings, _ = parse_settings(options.pop('config', None), options)
+        return f'zero{settings["zero_optimization"]["stage"]}', settings
+    raise UserError(f'strategy.type={kind!r}: nothing is known of what it divides; known are '
+                    "'mmadapt.DDPStrategy', 'mmadapt.FSDP2Strategy' and "
+                    "'mmadapt.DeepSpeedStrategy'")
+
+
+def has_amp(cfg: Config) -> bool:
+    """Return whether a config trains in mixed precision."""
+    kind, settings = strategy_of(cfg)
+    if kind in ('zero1', 'zero2', 'zero3'):
+        return settings['torch_autocast']['enabled']
+    return has_autocast(cfg)
+
+
+def has_autocast(cfg: Config) -> bool:
+    """Return whether a config's optimiser wrapper computes in mixed precision."""
+    kind = cfg.optim_wrapper.get('type')
+    return (kind.rpartition('.')[2] if isinstance(kind, str)
+            else getattr(kind, '__name__', '')) in _AUTOCAST
+
+
+def why_not(cfg: Config, processes: int) -> str:
+    """Return why a config's strategy would refuse to train by it; nothing if it would not.
+
+    Args:
+        cfg (Config): A whole config.
+        processes (int): How many processes there are.
+
+    Raises:
+        UserError: The processes cannot be divided as the strategy says.
+    """
+    kind, settings = strategy_of(cfg)
+    if kind in (None, 'ddp'):
+        return ''
+    if kind == 'fsdp2':
+        _check_groups(settings, processes)
+    if cfg.get('compile'):
+        return 'compile: the strategy does not train a compiled model'
+    for hook in hook_names(cfg):
+        if _reads_weights(hook, kind):
+            return f'{hook} reads whole weights, which the strategy divides'
+    if (cfg.get('peft') or {}).get('quant'):
+        if kind == 'zero3':
+            return 'peft.quant: ZeRO-3 cannot divide quantised weights'
+        if settings.get('meta_init'):
+            return 'peft.quant quantises in every process, and with meta_init one has the weights'
+    return ''
+
+
+def _check_groups(settings: dict, processes: int) -> None:
+    copies = settings['replicate']
+    if copies not in range(1, processes + 1) or processes % copies:
+        raise UserError(f'strategy.replicate={copies!r}: {processes} processes cannot be divided '
+                        'into so many groups; choose --processes and it to fit')
+    check_group(settings['reshard_after_forward'], processes // copies)
+
+
+def _reads_weights(hook: str, kind: str) -> bool:
+    """Return whether a hook needs weights that a strategy divides; of EMAHook FSDP2 takes care."""
+    if hook == 'SyncNormHook':
+        return kind in ('zero3', 'fsdp2')
+    cls = HOOKS.get(hook)
+    return kind == 'zero3' and (hook == 'MeanTeacherHook' or (
+        isinstance(cls, type) and issubclass(cls, EMAHook)))

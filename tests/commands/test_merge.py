@@ -1,0 +1,53 @@
+"""What `mmadapt merge` finds out before it builds a model."""
+
+import errno
+import os
+
+import pytest
+
+from mmadapt import UserError
+from mmadapt.commands import merge as tool
+from mmadapt.errors import WriteError
+from mmadapt.files import writing
+
+
+@pytest.fixture
+def merge(monkeypatch):
+    """Start the tool, which must not get so far as to read its config."""
+
+    def _merge(out, *options):
+        monkeypatch.setattr(tool, 'load_config', None)
+        tool.main(['leaf.py', 'adapter', str(out), *options])
+
+    return _merge
+
+
+def test_a_place_where_nothing_can_be_written_is_named_before_anything_is_computed(
+        merge, tmp_path, monkeypatch):
+    (tmp_path / 'file').touch()
+    with pytest.raises(WriteError, match=f'^{tmp_path}/file/out.pth cannot be written: Not a dir'):
+        merge(tmp_path / 'file' / 'out.pth')
+
+    def read_only(dir):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(dir))
+
+    monkeypatch.setattr(writing, 'TemporaryFile', read_only)
+    with pytest.raises(WriteError, match=f'^{tmp_path}/out.pth cannot be written: Permission den'):
+        merge(tmp_path / 'out.pth')
+
+
+def test_a_config_of_somebody_else_is_not_written_over(merge, tmp_path):
+    config = tmp_path / 'out.py'
+    config.write_text('mine = 1\n')
+    with pytest.raises(UserError, match=f'^{config} is there, .* choose another name for OUT'):
+        merge(tmp_path / 'out.pth')
+    assert config.read_text() == 'mine = 1\n'
+    config.write_text(tool._HEADER.format('out.pth'))
+    with pytest.raises(TypeError, match='NoneType'):  # it goes on
+        merge(tmp_path / 'out.pth')
+
+
+def test_a_name_that_does_not_go_with_the_format_is_refused(merge, tmp_path):
+    for name, options in (('out.safetensors', []), ('out.pth', ['--format', 'safetensors'])):
+        with pytest.raises(UserError, match='does not go with the name'):
+            merge(tmp_path / name, *options)

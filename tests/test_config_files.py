@@ -1,0 +1,50 @@
+"""The config files that come along: found, listed, copied, and inherited from anywhere."""
+
+import pytest
+from mmengine.config import Config
+
+import mmadapt
+from mmadapt import UserError
+from mmadapt.config_files import CONFIGS, config_names, copy_config
+
+STOCK = "'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'"
+LEAVES = [name for name in config_names() if not name.startswith('_base_/')]
+
+
+def test_a_stock_config_inherits_a_file_from_anywhere_dumps_and_reloads(tmp_path):
+    config = tmp_path / 'config.py'
+    config.write_text(f"_base_ = [{STOCK}, __import__('mmadapt').base('peft/lora.py')]\n"
+                      "custom_hooks = [*_base_.get('custom_hooks', []), "
+                      "dict(type='PEFTInjectHook')]\n")
+    cfg = Config.fromfile(config)
+    assert cfg.peft == Config.fromfile(CONFIGS / '_base_/peft/lora.py').peft
+    assert len(cfg.custom_hooks) == 3
+    cfg.dump(tmp_path / 'dumped.py')
+    assert Config.fromfile(tmp_path / 'dumped.py').to_dict() == cfg.to_dict()
+
+
+@pytest.mark.parametrize('name', ['peft/loar.py', '../peft/rtmdet_tiny_lora_face.py', 'peft', ''])
+def test_a_file_that_is_not_there_is_refused_and_the_nearest_is_named(name):
+    with pytest.raises(UserError, match=r"no config '.*'; nearest: '\w+/\w+.py'"):
+        mmadapt.base(name)
+
+
+@pytest.mark.parametrize('name', [*LEAVES, '_base_/memory/offload_swin_detr.py'])
+def test_a_copy_says_the_same_wherever_it_lies(name, tmp_path):
+    copy = copy_config(name, str(tmp_path / 'mine.py'))
+    assert Config.fromfile(copy).to_dict() == Config.fromfile(CONFIGS / name).to_dict()
+    assert str(CONFIGS) not in copy.read_text()
+
+
+def test_a_copy_goes_into_a_folder_and_over_nothing(tmp_path):
+    copy = copy_config('_base_/peft/lora.py', str(tmp_path))
+    assert copy == tmp_path / 'lora.py'
+    assert copy.read_text() == (CONFIGS / '_base_/peft/lora.py').read_text()
+    copy.write_text('mine')
+    with pytest.raises(UserError, match='lora.py is there and differs; --force'):
+        copy_config('_base_/peft/lora.py', str(tmp_path))
+    assert copy.read_text() == 'mine'
+    copy_config('_base_/peft/lora.py', str(tmp_path), overwrite=True)
+    assert copy.read_text() != 'mine'
+    with pytest.raises(UserError, match='is no folder, nor does it end with .py'):
+        copy_config('_base_/peft/lora.py', str(tmp_path / 'lora.txt'))
