@@ -7,7 +7,7 @@ tensors to it.
 
 from .dora import DoRA
 from .layer import AdapterLayer, adapt_layer, attach_adapter, write_tensors
-from .layers import adapted_class, is_linear
+from .layers import adapted_class, is_linear, register_layer
 from .lora import LoRA
 from .method import AdapterMethod
 from .other_names import other_names
@@ -16,5 +16,6 @@ from .ssf import SSF
 
 __all__ = [
     'ADAPTERS', 'AdapterLayer', 'AdapterMethod', 'DoRA', 'LoRA', 'SSF', 'adapt_layer',
-    'adapted_class', 'attach_adapter', 'build_method', 'is_linear', 'other_names', 'write_tensors'
+    'adapted_class', 'attach_adapter', 'build_method', 'is_linear', 'other_names',
+    'register_layer', 'write_tensors'
 ]

@@ -4,11 +4,12 @@ from .checkpoint_hook import PEFTCheckpointHook
 from .inject_hook import PEFTInjectHook
 from .loaded_hook import LoadedCheckpointHook
 from .memory_hook import MemoryHook
+from .prepare import prepare_run
 from .random_state_hook import RandomStateHook
 from .run_check_hook import RunCheckHook
 from .safe_checkpoints import secure_checkpoints
 
 __all__ = [
     'LoadedCheckpointHook', 'MemoryHook', 'PEFTCheckpointHook', 'PEFTInjectHook', 'RandomStateHook',
-    'RunCheckHook', 'secure_checkpoints'
+    'RunCheckHook', 'prepare_run', 'secure_checkpoints'
 ]

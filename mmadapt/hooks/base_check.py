@@ -9,14 +9,14 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from ..adapters import adapted_class
-from ..configs.model import model_config
+from ..config_model import model_config
 from ..errors import UserError
 from ..files import BaseRecord
 from ..files.built_in import built_in_keys, changed
 from ..logs import say, warn
+from ..random_state import get_random_state, set_random_state
 from ..tuning import PEFTConfig
 from ..tuning.heads import find_heads
-from .random_state import get_random_state, set_random_state
 
 
 def check_base_is_read(config: PEFTConfig, load_from: str | None) -> None:

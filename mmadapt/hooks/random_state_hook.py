@@ -17,9 +17,9 @@ from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from ..optim.resumed import drop_functions
+from ..random_state import get_random_state, set_random_state
 from ..strategies import AdaptingStrategy
 from .model_attributes import ModelAttributes, set_attributes
-from .random_state import get_random_state, set_random_state
 from .register import register_in_before_run
 from .resume_data import drop_batches, inexact_because, use_seed
 

@@ -115,3 +115,6 @@ def _to_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
         raise UserError(f'bitsandbytes {bitsandbytes.__version__} has no 8-bit weights on '
                         f'{weight.device.type}; update it (pip install -U bitsandbytes) or write '
                         'peft.quant.bits=4') from None
+
+
+from . import adapted  # noqa: E402,F401  registers how these layers compute when they are adapted

@@ -42,8 +42,8 @@ def require_bitsandbytes() -> None:
     try:
         import bitsandbytes  # noqa: F401
     except ImportError as error:
-        raise UserError(f'peft.quant needs bitsandbytes ({error}): pip install bitsandbytes, or '
-                        'make env EXTRAS=quant') from None
+        raise UserError(f'peft.quant needs bitsandbytes ({error}): pip install '
+                        'bitsandbytes') from None
 
 
 def pack(layer: nn.Linear, options: QuantOptions) -> Packed:

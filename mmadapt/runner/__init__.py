@@ -1,5 +1,5 @@
 """The runner that trains with a strategy."""
 
-from .flexible_runner import FlexibleRunner
+from .flexible_runner import FlexibleRunner, prepares_runs
 
-__all__ = ['FlexibleRunner']
+__all__ = ['FlexibleRunner', 'prepares_runs']

@@ -8,14 +8,26 @@ ordinary module, whatever the strategy.
 """
 
 import weakref
+from collections.abc import Callable
 
 from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner as StockRunner
 from torch import nn
 
-from ..configs import check_runner
 from ..errors import UserError
+from ..preflight import check_runner
 from ..strategies import AdaptingStrategy, choose_strategy, with_runner_keys
+
+_PREPARATIONS: list[Callable[[StockRunner, nn.Module], None]] = []
+
+
+def prepares_runs(function: Callable[[StockRunner, nn.Module], None]) -> Callable:
+    """Have a function called with every runner and its model before the hooks' ``before_run``.
+
+    To be used as a decorator; the function may register hooks of its own.
+    """
+    _PREPARATIONS.append(function)
+    return function
 
 
 @RUNNERS.register_module(force=True)
@@ -66,15 +78,9 @@ class FlexibleRunner(StockRunner):
         Args:
             model (nn.Module): The model, built and initialised.
         """
-        # The hooks know this runner.
-        from ..hooks.memory_hook import MemoryHook, lacks_memory_hook
-        from ..hooks.random_state_hook import add_random_state_hook
-        from ..hooks.safe_checkpoints import secure_checkpoints
         self.model = model
-        secure_checkpoints(self)
-        add_random_state_hook(self)
-        if lacks_memory_hook(self, model):
-            self.register_hook(MemoryHook())
+        for prepare in _PREPARATIONS:
+            prepare(self, model)
         self.call_hook('before_run')
         self._begun = True
         self.load_or_resume()

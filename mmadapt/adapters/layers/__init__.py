@@ -16,8 +16,18 @@ _MODULES = (attention, conv, embedding, linear, norm, transposed)
 _CLASSES = {cls.stock_class: cls for module in _MODULES for cls in module.CLASSES}
 _LIBRARIES = {'mmcv.cnn': 'mmcv_cnn', 'mmcv.ops': 'mmcv_ops', 'timm.layers': 'timm_convs',
               'transformers.pytorch_utils': 'hugging_face',
-              'transformers.models.falcon.modeling_falcon': 'falcon',
-              'mmadapt.quantisation.bnb': 'quantised'}
+              'transformers.models.falcon.modeling_falcon': 'falcon'}
+
+
+def register_layer(cls: type[AdapterLayer]) -> type[AdapterLayer]:
+    """Register how layers of a class compute with another weight; to be used as a decorator.
+
+    Args:
+        cls (type[AdapterLayer]): A subclass of ``cls.stock_class`` too, which is the class of the
+            layers, and of one of the classes here that says how they compute.
+    """
+    _CLASSES[cls.stock_class] = cls
+    return cls
 
 
 def adapted_class(layer: nn.Module) -> type[AdapterLayer] | None:

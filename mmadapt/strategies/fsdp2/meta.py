@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ...errors import UserError
+from ...random_state import get_random_state, set_random_state
 
 
 @contextmanager
@@ -61,7 +62,6 @@ def hand_out(parameters: Iterable[nn.Parameter], buffers: Iterable[Tensor] = ())
 
 def draw_as_first() -> None:
     """Let all processes go on with the random state of the first, which has drawn the weights."""
-    from ...hooks.random_state import get_random_state, set_random_state  # hooks know strategies
     state = [get_random_state()]
     broadcast_object_list(state)
     if get_rank():

@@ -9,8 +9,9 @@ to be dense for that. Merging makes it dense first.
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...quantisation.bnb import Linear4bit, Linear8bit
-from .linear import LinearLayer
+from ..adapters import register_layer
+from ..adapters.layers.linear import LinearLayer
+from .bnb import Linear4bit, Linear8bit
 
 
 class QuantisedLayer(LinearLayer):
@@ -41,16 +42,15 @@ class QuantisedLayer(LinearLayer):
         return (scaled if bias is None else scaled + bias).to(output.dtype)
 
 
+@register_layer
 class AdaptedLinear4bit(QuantisedLayer, Linear4bit):
     """An adapted Linear in 4 bits."""
 
     stock_class = Linear4bit
 
 
+@register_layer
 class AdaptedLinear8bit(QuantisedLayer, Linear8bit):
     """An adapted Linear in 8 bits."""
 
     stock_class = Linear8bit
-
-
-CLASSES = (AdaptedLinear4bit, AdaptedLinear8bit)

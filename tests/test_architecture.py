@@ -1,0 +1,49 @@
+"""Which parts of the package know which: none knows one that knows it."""
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import mmadapt
+
+PACKAGE = Path(mmadapt.__file__).parent
+# The package's face, and what it says that importing it changes, know everything.
+FACES = {'__init__', '__main__'}
+
+
+def part_of(parts):
+    """Return the part of the package, a folder or a module, that a path in it belongs to."""
+    return Path(parts[0]).stem
+
+
+def imported(path):
+    """Return the parts of the package that a module imports, wherever in it."""
+    inside = path.relative_to(PACKAGE).parts
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        module = (node.module or '').split('.')
+        if node.level == 0:
+            if module[0] != 'mmadapt':
+                continue
+            names = module[1:]
+        else:
+            names = [*inside[:len(inside) - node.level], *filter(None, module)]
+        found |= {names[0]} if names else {alias.name for alias in node.names}
+    return found
+
+
+def test_no_part_knows_one_that_knows_it():
+    knows = {}
+    for path in sorted(PACKAGE.rglob('*.py')):
+        parts = path.relative_to(PACKAGE).parts
+        part = part_of(parts)
+        if part in FACES or parts[:1] == ('configs', ):
+            continue
+        knows.setdefault(part, set()).update(imported(path) - {part})
+    assert {'hooks', 'runner', 'strategies', 'adapters'} <= knows.keys()
+    assert 'tuning' in knows['hooks']
+    for part, others in knows.items():
+        assert others <= knows.keys(), part
+    TopologicalSorter(knows).prepare()  # raises CycleError, which names a circle
