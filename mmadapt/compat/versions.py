@@ -14,7 +14,7 @@ from packaging.version import InvalidVersion, Version
 # Name: lowest and highest version tried; outside of them is untested, not wrong.
 TESTED = {
     'torch': ('2.11.0', '2.13.0'),
-    'mmengine': ('0.10.7', '0.10.7'),
+    'mmengine': ('0.10.7', '0.10.12'),  # from 0.10.8 on as onedl-mmengine
     'mmcv': ('2.1.0', '2.1.0'),
     'mmdet': ('3.3.0', '3.3.0'),
 }
@@ -63,11 +63,16 @@ def check_environment() -> list[str]:
 
 
 def installed_version(name: str) -> str | None:
-    """The version of an installed distribution; None when there is none of this name."""
+    """The version of an installed package; None when it is not there.
+
+    Args:
+        name (str): Its module. A maintained fork brings it in a distribution of another name.
+    """
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return None
+        owners = metadata.packages_distributions().get(name)
+        return metadata.version(owners[0]) if owners else None
 
 
 def parsed(version: str) -> Version:

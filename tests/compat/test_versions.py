@@ -33,6 +33,8 @@ def installed(tmp_path, monkeypatch):
             lines = [f'Metadata-Version: 2.1\nName: {name}\nVersion: {version}']
             if name == 'torchvision':
                 lines += ['Requires-Dist: numpy', f'Requires-Dist: {torchvision_needs}']
+            if name.startswith('onedl-'):
+                (folder / 'top_level.txt').write_text(f'{FORKS[name]}\n')
             (folder / 'METADATA').write_text('\n'.join(lines) + '\n')
             if name == 'mmdet':
                 (tmp_path / 'mmdet').mkdir()
@@ -41,6 +43,9 @@ def installed(tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, 'mmdet', raising=False)
 
     return install
+
+
+FORKS = {'onedl-mmengine': 'mmengine', 'onedl-mmcv': 'mmcv', 'onedl-mmdetection': 'mmdet'}
 
 
 def doubts():
@@ -59,6 +64,14 @@ def test_the_tested_matrix_is_accepted_silently(installed):
 def test_a_local_version_label_does_not_make_torch_untested(installed):
     installed(torch='2.11.0+cu130')
     assert doubts() == []
+
+
+def test_a_maintained_fork_is_known_by_its_module(installed):
+    installed(mmengine=None, mmcv=None, mmdet=None, **{
+        'onedl-mmengine': '0.10.12', 'onedl-mmcv': '2.3.6', 'onedl-mmdetection': '3.5.1'})
+    assert versions.installed_version('mmengine') == '0.10.12'
+    assert doubts() == ['mmcv 2.3.6 is untested, tried was 2.1.0',
+                        'mmdet 3.5.1 is untested, tried was 3.3.0']
 
 
 @pytest.mark.parametrize('name', ['torch', 'mmengine'])
@@ -143,7 +156,7 @@ def test_torchvision_of_the_same_cpu_index_is_fine(installed):
     [
         ('torch', '2.6.0', '2.11.0 to 2.13.0'),
         ('torch', '2.14.0', '2.11.0 to 2.13.0'),
-        ('mmengine', '0.11.0', '0.10.7'),
+        ('mmengine', '0.11.0', '0.10.7 to 0.10.12'),
         ('mmdet', '3.2.0', '3.3.0'),
     ],
 )
