@@ -22,8 +22,12 @@ def check_can_resume(checkpoint: Mapping, path: str, schedules: bool) -> None:
         lacking.append(('learning-rate schedule', 'save_param_scheduler'))
     if not lacking:
         return
-    why = 'best_*.pth never does; resume epoch_k.pth' if osp.basename(path).startswith('best_') \
-        else 'it was written with ' + ' and '.join(
+    if osp.basename(path).startswith('best_'):
+        why = 'best_*.pth never does; resume epoch_k.pth'
+    elif 'iter' not in (checkpoint.get('meta') or {}):
+        why = 'it is not one that a training has left'
+    else:
+        why = 'it was written with ' + ' and '.join(
             f'default_hooks.checkpoint.{option}=False' for _, option in lacking)
     raise UserError(f'{path} holds no {" nor ".join(what for what, _ in lacking)} and cannot be '
                     f'resumed: {why}. Starting from it is load_from={path}, without --resume')
