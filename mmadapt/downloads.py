@@ -61,7 +61,7 @@ def why_not_downloaded(path: str) -> str | None:
 
 @contextmanager
 def naming_pretrained(name: str, files: list[str]) -> Iterator[None]:
-    """Say which file a module's initialisation could not get.
+    """Say which file a module's initialization could not get.
 
     Args:
         name (str): The module's name in the model.
@@ -73,10 +73,10 @@ def naming_pretrained(name: str, files: list[str]) -> Iterator[None]:
     try:
         yield
     except URLError as error:
-        raise not_initialised(name, files, error.reason) from None
+        raise not_initialized(name, files, error.reason) from None
 
 
-def not_initialised(name: str, files: list[str], reason) -> UserError:
+def not_initialized(name: str, files: list[str], reason) -> UserError:
     """Return the error for a module whose weights cannot be downloaded.
 
     Args:
@@ -87,7 +87,7 @@ def not_initialised(name: str, files: list[str], reason) -> UserError:
     option = f'model.{name}.init_cfg' if name else 'model.init_cfg'
     return UserError(
         f'cannot download {", ".join(files)} ({reason}), with which {name or "the model"} is '
-        'initialised: set load_from to a checkpoint of the whole model, whose weights take its '
+        'initialized: set load_from to a checkpoint of the whole model, whose weights take its '
         'place, or fetch the file by hand and name it with --cfg-options '
         f'{option}.checkpoint=FILE')
 

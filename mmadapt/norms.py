@@ -36,7 +36,7 @@ class FrozenStatistics:
         return self.folded_into is not None and self.folded_into[0].behind.is_applied
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise, unless that has been done."""
+        """Normalize, unless that has been done."""
         return x if self.is_folded else super().forward(x)
 
     def train(self, mode: bool = True):

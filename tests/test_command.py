@@ -36,7 +36,7 @@ def test_the_version_is_that_of_the_package(monkeypatch, capsys):
 
 @pytest.mark.parametrize(('wrong', 'nearest'), [
     ('tran', 'train'), ('datasets', 'dataset'), ('inspect_targets', 'inspect'), ('--resume', '')])
-def test_a_misspelt_subcommand_is_one_line_that_names_the_nearest(wrong, nearest, monkeypatch,
+def test_a_misspelled_subcommand_is_one_line_that_names_the_nearest(wrong, nearest, monkeypatch,
                                                                   capsys):
     with pytest.raises(SystemExit, match='2'):
         call(monkeypatch, wrong)

@@ -63,7 +63,7 @@ def test_a_data_preprocessor_at_the_top_of_the_config_is_the_models(config):
     assert model_config(own).data_preprocessor.mean == STD, 'as a runner does'
 
 
-def test_a_merged_model_normalises_as_the_config_says(config, tmp_path):
+def test_a_merged_model_normalizes_as_the_config_says(config, tmp_path):
     model = build_model(Config.fromfile(config))
     base = {key: value.clone() for key, value in model.state_dict().items()}
     torch.save(dict(state_dict=base), tmp_path / 'base.pth')
@@ -75,9 +75,9 @@ def test_a_merged_model_normalises_as_the_config_says(config, tmp_path):
         config, tmp_path / 'adapter', out, '--format', 'full_torch_model'))])
 
     merged = torch.load(out, weights_only=False)
-    picture = torch.randint(0, 255, (3, 8, 8), dtype=torch.uint8)
-    wanted = (picture - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
-    prepared = merged.data_preprocessor(dict(inputs=[picture]))['inputs'][0]
+    image = torch.randint(0, 255, (3, 8, 8), dtype=torch.uint8)
+    wanted = (image - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    prepared = merged.data_preprocessor(dict(inputs=[image]))['inputs'][0]
     torch.testing.assert_close(prepared, wanted)
     torch.testing.assert_close(merged([prepared]), model.eval()([wanted]))
     beside = Config.fromfile(out.with_suffix('.py'))  # of which an inferencer takes `model` alone
@@ -88,7 +88,7 @@ def test_a_merged_model_normalises_as_the_config_says(config, tmp_path):
     assert rebuilt.data_preprocessor.mean.flatten().tolist() == MEAN
 
 
-def test_what_averages_over_augmented_pictures_calls_a_model_that_normalises(config):
+def test_what_averages_over_augmented_images_calls_a_model_that_normalizes(config):
     cfg = Config.fromfile(config)
     cfg.update(tta_model=dict(type='BaseTTAModel'), tta_pipeline=[],
                test_dataloader=dict(dataset=dict(pipeline=[])))

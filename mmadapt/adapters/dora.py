@@ -3,7 +3,7 @@ r"""DoRA: the direction and the length of each row apart (Liu et al., arXiv 2402
 .. math:: W' = m \frac{V}{\|V\|}, \qquad V = W + s B A
 
 with one magnitude :math:`m` for each output channel, which starts at :math:`\|W\|`. The norm is a
-constant for the gradient (section 4.3). Where a layer standardises its rows their length is undone
+constant for the gradient (section 4.3). Where a layer standardizes its rows their length is undone
 again: it has no magnitude.
 """
 
@@ -30,13 +30,13 @@ class DoRA(LoRA):
         magnitude = nn.Parameter(weight.new_empty(weight.shape[:1], dtype=torch.float32))
         tensors = dict(super().create(weight, bias), magnitude=magnitude)
         with torch.no_grad():
-            self.initialise(weight, bias, tensors)
+            self.initialize(weight, bias, tensors)
         return tensors
 
-    def initialise(self, weight: Tensor, bias: Tensor | None,
+    def initialize(self, weight: Tensor, bias: Tensor | None,
                    tensors: Mapping[str, Tensor]) -> None:
         """Set the magnitude to the norms of the weight's rows."""
-        super().initialise(weight, bias, tensors)
+        super().initialize(weight, bias, tensors)
         if 'magnitude' in tensors:
             tensors['magnitude'].copy_(_norms(weight))
 

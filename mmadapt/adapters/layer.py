@@ -38,21 +38,21 @@ class StockView:
 class AdapterLayer:
     """Mixin of all adapted layers; stands before the stock class in the bases.
 
-    The stock class must be a *direct* base: MMEngine's weight initialisers select layers by their
+    The stock class must be a *direct* base: MMEngine's weight initializers select layers by their
     class name and the names of their direct bases.
 
     Attributes:
         stock_class (type): The class the layer had, to which :meth:`detach_adapter` returns.
         adapter (AdapterMethod): What makes the layer's weight another one.
         adapter_names (tuple[str]): The names of the tensors that it added to the layer.
-        standardises (bool): Whether the layer standardises the rows of its weight.
+        standardizes (bool): Whether the layer standardizes the rows of its weight.
         method_options (frozenset[str]): Which of a method's ``attention``, ``dropout`` and
             ``compute`` it reads.
     """
 
     stock_class: ClassVar[type]
     method_options: ClassVar[frozenset[str]] = frozenset()
-    standardises: ClassVar[bool] = False
+    standardizes: ClassVar[bool] = False
     adapter: AdapterMethod
     adapter_names: tuple[str, ...]
 
@@ -83,7 +83,7 @@ class AdapterLayer:
         """Set anew what starts from the weights, which have changed since it was set."""
         with torch.no_grad():
             for part, (weight, bias) in self.weight_parts().items():
-                self.adapter.initialise(weight, bias, self.adapter_tensors(part))
+                self.adapter.initialize(weight, bias, self.adapter_tensors(part))
 
     def merge_adapter(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Write what the adapter makes of the layer into it; it is a stock layer again.
@@ -192,10 +192,10 @@ def adapt_layer(layer: nn.Module, layer_class: type[AdapterLayer], method: Adapt
         tensors = {f'{name}_{part}' if part else name: tensor
                    for part, (weight, bias) in layer.weight_parts().items()
                    for name, tensor in method.create(weight, bias).items()
-                   if not (layer.standardises and name in method.row_scales)}
+                   if not (layer.standardizes and name in method.row_scales)}
         if not tensors:
             raise UserError(f'{type(method).__name__} has nothing to train in a '
-                            f'{layer_class.stock_class.__name__} without a bias: it standardises '
+                            f'{layer_class.stock_class.__name__} without a bias: it standardizes '
                             'its weight; put it into peft.exclude')
     except Exception:
         layer.detach_adapter()

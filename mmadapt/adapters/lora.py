@@ -8,7 +8,7 @@ https://arxiv.org/abs/2312.03732). A convolution's weight is the matrix of ``out
 ``B`` a 1x1 convolution behind it. ``B`` starts at zero: the adapted layer is bit-identical to the
 stock one until it is trained.
 
-Initialisations that start from parts of the weight (PiSSA, OLoRA) train
+Initializations that start from parts of the weight (PiSSA, OLoRA) train
 :math:`W' = W + s (B A - B_0 A_0)`, where :math:`B_0 A_0` are the first values: what those papers
 compute, on a base that stays untouched.
 """
@@ -101,10 +101,10 @@ class LoRA(AdapterMethod):
         if self.init in WEIGHT_INITS:
             tensors.update(lora_A0=down.clone(), lora_B0=up.clone())
             with torch.no_grad():
-                LoRA.initialise(self, weight, bias, tensors)
+                LoRA.initialize(self, weight, bias, tensors)
         return tensors
 
-    def initialise(self, weight: Tensor, bias: Tensor | None,
+    def initialize(self, weight: Tensor, bias: Tensor | None,
                    tensors: Mapping[str, Tensor]) -> None:
         """Set A, B and their first values to parts of the weight, where ``init`` says so."""
         if self.init not in WEIGHT_INITS:

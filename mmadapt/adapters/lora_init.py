@@ -1,12 +1,12 @@
 r"""First values of LoRA's factors.
 
-* ``kaiming``: A uniform as ``nn.Linear`` initialises its weight, B zero (Hu et al.'s code).
+* ``kaiming``: A uniform as ``nn.Linear`` initializes its weight, B zero (Hu et al.'s code).
 * ``gaussian``: A normal with standard deviation ``1 / r``, B zero (diffusers).
 * ``orthogonal``: both non-zero with ``B A = 0``: A and B are spanned by the even and by the odd
   rows of an orthogonal matrix.
 * ``pissa``: the ``r`` largest singular components, :math:`A = S^{1/2} V^T / \sqrt{s}`,
   :math:`B = U S^{1/2} / \sqrt{s}` (Meng et al., https://arxiv.org/abs/2404.02948).
-* ``olora``: the first ``r`` columns and rows of a QR factorisation (Büyükakyüz,
+* ``olora``: the first ``r`` columns and rows of a QR factorization (Büyükakyüz,
   https://arxiv.org/abs/2406.01775).
 
 A convolution's weight is flattened to ``(out, in / groups * kernel)``.

@@ -32,12 +32,12 @@ class AdapterMethod(ABC):
     Attributes:
         tensor_names (tuple[str]): The names of all tensors that :meth:`create` may return.
         row_scales (tuple[str]): Which of them only scale the rows of a weight. A layer that
-            standardises its rows undoes any scale of them, and gets none of these.
+            standardizes its rows undoes any scale of them, and gets none of these.
         dropout (float): Probability with which an element of a layer's input is dropped on its way
             to what the adapter adds.
         adapts_norms (bool): Whether the method adapts norm layers too. What it adapts by its
             outputs' scale then belongs behind the norm that follows a convolution.
-        reads_weight (bool): Whether :meth:`gain` looks at the weight, which a quantised layer then
+        reads_weight (bool): Whether :meth:`gain` looks at the weight, which a quantized layer then
             has to make dense for it.
     """
 
@@ -61,7 +61,7 @@ class AdapterMethod(ABC):
         With them :meth:`adapt` returns ``weight`` and ``bias`` as they are.
         """
 
-    def initialise(self, weight: Tensor, bias: Tensor | None,  # noqa: B027  most need none
+    def initialize(self, weight: Tensor, bias: Tensor | None,  # noqa: B027  most need none
                    tensors: Mapping[str, Tensor]) -> None:
         """Set the values of tensors that start from the weight itself, in place.
 

@@ -5,7 +5,7 @@ r"""SSF: scale and shift the output of a layer (Lian et al., https://arxiv.org/a
 A norm's affine parameters are its weight and bias. Both start at the exact identity (1, 0). Where a
 norm follows a convolution the two belong behind it: before a norm in training they would have
 almost no gradient. A layer without a bias has no place for a shift and gets a scale alone; one that
-standardises its weight undoes a scale of it and gets a shift alone.
+standardizes its weight undoes a scale of it and gets a shift alone.
 """
 
 from collections.abc import Mapping, Sequence

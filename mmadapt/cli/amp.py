@@ -18,7 +18,7 @@ _KEPT = ('AmpOptimWrapper', 'AutocastOptimWrapper')
 def set_amp(cfg: Config) -> str:
     """Let a run compute in mixed precision: bfloat16 where the device does, else float16.
 
-    A strategy of DeepSpeed has its own autocast, which gets it; otherwise the optimiser wrapper
+    A strategy of DeepSpeed has its own autocast, which gets it; otherwise the optimizer wrapper
     does. What the config says itself about mixed precision is kept. Where it does not say what
     computes in float32 all the same, that is what the model needs.
 

@@ -100,7 +100,7 @@ def set_resume(cfg: Config, resume: str | None) -> list[str]:
         return []
     if resume != 'auto':
         if is_adapter(resume):
-            raise UserError(f'--resume {resume} is an adapter, which holds no optimiser: resume '
+            raise UserError(f'--resume {resume} is an adapter, which holds no optimizer: resume '
                             f'epoch_k.pth, or start from it by --cfg-options peft.adapter={resume}')
         check_checkpoint(resume, 'checkpoint to resume from')
         cfg.resume, cfg.load_from = True, resume

@@ -28,7 +28,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
         Config: The merged config.
 
     Raises:
-        UserError: It cannot be read, a key of it is misspelt, an option cannot have an effect, or
+        UserError: It cannot be read, a key of it is misspelled, an option cannot have an effect, or
             no model could be imported.
     """
     beside = transformers_too_new(for_detectors=True)

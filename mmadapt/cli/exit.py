@@ -133,7 +133,7 @@ def typed_command() -> str:
 
 
 def _run(main: Callable[[], None]) -> None:
-    """Run a tool; an empty data set, a full disk and a misspelt argument become a UserError."""
+    """Run a tool; an empty data set, a full disk and a misspelled argument become a UserError."""
     try:
         main()
     except OSError as error:
@@ -151,10 +151,10 @@ def _run(main: Callable[[], None]) -> None:
         raise empty from None
     except (KeyError, TypeError) as error:
         from ..preflight import explain_building
-        misspelt = explain_building(error)
-        if misspelt is None:
+        misspelled = explain_building(error)
+        if misspelled is None:
             raise
-        raise UserError(misspelt) from error
+        raise UserError(misspelled) from error
 
 
 def print_error(message: str) -> None:

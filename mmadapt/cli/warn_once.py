@@ -1,7 +1,7 @@
 """Warnings of libraries, each once a process.
 
 Python shows a warning once a place, but forgets what it has shown whenever a library changes its
-filters, as torch does in every step of some optimisers; the important line is then one of fifty.
+filters, as torch does in every step of some optimizers; the important line is then one of fifty.
 """
 
 import warnings

@@ -55,14 +55,14 @@ def how_to_use(config: str, merged: str, cfg: Config) -> list[str]:
         lines.append(_to_test(cfg, config, merged, typed=False))
     if cfg.get('default_scope') == 'mmdet':
         lines.append(f'to use it: from mmdet.apis import DetInferencer; DetInferencer({config!r}, '
-                     f"{merged!r})('PICTURE', out_dir='pictures')")
+                     f"{merged!r})('IMAGE', out_dir='images')")
     return lines
 
 
 def _to_test(cfg: Config, config: str, checkpoint: str, typed: bool = True) -> str:
-    shown = ['--show-dir', 'pictures'] if 'visualization' in (
+    shown = ['--show-dir', 'images'] if 'visualization' in (
         cfg.get('default_hooks') or {}) else []
-    return ('to test it, with pictures of its predictions: ' if shown else 'to test it: ') + \
+    return ('to test it, with images of its predictions: ' if shown else 'to test it: ') + \
         _command('test', config, checkpoint, *shown, typed=typed)
 
 

@@ -51,7 +51,7 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
                         'are never trained on, become single objects like the others')
     parser.add_argument('--force', action='store_true', help='overwrite the file')
     parser.add_argument('--max-shown', type=int, default=10,
-                        help='problems of one kind spelt out per file')
+                        help='problems of one kind spelled out per file')
     return parser.parse_args(arguments)
 
 
@@ -112,9 +112,9 @@ def find_mask_files(console: Console, export: Export, fix: bool) -> dict[str, Pa
 
 
 def show_problems(console: Console, export: Export, max_shown: int) -> None:
-    colour = {'  error': 'red', '  warning': 'yellow', '  note': 'cyan'}
+    color = {'  error': 'red', '  warning': 'yellow', '  note': 'cyan'}
     for line in export.problems.lines(max_shown):
-        console.print(escape(line), style=colour.get(line.split(':')[0]), soft_wrap=True)
+        console.print(escape(line), style=color.get(line.split(':')[0]), soft_wrap=True)
 
 
 def show_lines(console: Console, prefix: str, out: Path, masks: bool) -> None:

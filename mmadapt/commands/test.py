@@ -37,10 +37,10 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
                         "config's own, or ./work_dirs/NAME_OF_THE_CONFIG")
     parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions to a pickle file')
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
-    parser.add_argument('--show-dir', help='write pictures of the predictions to this folder, '
+    parser.add_argument('--show-dir', help='write images of the predictions to this folder, '
                         'below the time stamp in the work directory')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds that --show waits')
-    parser.add_argument('--tta', action='store_true', help='average over augmented pictures')
+    parser.add_argument('--tta', action='store_true', help='average over augmented images')
     add_launcher(parser)
     args = parser.parse_args(arguments)
     set_local_rank(args)
@@ -57,7 +57,7 @@ def set_tta(cfg: Config) -> None:
         cfg.tta_model = dict(type='DetTTAModel',
                              tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
     if 'tta_pipeline' not in cfg:
-        _note('--tta: the config has no tta_pipeline; each picture and its mirror image are taken')
+        _note('--tta: the config has no tta_pipeline; each image and its mirror image are taken')
         pack = dict(type='PackDetInputs', meta_keys=(
             'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip',
             'flip_direction'))
@@ -116,4 +116,4 @@ def main(arguments: list[str]) -> None:
     runner.test()
     if args.show_dir:
         folder = Path(runner.work_dir, runner.timestamp, args.show_dir)
-        print_log(f'pictures of the predictions: {folder}', logger='current')
+        print_log(f'images of the predictions: {folder}', logger='current')

@@ -3,7 +3,7 @@
 They build a model from a config and load a checkpoint into it by MMEngine's
 ``_load_checkpoint_to_model``, the one place that has both and that nothing can be registered at. A
 checkpoint that holds only what was trained is completed there from the base that it names. A runner
-keeps the stock function: it has built its optimiser from the model by then, and PEFTInjectHook has
+keeps the stock function: it has built its optimizer from the model by then, and PEFTInjectHook has
 completed the checkpoint before, or it is refused.
 """
 
@@ -45,7 +45,7 @@ def _completing(load):
 
 
 def _is_whole_model(model, source: str) -> bool:
-    """Return whether this is not the initialisation by ``init_cfg``, which a runner does too."""
+    """Return whether this is not the initialization by ``init_cfg``, which a runner does too."""
     configs = getattr(model, 'init_cfg', None) or []
     configs = configs if isinstance(configs, (list, tuple)) else [configs]
     return all(cfg.get('checkpoint') != source for cfg in configs)

@@ -20,23 +20,23 @@ def variable_prefix(name: str) -> str:
 
 
 def distinct_palette(num_classes: int) -> list[tuple[int, int, int]]:
-    """Colours to draw the classes in, as far apart as their number allows.
+    """Colors to draw the classes in, as far apart as their number allows.
 
     Args:
-        num_classes (int): Number of colours, at least 1.
+        num_classes (int): Number of colors, at least 1.
 
     Returns:
-        list[tuple[int, int, int]]: RGB colours, 0 to 255: matplotlib's qualitative maps up to
+        list[tuple[int, int, int]]: RGB colors, 0 to 255: matplotlib's qualitative maps up to
         20 classes, evenly spaced hues beyond.
     """
     from matplotlib import colormaps
     if num_classes <= 20:
-        colours = colormaps['tab10' if num_classes <= 10 else 'tab20'].colors[:num_classes]
+        colors = colormaps['tab10' if num_classes <= 10 else 'tab20'].colors[:num_classes]
     else:
         # One step more than classes, as the circle of hues ends where it begins.
         hues = colormaps['hsv'].resampled(num_classes + 1)
-        colours = [hues(index)[:3] for index in range(num_classes)]
-    return [tuple(round(255 * part) for part in colour) for colour in colours]
+        colors = [hues(index)[:3] for index in range(num_classes)]
+    return [tuple(round(255 * part) for part in color) for color in colors]
 
 
 def count_table(export: Export) -> list[str]:

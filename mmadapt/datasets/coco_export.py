@@ -42,7 +42,7 @@ PARENT_DROPPED = Kind('note', "Roboflow's parent category, used by no box, is no
                       '--keep-unused keeps it')
 UNUSED = Kind('warning', 'categories that no box of any split uses', 'they stay classes')
 UNUSED_IN_TRAIN = Kind('warning', 'categories that no training box uses',
-                       'they cannot be learnt')
+                       'they cannot be learned')
 NO_TEST = Kind('note', 'no test split', 'the test data set is the validation split')
 # Mended in all splits or in none, since they are compared with each other.
 CATEGORY_KINDS = frozenset([PARENT_SHARES_NAME, OTHER_CATEGORIES, UNSORTED])

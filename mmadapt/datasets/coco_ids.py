@@ -90,8 +90,8 @@ def whole_ids(data: dict, file: str, problems: Problems) -> tuple[dict, list[str
         if other is None:
             continue
         works = _work(own, named) if key else all(_text(v).lstrip('-').isdigit() for v in own)
-        spelt = f'id or {key}' if key else 'id'
-        problems.add(NOT_WHOLE if works else NOT_FOUND, file, f'{owner}: {spelt} is {other!r}')
+        spelled = f'id or {key}' if key else 'id'
+        problems.add(NOT_WHOLE if works else NOT_FOUND, file, f'{owner}: {spelled} is {other!r}')
         number = _Renumbering(lists[owner])
         lists[owner] = [dict(entry, id=number(entry.get('id'))) for entry in lists[owner]]
         data[owner] = lists[owner]

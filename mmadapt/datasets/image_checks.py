@@ -114,7 +114,7 @@ def check_leaks(images: dict[str, Sequence[Path]], problems: Problems) -> None:
     """Report images that two splits share.
 
     Only files of equal size are hashed, so a clean data set costs no reading. Roboflow names the
-    augmented versions of one picture ``NAME.rf.HASH.jpg``; they count as the same source.
+    augmented versions of one image ``NAME.rf.HASH.jpg``; they count as the same source.
 
     Args:
         images (dict[str, Sequence[Path]]): The image files of each split.

@@ -68,7 +68,7 @@ class Problems:
         """The problems as text, file by file, errors first.
 
         Args:
-            max_shown (int): How many problems of one kind are spelt out per file.
+            max_shown (int): How many problems of one kind are spelled out per file.
 
         Returns:
             list[str]: Lines without trailing newline.
@@ -78,14 +78,14 @@ class Problems:
         for file, kinds in self.found.items():
             lines.append(file)
             for kind, details in sorted(kinds.items(), key=lambda item: rank[item[0].severity]):
-                spelt = [detail for detail in details if detail]
+                spelled = [detail for detail in details if detail]
                 count = f' ({len(details)})' if len(details) > 1 else ''
-                inline = f': {spelt[0]}' if len(spelt) == 1 else ''
+                inline = f': {spelled[0]}' if len(spelled) == 1 else ''
                 lines.append(f'  {kind.severity}: {kind.title}{count}{inline}')
-                if len(spelt) > 1:
-                    lines += [f'      {detail}' for detail in spelt[:max_shown]]
-                    if len(spelt) > max_shown:
-                        lines.append(f'      ... and {len(spelt) - max_shown} more')
+                if len(spelled) > 1:
+                    lines += [f'      {detail}' for detail in spelled[:max_shown]]
+                    if len(spelled) > max_shown:
+                        lines.append(f'      ... and {len(spelled) - max_shown} more')
                 if kind.remedy:
                     lines.append(f'    -> {kind.remedy}')
         return lines

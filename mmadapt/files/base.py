@@ -36,7 +36,7 @@ class BaseRecord:
     Attributes:
         load_from (str, optional): Absolute path or URL of a checkpoint.
         sha256 (str, optional): Of that file, if it is a local one and no folder.
-        pretrained (list[str]): Modules that load a file of their own when they are initialised
+        pretrained (list[str]): Modules that load a file of their own when they are initialized
             (``init_cfg`` of type ``Pretrained``).
         built_in (list[str]): State-dict keys of what the model has pretrained weights for as soon
             as it is built, by ``from_pretrained`` or the like, and no file above has.
@@ -85,7 +85,7 @@ def read_checkpoint(path: str) -> dict:
     except UserError:
         raise
     except FileNotFoundError:
-        raise UserError(f'checkpoint {path} not found{_neighbours(path)}') from None
+        raise UserError(f'checkpoint {path} not found{_neighbors(path)}') from None
     except URLError as error:
         raise UserError(_NOT_DOWNLOADED.format(path=path, reason=error.reason)) from None
     except UnpicklingError as error:
@@ -127,7 +127,7 @@ def check_is_there(path: str) -> None:
 
 
 def pretrained_modules(model: nn.Module) -> list[str]:
-    """Return the names of the modules that load pretrained weights when they are initialised."""
+    """Return the names of the modules that load pretrained weights when they are initialized."""
     names = []
     for name, module in model.named_modules():
         if _pretrained_configs(module):
@@ -136,7 +136,7 @@ def pretrained_modules(model: nn.Module) -> list[str]:
 
 
 def pretrained_files(module: nn.Module) -> list[str]:
-    """Return the paths and URLs that a module loads when it is initialised."""
+    """Return the paths and URLs that a module loads when it is initialized."""
     return [str(config.get('checkpoint')) for config in _pretrained_configs(module)]
 
 
@@ -147,14 +147,14 @@ def _pretrained_configs(module: nn.Module) -> list[Mapping]:
 
 
 def provided_keys(model: nn.Module, name: str) -> set[str]:
-    """Initialise a module and return the state-dict keys that its pretrained file had weights for.
+    """Initialize a module and return the state-dict keys that its pretrained file had weights for.
 
     What a module announces and what really arrives differ where the file is of another architecture
     or its prefix is wrong: MMEngine then only warns.
 
     Args:
         model (nn.Module): The model.
-        name (str): A module of it that loads a file when it is initialised.
+        name (str): A module of it that loads a file when it is initialized.
 
     Returns:
         set[str]: Keys of the model for which a tensor of the right shape was loaded.
@@ -174,7 +174,7 @@ def make_base_record(model: nn.Module, load_from: str | None,
                      state_dict: Mapping[str, Tensor]) -> BaseRecord:
     """Describe the base of a stock model that ``load_from`` is going to be loaded into.
 
-    Modules that load a file of their own are initialised, if ``load_from`` lacks something of them.
+    Modules that load a file of their own are initialized, if ``load_from`` lacks something of them.
 
     Args:
         model (nn.Module): The model, before it is adapted.
@@ -218,8 +218,8 @@ def base_state_dict(model: nn.Module, record: BaseRecord,
     """Get the base model's weights again.
 
     Args:
-        model (nn.Module): The model; modules that load a file when they are initialised, and have
-            not been, are initialised.
+        model (nn.Module): The model; modules that load a file when they are initialized, and have
+            not been, are initialized.
         record (BaseRecord): Where the weights come from.
         override (str, optional): Where the checkpoint is now, instead of where it was.
 
@@ -277,7 +277,7 @@ def _saying_where() -> Iterator[None]:
                         'peft.base=FILE, or --base FILE of `mmadapt merge`') from None
 
 
-def _neighbours(path: str) -> str:
+def _neighbors(path: str) -> str:
     folder = osp.dirname(osp.abspath(path))
     if not osp.isdir(folder):
         return f': there is no folder {folder}'

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..adapters import AdapterLayer
 from ..errors import UserError
 from ..norms import statistics_move
-from ..quantisation import dense_digests
+from ..quantization import dense_digests
 
 
 def canonical_keys(model: nn.Module) -> dict[str, str]:
@@ -62,7 +62,7 @@ def lacks_only_buffers(model: nn.Module, stored: Collection[str]) -> bool:
 def frozen_tensors(model: nn.Module, stored: Collection[str]) -> dict[str, Tensor | str]:
     """Return the tensors that the base model provides, by canonical key.
 
-    Of one that has been quantised, the digest of what it was.
+    Of one that has been quantized, the digest of what it was.
     """
     state = {**model.state_dict(), **dense_digests(model)}
     return {key: state[key] for key, first in canonical_keys(model).items()

@@ -13,7 +13,7 @@ def fingerprint(tensors: Mapping[str, Tensor | str]) -> str:
 
     Args:
         tensors (Mapping[str, Tensor or str]): The frozen part of a state dict, on any device; for a
-            tensor that has been quantised meanwhile its :func:`~mmadapt.digest.tensor_digest`.
+            tensor that has been quantized meanwhile its :func:`~mmadapt.digest.tensor_digest`.
 
     Returns:
         str: 64 hexadecimal digits, independent of the order of the keys.

@@ -53,7 +53,7 @@ def file_tensors(name: str, layer: AdapterLayer,
                  tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of an adapted layer with the names and shapes they have in the files.
 
-    Initialisations that train ``B A - B0 A0`` become an ordinary LoRA of twice the rank:
+    Initializations that train ``B A - B0 A0`` become an ordinary LoRA of twice the rank:
     ``[B, -B0] [A; A0]``. The padding entry of an embedding, which no training changes, gets zeros:
     PEFT adds what stands there.
 

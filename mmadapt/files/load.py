@@ -14,7 +14,7 @@ from ..tuning import (
     check_not_merged,
     drop_state,
     fit_class_counts,
-    quantise_base,
+    quantize_base,
     remember,
     require_state,
     set_adapter,
@@ -66,7 +66,7 @@ def _load_values(model: nn.Module, record: AdapterRecord, tensors: Mapping[str, 
     record.check_form(model, folder)
     _check_complete(model, record, tensors, folder)
     _write(model, tensors)
-    quantise_base(model)
+    quantize_base(model)
     if any(change.module is model and 'dataset_meta' in change.attributes
            for change in require_state(model).changes):
         _name_classes(model, record.class_names)
@@ -86,7 +86,7 @@ def _load_new(model: nn.Module, record: AdapterRecord, tensors: Mapping[str, Ten
         _name_classes(model, record.class_names)
         state = require_state(model)
         state.keeps_base = True
-        remember(model, before, state, quantise=True)
+        remember(model, before, state, quantize=True)
     except Exception:
         if name in adapter_names(model):
             drop_state(model, name)
@@ -117,12 +117,12 @@ def _write(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _name_classes(model: nn.Module, class_names) -> None:
-    """Tell MMDetection's inference and its visualiser the names of the classes."""
+    """Tell MMDetection's inference and its visualizer the names of the classes."""
     if class_names is None:
         return
     meta = dict(getattr(model, 'dataset_meta', None) or {})
     names = tuple(class_names)
     if names != tuple(meta.get('classes') or ()) and not isinstance(meta.get('palette'), str):
-        # One colour for each of the base's classes: without it the visualiser chooses some.
+        # One color for each of the base's classes: without it the visualizer chooses some.
         meta.pop('palette', None)
     model.dataset_meta = {**meta, 'classes': names}

@@ -1,4 +1,4 @@
-"""Weights that parts of a model fetch when they are initialised, though a checkpoint has them all.
+"""Weights that parts of a model fetch when they are initialized, though a checkpoint has them all.
 
 A stock detector's backbone names its ImageNet weights, which are downloaded and then overwritten by
 ``load_from``. On a machine without a network that ends a run that needs nothing from it.
@@ -29,7 +29,7 @@ def covered_modules(model: nn.Module, runner) -> list[str]:
             package has trained.
 
     Returns:
-        list[str]: Names of modules that would load a file of their own when they are initialised.
+        list[str]: Names of modules that would load a file of their own when they are initialized.
     """
     names = pretrained_modules(model)
     path = checkpoint_to_load(runner) if names else None
@@ -46,8 +46,8 @@ def covered_modules(model: nn.Module, runner) -> list[str]:
 
 
 @contextmanager
-def initialising(model: nn.Module, covered: Collection[str]) -> Iterator[None]:
-    """Have a model initialise itself without what is overwritten afterwards.
+def initializing(model: nn.Module, covered: Collection[str]) -> Iterator[None]:
+    """Have a model initialize itself without what is overwritten afterwards.
 
     Args:
         model (nn.Module): The model; its ``init_weights`` is called while this is entered.

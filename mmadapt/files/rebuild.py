@@ -8,7 +8,7 @@ from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..tuning import adapter_names, quantise_base, require_state
+from ..tuning import adapter_names, quantize_base, require_state
 from .adapter_folder import read_adapter
 from .base import base_state_dict, read_checkpoint
 from .contents import canonical_keys, complete_state_dict
@@ -66,7 +66,7 @@ def _load(model: nn.Module, record: AdapterRecord, stored: Mapping[str, Tensor],
     else:
         record.check_same(require_state(model), source)
     model.load_state_dict(restore(model, record, stored, base, source))
-    quantise_base(model)
+    quantize_base(model)
 
 
 def read_trained(path: str) -> tuple[AdapterRecord, Mapping[str, Tensor]]:

@@ -7,7 +7,7 @@ from ..errors import UserError
 
 
 def check_can_resume(checkpoint: Mapping, path: str, schedules: bool) -> None:
-    """Check that a checkpoint has the state of the optimiser and the schedulers.
+    """Check that a checkpoint has the state of the optimizer and the schedulers.
 
     Args:
         checkpoint (Mapping): What it holds.
@@ -17,7 +17,7 @@ def check_can_resume(checkpoint: Mapping, path: str, schedules: bool) -> None:
     Raises:
         UserError: It has not.
     """
-    lacking = [] if 'optimizer' in checkpoint else [('optimiser', 'save_optimizer')]
+    lacking = [] if 'optimizer' in checkpoint else [('optimizer', 'save_optimizer')]
     if 'param_schedulers' not in checkpoint and schedules:
         lacking.append(('learning-rate schedule', 'save_param_scheduler'))
     if not lacking:

@@ -1,6 +1,6 @@
 """Where in a model a norm follows a convolution directly.
 
-Only where the structure says so: mmcv's ``ConvModule``, neighbours in a ``Sequential``, and the
+Only where the structure says so: mmcv's ``ConvModule``, neighbors in a ``Sequential``, and the
 blocks of OpenMMLab's residual networks, whose ``conv1`` and ``norm1_name`` belong together. The
 pair belongs to the place of the call: one convolution may stand before several norms.
 """

@@ -44,7 +44,7 @@ def find_built_in(runner, model: nn.Module, base: BaseRecord) -> None:
 
     Args:
         runner (Runner): A runner in training.
-        model (nn.Module): Its model, not yet initialised nor adapted.
+        model (nn.Module): Its model, not yet initialized nor adapted.
         base (BaseRecord): What files provide.
 
     Raises:
@@ -77,7 +77,7 @@ def find_built_in(runner, model: nn.Module, base: BaseRecord) -> None:
 
 
 def check_still_built_in(model: nn.Module, before: Mapping[str, str]) -> None:
-    """Check that initialising a model has left the weights alone that it was built with.
+    """Check that initializing a model has left the weights alone that it was built with.
 
     Args:
         model (nn.Module): The model, adapted.
@@ -137,7 +137,7 @@ def check_base(runner, model: nn.Module, base: BaseRecord, config: PEFTConfig) -
         raise UserError(f'the frozen base of this {type(model).__name__} would be random: '
                         f'{why}{meant}')
     if config.quant is not None:
-        raise UserError('peft.quant needs a base that a file provides: from quantised weights no '
+        raise UserError('peft.quant needs a base that a file provides: from quantized weights no '
                         'checkpoint could restore a random one; set load_from')
     warn('the frozen base is random, as peft.allow_random_base says; no file provides it, so every '
          'checkpoint holds the whole model')

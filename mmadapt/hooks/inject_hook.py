@@ -1,8 +1,8 @@
 """The door through which a stock runner's model is adapted.
 
-A runner builds and wraps its model before any hook runs, and builds the optimiser before
+A runner builds and wraps its model before any hook runs, and builds the optimizer before
 ``before_run``; the weights come after it. So the hook unwraps, adapts, wraps again and rebuilds the
-optimiser, and looks into the checkpoint beforehand for what it will not provide.
+optimizer, and looks into the checkpoint beforehand for what it will not provide.
 """
 
 from dataclasses import replace
@@ -47,7 +47,7 @@ from .checkpoint_hook import PEFTCheckpointHook
 from .going_on import check_one_adapter, find_misfits, layer_of, tensors_anew
 from .loaded_hook import check_evaluated, class_names, evaluated_classes
 from .memory_hook import MemoryHook, lacks_memory_hook
-from .quantise import quantise_loaded
+from .quantize import quantize_loaded
 from .random_state_hook import add_random_state_hook
 from .register import register_in_before_run
 from .rewire import rewire
@@ -170,7 +170,7 @@ class PEFTInjectHook(Hook):
         check_intact(self._model)
         check_still_built_in(self._model, self._built_in)
         self._built_in = {}
-        quantise_loaded(runner, self._model)
+        quantize_loaded(runner, self._model)
         if self._is_new:
             start_from_weights(runner, self._model)
             self._is_new = False

@@ -16,7 +16,7 @@ _SHOWN = 6
 
 
 class LoadedCheckpointHook(Hook):
-    """Refuse to resume without an optimiser, and to evaluate predictions of random layers.
+    """Refuse to resume without an optimizer, and to evaluate predictions of random layers.
 
     Registered by the tools where the config has no PEFTInjectHook, which does the same.
     """

@@ -63,7 +63,7 @@ class RandomStateHook(Hook):
         set_random_state(self._before_val)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Write the states of all processes, where there is an optimiser to resume."""
+        """Write the states of all processes, where there is an optimizer to resume."""
         if self._states is not None and 'optimizer' in checkpoint:
             checkpoint[_KEY] = self._states
         drop_functions(checkpoint)

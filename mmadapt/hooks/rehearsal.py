@@ -14,7 +14,7 @@ from torch import nn
 
 from ..config_model import build_model
 from ..datasets.checks import class_names_of
-from ..downloads import not_initialised, why_not_downloaded
+from ..downloads import not_initialized, why_not_downloaded
 from ..errors import UserError
 from ..files import KEY, AdapterRecord, guard, read_adapter, read_checkpoint
 from ..files.base import (
@@ -26,7 +26,7 @@ from ..files.base import (
 from ..files.pretrained import covered_modules, read_shapes
 from ..files.to_load import checkpoint_to_load
 from ..logs import is_first_process, silent
-from ..preflight.misspelt import explain_building
+from ..preflight.misspelled import explain_building
 from ..strategies.fsdp2.meta import without_values
 from ..tuning import PEFTConfig, inject
 from .inject_hook import PEFTInjectHook, unwrap
@@ -60,10 +60,10 @@ def rehearse(cfg: Config, trains: bool) -> None:
         except UserError as error:
             refused = error
         except Exception as error:
-            misspelt = explain_building(error, cfg)
-            if misspelt is None:
+            misspelled = explain_building(error, cfg)
+            if misspelled is None:
                 return  # what is no matter of values comes again in the run
-            raise UserError(misspelt) from error
+            raise UserError(misspelled) from error
     raise refused
 
 
@@ -72,7 +72,7 @@ def _rehearse(cfg: Config, trains: bool, path: str | None, building) -> None:
         model = unwrap(build_model(cfg))
     runner, is_remote = _runner_of(cfg), '://' in (path or '')
     if trains and not is_remote:
-        _check_initialised(model, runner)
+        _check_initialized(model, runner)
     if cfg.get('peft') is not None:
         _rehearse_peft(cfg, model, trains, path)
     elif not trains and not is_remote and path is not None:
@@ -85,7 +85,7 @@ def _rehearse(cfg: Config, trains: bool, path: str | None, building) -> None:
 def _rehearse_peft(cfg: Config, model: nn.Module, trains: bool, path: str | None) -> None:
     runner, hook = _runner_of(cfg), PEFTInjectHook()
     config, is_remote = PEFTConfig.parse(cfg.peft), '://' in (path or '')
-    if trains and (is_remote or (not runner._resume and _initialised(model, runner))):
+    if trains and (is_remote or (not runner._resume and _initialized(model, runner))):
         inject(model, config, weights_follow=True)
         return
     if is_remote:
@@ -106,19 +106,19 @@ def _rehearse_peft(cfg: Config, model: nn.Module, trains: bool, path: str | None
     check_fits(model, class_names_of(cfg, 'test'), state, names, str(source))
 
 
-def _initialised(model: nn.Module, runner) -> list[str]:
+def _initialized(model: nn.Module, runner) -> list[str]:
     """Return the modules that will read a file of their own."""
     covered = covered_modules(model, runner)
     return [name for name in pretrained_modules(model) if name not in covered]
 
 
-def _check_initialised(model: nn.Module, runner) -> None:
-    for name in _initialised(model, runner):
+def _check_initialized(model: nn.Module, runner) -> None:
+    for name in _initialized(model, runner):
         files = pretrained_files(model.get_submodule(name))
         for file in files:
             reason = why_not_downloaded(file) if '://' in file and is_first_process() else None
             if reason is not None:
-                raise not_initialised(name, files, reason)
+                raise not_initialized(name, files, reason)
             if '://' not in file:
                 check_is_there(file)
 

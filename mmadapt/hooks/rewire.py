@@ -10,14 +10,14 @@ from ..optim.zero_redundancy import refuse_under_stock_runner
 
 
 def rewire(runner, model: nn.Module) -> None:
-    """Wrap the adapted model and build optimiser and schedulers anew from the config.
+    """Wrap the adapted model and build optimizer and schedulers anew from the config.
 
     Args:
         runner (Runner): A runner in training, before its weights are loaded.
         model (nn.Module): Its model, adapted, not wrapped.
 
     Raises:
-        UserError: The runner was given a built optimiser instead of a config, or one that hangs
+        UserError: The runner was given a built optimizer instead of a config, or one that hangs
             under it.
     """
     cfg = runner.cfg
@@ -29,7 +29,7 @@ def rewire(runner, model: nn.Module) -> None:
         if sync_bn is not None:
             cfg.sync_bn = sync_bn
     if cfg.get('optim_wrapper') is None:
-        raise UserError('PEFTInjectHook builds the optimiser anew and needs its config: '
+        raise UserError('PEFTInjectHook builds the optimizer anew and needs its config: '
                         'Runner.from_cfg(cfg), not a built optim_wrapper')
     runner.optim_wrapper = build_for_trained(
         lambda: runner.build_optim_wrapper(copy.deepcopy(cfg.optim_wrapper)), runner.logger)

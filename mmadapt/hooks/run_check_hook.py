@@ -8,7 +8,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from ..compat.mismatches import say_mismatches_again, say_mismatches_once
-from ..files.pretrained import covered_modules, initialising
+from ..files.pretrained import covered_modules, initializing
 from ..files.to_load import checkpoint_to_load
 from ..logs import warn
 from ..optim.resumed import report_resumed, resumed_differences
@@ -44,7 +44,7 @@ class RunCheckHook(Hook):
         model = _detector(runner)
         trains = isinstance(runner._train_loop, BaseLoop)
         if trains and isinstance(runner, Runner):
-            _initialise_without_downloads(runner)
+            _initialize_without_downloads(runner)
         if trains:
             check_switches(model, runner.train_dataloader.dataset, runner.hooks, runner.max_epochs)
         check_boxes_wanted(model)
@@ -61,7 +61,7 @@ class RunCheckHook(Hook):
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Say what of the config a resumed run is not going to follow, and misfits only once."""
         say_mismatches_once()
-        # A strategy builds the optimiser later, and says it then.
+        # A strategy builds the optimizer later, and says it then.
         if not runner._resume or not isinstance(runner, Runner):
             return
         wrapper = runner.optim_wrapper
@@ -128,15 +128,15 @@ def add_run_check_hook(runner, asked_by: Hook | None = None) -> None:
         hook.before_run(runner)
 
 
-def _initialise_without_downloads(runner: Runner) -> None:
+def _initialize_without_downloads(runner: Runner) -> None:
     model = _unwrap(runner.model)
     covered = covered_modules(model, runner)
-    initialise = runner._init_model_weights
+    initialize = runner._init_model_weights
 
     def init_model_weights() -> None:
         del runner._init_model_weights
-        with initialising(model, covered):
-            initialise()
+        with initializing(model, covered):
+            initialize()
 
     runner._init_model_weights = init_model_weights
 

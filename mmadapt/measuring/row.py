@@ -21,7 +21,7 @@ from ..cli import run_tool
 from ..errors import UserError
 from ..meters.step import Stopwatch
 from ..meters.tally import SavedActivations, gradient_bytes, optimizer_bytes, parameter_bytes
-from ..recipes.pictures import hint
+from ..recipes.images import hint
 from ..recipes.recipe import parse_recipe
 from ..recipes.run import prepared
 
@@ -47,7 +47,7 @@ class Meter(Hook):
         self.figures: dict = {}
 
     def before_train(self, runner) -> None:
-        """Set the meters up; the model is wrapped and the optimiser built by now."""
+        """Set the meters up; the model is wrapped and the optimizer built by now."""
         self._model, self._wrapper = _unwrap(runner.model), runner.optim_wrapper
         self.figures.update(
             parameters=sum(getattr(p, 'ds_numel', p.numel()) for p in self._model.parameters()),

@@ -15,7 +15,7 @@ MEASURED = (
     Column('time_ratio', 'x first', '{:.2f}'.format),
     Column('parameter_bytes', 'weights MiB', mib),
     Column('gradient_bytes', 'gradients MiB', mib),
-    Column('optimizer_bytes', 'optimiser MiB', mib),
+    Column('optimizer_bytes', 'optimizer MiB', mib),
     Column('trainable_percent', 'trained %', '{:.1f}'.format),
     Column('status', '', str),
 )
@@ -23,7 +23,7 @@ MEASURED = (
 _NARROW = ('recipe', 'saved_bytes', 'saved_ratio', 'peak_bytes', 'iteration_s',
                     'trainable_percent', 'status')
 _ABOUT = (
-    'Random weights and pictures, one seed. Each row ran in its own processes, one row after the '
+    'Random weights and images, one seed. Each row ran in its own processes, one row after the '
     'other and not in turn, so that times of rows are only comparable as far as nothing else was '
     'running. Time: median of the iterations after the warm-up. Bytes are those of the process '
     'that has most. Saved for backward: what autograd keeps of a forward pass beside weights.')

@@ -48,7 +48,7 @@ class ShapesOnly(TorchDispatchMode):
         live (int): The bytes of all tensors made inside and not freed yet.
         peak (int): The most that ``live`` has been since :meth:`reset_peak`.
         large (int): May be changed. With 0 no floating point number is computed at all, which is
-            enough for a backward pass and a step of an optimiser.
+            enough for a backward pass and a step of an optimizer.
     """
 
     def __init__(self, large: int = LARGE) -> None:

@@ -1,4 +1,4 @@
-"""What is read off a step: time, bytes saved for backward, bytes of the optimiser and of a file."""
+"""What is read off a step: time, bytes saved for backward, bytes of the optimizer and of a file."""
 
 import time
 from itertools import chain, pairwise
@@ -86,7 +86,7 @@ class _Saved:
 
 
 def bytes_of_optimizer(optimizer: torch.optim.Optimizer) -> int:
-    """Return the bytes of an optimiser's state."""
+    """Return the bytes of an optimizer's state."""
     return sum(value.nbytes for state in optimizer.state.values() for value in state.values()
                if isinstance(value, Tensor))
 

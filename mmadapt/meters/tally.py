@@ -1,4 +1,4 @@
-"""The bytes of weights, gradients and optimiser state that one process holds."""
+"""The bytes of weights, gradients and optimizer state that one process holds."""
 
 from collections.abc import Iterable
 
@@ -32,7 +32,7 @@ def gradient_bytes(model: nn.Module, optimizer) -> int:
 
     Args:
         model (nn.Module): The model.
-        optimizer (torch.optim.Optimizer): Its optimiser, or DeepSpeed's around one.
+        optimizer (torch.optim.Optimizer): Its optimizer, or DeepSpeed's around one.
     """
     averaged = getattr(optimizer, 'averaged_gradients', None) or {}
     sharded = [tensor for tensors in averaged.values() for tensor in tensors or ()]
@@ -41,11 +41,11 @@ def gradient_bytes(model: nn.Module, optimizer) -> int:
 
 
 def optimizer_bytes(model: nn.Module, optimizer) -> int:
-    """Return the bytes of an optimiser's state, and of its own copy of the weights if it has one.
+    """Return the bytes of an optimizer's state, and of its own copy of the weights if it has one.
 
     Args:
         model (nn.Module): The model.
-        optimizer (torch.optim.Optimizer): Its optimiser, or DeepSpeed's around one.
+        optimizer (torch.optim.Optimizer): Its optimizer, or DeepSpeed's around one.
     """
     inner = getattr(optimizer, 'optimizer', optimizer)
     own = {_place(getattr(p, 'ds_tensor', p)) for p in model.parameters()}

@@ -1,4 +1,4 @@
-"""Optimiser wrappers, and constructors of them for adapted models."""
+"""Optimizer wrappers, and constructors of them for adapted models."""
 
 from .autocast import AutocastOptimWrapper, autocast_dtype
 from .lora_plus import LoRAPlusOptimWrapperConstructor

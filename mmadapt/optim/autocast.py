@@ -32,7 +32,7 @@ def autocast_dtype() -> torch.dtype:
 
 @OPTIM_WRAPPERS.register_module()
 class AutocastOptimWrapper(AmpOptimWrapper):
-    """An optimiser whose losses are computed under autocast, over float32 parameters.
+    """An optimizer whose losses are computed under autocast, over float32 parameters.
 
     Accumulation, clipping and the state dict are those of ``AmpOptimWrapper``. In float16 the loss
     is scaled, and steps with infinite gradients are skipped and counted: ``skipped_steps`` in the
@@ -108,7 +108,7 @@ class AutocastOptimWrapper(AmpOptimWrapper):
                 'memory.fp32_modules')
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Go on from the state of this or another optimiser wrapper.
+        """Go on from the state of this or another optimizer wrapper.
 
         A run in float16 may go on from one that scaled no loss, at its initial scale.
 
@@ -124,7 +124,7 @@ class AutocastOptimWrapper(AmpOptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module):
-        """Autocast, and leave out what gradient accumulation needs no synchronisation for.
+        """Autocast, and leave out what gradient accumulation needs no synchronization for.
 
         Args:
             model (nn.Module): The model.

@@ -1,4 +1,4 @@
-"""Whether the state of an optimiser is that of another one's parameters."""
+"""Whether the state of an optimizer is that of another one's parameters."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,11 @@ from ..errors import UserError
 
 
 def check_groups(saved: Sequence[dict], sizes: Sequence[int]) -> None:
-    """Check that a state dict is of an optimiser over as many parameters, in as many groups.
+    """Check that a state dict is of an optimizer over as many parameters, in as many groups.
 
     Args:
         saved (list[dict]): Its ``param_groups``.
-        sizes (list[int]): The number of parameters in each group of the optimiser that is to load.
+        sizes (list[int]): The number of parameters in each group of the optimizer that is to load.
 
     Raises:
         UserError: It is not.
@@ -18,6 +18,6 @@ def check_groups(saved: Sequence[dict], sizes: Sequence[int]) -> None:
     counts = [len(group['params']) for group in saved]
     if counts != list(sizes):
         raise UserError(
-            f'the checkpoint has an optimiser over {sum(counts)} parameters in {len(counts)} '
+            f'the checkpoint has an optimizer over {sum(counts)} parameters in {len(counts)} '
             f'groups, this run one over {sum(sizes)} in {len(sizes)}: what is trained, or '
             'optim_wrapper.paramwise_cfg, is another; start from it with load_from')

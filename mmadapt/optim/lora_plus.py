@@ -25,9 +25,9 @@ _STOCK_KEYS = ('custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mul
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LoRAPlusOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """Build an optimiser in which every ``lora_B`` learns ``lora_plus_ratio`` times as fast.
+    """Build an optimizer in which every ``lora_B`` learns ``lora_plus_ratio`` times as fast.
 
-    Only trainable parameters are given to the optimiser, a shared module's once, in one group for
+    Only trainable parameters are given to the optimizer, a shared module's once, in one group for
     each combination of settings. The rate of a ``lora_B`` is ``lora_plus_ratio`` times what the
     rest of ``paramwise_cfg`` makes of it. Its weight decay is not touched, as in the authors' code:
     ``A`` and ``B`` have the same coefficient, which AdamW then multiplies by the rate of each.
@@ -69,16 +69,16 @@ class LoRAPlusOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             raise UserError('LoRA+ multiplies optim_wrapper.optimizer.lr, which is not set')
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        """Build the optimiser wrapper.
+        """Build the optimizer wrapper.
 
-        A runner builds its optimiser before its hooks adapt the model, and anew after it. The
-        optimiser of a stock model is therefore built, but it refuses to make a step.
+        A runner builds its optimizer before its hooks adapt the model, and anew after it. The
+        optimizer of a stock model is therefore built, but it refuses to make a step.
 
         Args:
             model (nn.Module): The model, or a wrapper that has it in ``module``.
 
         Returns:
-            OptimWrapper: The optimiser wrapper.
+            OptimWrapper: The optimizer wrapper.
 
         Raises:
             UserError: The model is adapted, and has no trainable ``lora_B``.
@@ -137,7 +137,7 @@ def _nothing_to_speed_up(model: nn.Module) -> str:
 
 
 def _merge_alike(params: list[dict]) -> list[dict]:
-    """Join groups of the same settings: an optimiser runs one kernel a group."""
+    """Join groups of the same settings: an optimizer runs one kernel a group."""
     merged: list[dict] = []
     for group in params:
         settings = {key: value for key, value in group.items() if key != 'params'}

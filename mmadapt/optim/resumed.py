@@ -1,6 +1,6 @@
 """What a resumed run takes from its checkpoint though the config says otherwise.
 
-MMEngine restores schedulers and optimiser whole, their settings included: other milestones or
+MMEngine restores schedulers and optimizer whole, their settings included: other milestones or
 another rate are without effect once a run is resumed. How long it is, the config alone decides.
 """
 
@@ -18,7 +18,7 @@ def resumed_differences(checkpoint: Mapping, schedulers,
     Args:
         checkpoint (dict): A checkpoint that is going to be resumed.
         schedulers (list or dict): The schedulers that were built from the config.
-        groups (list[dict], optional): The optimiser's ``param_groups``, as the config makes them.
+        groups (list[dict], optional): The optimizer's ``param_groups``, as the config makes them.
 
     Returns:
         list[str]: Name, the checkpoint's value and the config's, each as one string.
@@ -53,7 +53,7 @@ def report_resumed(checkpoint: Mapping, differences: Sequence[str], train_cfg: M
     """
     lines = []
     if differences:
-        lines.append('--resume goes on with the schedule and the optimiser of the checkpoint, '
+        lines.append('--resume goes on with the schedule and the optimizer of the checkpoint, '
                      f'where the config differs: {"; ".join(differences)}. A run by the config '
                      'starts from the checkpoint with load_from, without --resume')
     name = 'max_epochs' if train_cfg.get('max_epochs') is not None else 'max_iters'

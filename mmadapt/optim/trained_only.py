@@ -1,4 +1,4 @@
-"""An optimiser over exactly the parameters that are trained."""
+"""An optimizer over exactly the parameters that are trained."""
 
 from collections.abc import Callable
 from logging import Logger
@@ -9,7 +9,7 @@ from .zero_redundancy import is_zero_redundancy
 
 
 def build_for_trained(build: Callable[[], BaseOptimWrapper], logger: Logger) -> BaseOptimWrapper:
-    """Build an optimiser wrapper and drop what is frozen from it.
+    """Build an optimizer wrapper and drop what is frozen from it.
 
     Args:
         build (Callable): Builds it from its config.
@@ -19,7 +19,7 @@ def build_for_trained(build: Callable[[], BaseOptimWrapper], logger: Logger) -> 
     Returns:
         BaseOptimWrapper: Without frozen parameters, groups of none and state for them. A
         ZeroRedundancyOptimizer keeps them, which its state counts: of a model with frozen
-        parameters a run cannot go on with that of another optimiser, nor the other way round.
+        parameters a run cannot go on with that of another optimizer, nor the other way round.
     """
     logger.addFilter(_is_not_of_frozen_parameter)
     try:

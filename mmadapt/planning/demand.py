@@ -26,7 +26,7 @@ class Demand:
     Args:
         weights (int): Weights, buffers and their moving average.
         gradients (int): Gradients.
-        optimizer (int): The optimiser's state.
+        optimizer (int): The optimizer's state.
         exchange (int): What processes hand each other: buckets, and weights gathered for a while.
         activations (int): What is kept for backward and being computed.
     """
@@ -51,7 +51,7 @@ class Demand:
 def demand(needs: Needs, kind: str | None, settings: Mapping, processes: int) -> Demand:
     """Return what a process needs under a strategy.
 
-    With weights P, trained ones T, optimiser state O, N processes:
+    With weights P, trained ones T, optimizer state O, N processes:
 
     * one process, and DDP: P, T and O whole; DDP's buckets hold the gradients once more, T.
     * FSDP2: P/N, T/N and O/N, of N processes in R copies (``replicate``) with N/R for N. Beside
@@ -60,13 +60,13 @@ def demand(needs: Needs, kind: str | None, settings: Mapping, processes: int) ->
       ``reshard_after_forward`` P is whole too; with a number G of it, P/G.
     * ZeRO-1: as ZeRO-2, with T whole.
     * ZeRO-2: P whole; O/N, and with the state a copy of the trained weights, T/N. The gradients of
-      every parameter of which the process has a part; as each group of the optimiser is divided,
+      every parameter of which the process has a part; as each group of the optimizer is divided,
       that is nearly T where ``paramwise_cfg`` makes a group of each parameter. The bucket of
       gradients (``reduce_bucket_size``), twice with ``overlap_comm``.
     * ZeRO-3: P/N, T/N and O/N. Weights are gathered until as many as ``stage3_max_live_parameters``
       and ``stage3_max_reuse_distance`` are; beside them the bucket of gradients.
 
-    Buffers and quantised weights are whole everywhere. What settings move to the memory of the CPU
+    Buffers and quantized weights are whole everywhere. What settings move to the memory of the CPU
     is counted as if it stayed.
 
     Args:

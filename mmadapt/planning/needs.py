@@ -19,13 +19,13 @@ from ..meters.shapes import ShapesOnly
 from ..meters.tally import SavedActivations, optimizer_bytes
 from ..optim.trained_only import build_for_trained
 from ..preflight.peft_hook import hook_names
-from ..recipes.pictures import batch_for, drop_downloads
+from ..recipes.images import batch_for, drop_downloads
 from ..recipes.run import SEED
 from ..recipes.strategies import has_amp, strategy_of
 from ..strategies.fsdp2.units import find_units
 from ..tuning import PEFTConfig, inject
 
-# Of what is computed in a backward pass and by an optimiser only counters are looked at.
+# Of what is computed in a backward pass and by an optimizer only counters are looked at.
 _COUNTERS = 2**12
 
 
@@ -35,16 +35,16 @@ class Needs:
 
     Args:
         parameters (int): All weights and buffers.
-        whole (int): Those of them that no strategy divides: buffers and quantised weights.
+        whole (int): Those of them that no strategy divides: buffers and quantized weights.
         average (int): The copy of all of them that an EMAHook keeps; 0 without one.
         trained (int): The weights that are trained; as much are their gradients.
-        groups (tuple[tuple[int, ...], ...]): Of these, by group of the optimiser, those of each
+        groups (tuple[tuple[int, ...], ...]): Of these, by group of the optimizer, those of each
             parameter.
-        optimizer (int): The state of the optimiser.
+        optimizer (int): The state of the optimizer.
         saved (int): What autograd keeps between forward and backward.
         activations (int): The most that a forward and a backward pass hold beside weights,
-            gradients and optimiser: what is kept, and what is being computed.
-        step (int): The most that a step of the optimiser holds beside these.
+            gradients and optimizer: what is kept, and what is being computed.
+        step (int): The most that a step of the optimizer holds beside these.
         largest (int): The weights of the largest block; of the blocks that FSDP2Strategy gathers
             one by one.
         rest (int): The weights in none of these blocks.
@@ -67,8 +67,8 @@ def measure(cfg: Config) -> Needs:
     """Follow a training step of a config, as it would run on a GPU.
 
     Args:
-        cfg (Config): A whole config, its pictures random ones
-            (:func:`~memory.pictures.use_pictures`).
+        cfg (Config): A whole config, its images random ones
+            (:func:`~memory.images.use_images`).
     """
     set_random_seed(SEED)
     shapes = ShapesOnly()
@@ -156,7 +156,7 @@ def _units(model: nn.Module, cfg: Config) -> list[int]:
 
 
 def _divided(parameters: Iterable[nn.Parameter]) -> int:
-    """Return the bytes of the weights that strategies divide: all but quantised ones."""
+    """Return the bytes of the weights that strategies divide: all but quantized ones."""
     return _bytes(p for p in parameters if p.is_floating_point())
 
 

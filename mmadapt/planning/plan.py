@@ -7,7 +7,7 @@ from mmengine.config import Config
 
 from ..errors import UserError
 from ..recipes.changes import Model, command_of, written
-from ..recipes.pictures import hint
+from ..recipes.images import hint
 from ..recipes.recipe import Recipe
 from ..recipes.run import Setting, prepared, row_for
 from ..recipes.strategies import strategy_of, why_not

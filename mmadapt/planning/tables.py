@@ -13,7 +13,7 @@ PLANNED = (
     Column('activation_bytes', 'activations', gib),
     Column('weight_bytes', 'weights', gib),
     Column('gradient_bytes', 'gradients', gib),
-    Column('optimizer_bytes', 'optimiser', gib),
+    Column('optimizer_bytes', 'optimizer', gib),
     Column('exchange_bytes', 'exchange', gib),
     Column('total_bytes', 'total', gib),
     Column('margin_bytes', 'margin', gib),
@@ -27,7 +27,7 @@ _ABOUT = (
     'In GiB, for one process. Activations: the most that a forward and a backward pass hold, '
     'followed on shapes, as on a GPU. Exchange: buckets of gradients, and weights that are '
     'gathered for a while. States, where there is no place for them one by one: weights, '
-    'gradients, optimiser and exchange. Margin: what is to be left free, '
+    'gradients, optimizer and exchange. Margin: what is to be left free, '
     f'{gib(CONTEXT)} GiB for CUDA and {MARGIN:.0%} of the activations. What cpu_offload, '
     'offload_optimizer, offload_param and memory.offload move to the CPU is counted as if it '
     'stayed.')
@@ -65,7 +65,7 @@ def _refused(report: dict) -> list[str]:
 def _advice(report: dict, fence: bool = False) -> list[str]:
     best = report['recommended']
     if best is None:
-        return ['No recipe fits: smaller pictures, a smaller batch, or more processes with fsdp2.']
+        return ['No recipe fits: smaller images, a smaller batch, or more processes with fsdp2.']
     run = ['```bash', best['command'], '```'] if fence else [best['command']]
     first = f'Fits with fewest changes: {best["recipe"]}. '
     if not best['lines']:

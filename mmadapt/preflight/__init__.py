@@ -3,7 +3,7 @@
 from .consistency import find_inconsistencies
 from .memory_hook import check_memory_hook
 from .metrics import check_best
-from .misspelt import check_arguments, check_top, explain_building
+from .misspelled import check_arguments, check_top, explain_building
 from .options import check_options
 from .peft_hook import check_peft_hook
 from .run import check_run, check_runner

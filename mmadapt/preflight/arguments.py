@@ -33,7 +33,7 @@ _CONSTRUCTOR = 'DefaultOptimWrapperConstructor'
 _FACTORS = ('bias_decay_mult', 'bias_lr_mult', 'bypass_duplicate', 'custom_keys',
             'dcn_offset_lr_mult', 'dwconv_decay_mult', 'flat_decay_mult', 'norm_decay_mult')
 _OF_OTHERS = ('policies', )  # MMPretrain's RandAugment takes a key out of each of them
-_SURE = 0.8   # how near a name is that can only have been misspelt
+_SURE = 0.8   # how near a name is that can only have been misspelled
 _NEAR = 0.9   # the same, where others may be right
 
 
@@ -58,7 +58,7 @@ def unknown_arguments(cfg: Mapping, keys: Collection[str]) -> Iterator[str]:
 
 
 def unread_factors(wrapper, path: str = 'optim_wrapper') -> Iterator[str]:
-    """Yield a line for each misspelt key of the ``paramwise_cfg`` of MMEngine's own constructor.
+    """Yield a line for each misspelled key of the ``paramwise_cfg`` of MMEngine's own constructor.
 
     It takes what it finds there, and leaves the rest alone without a word.
 
@@ -71,7 +71,7 @@ def unread_factors(wrapper, path: str = 'optim_wrapper') -> Iterator[str]:
         return
     paramwise, where = wrapper.get('paramwise_cfg') or {}, f'{path}.paramwise_cfg'
     read = [(f'{where}.{key}', key, _FACTORS) for key in paramwise]
-    # What else is there is put into the optimiser's groups.
+    # What else is there is put into the optimizer's groups.
     read += [(f'{where}.custom_keys[{name!r}].{key}', key, ('lr_mult', 'decay_mult'))
              for name, factors in (paramwise.get('custom_keys') or {}).items() for key in factors]
     for place, key, names in read:

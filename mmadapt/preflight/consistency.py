@@ -43,7 +43,7 @@ def find_inconsistencies(cfg: dict, epoch_length: int | None = None) -> list[str
 
 def _check_schedulers(schedulers, epochs: int | None, iters: int | None) -> Iterator[str]:
     groups = {'param_scheduler': schedulers or []}
-    if isinstance(schedulers, dict) and 'type' not in schedulers:  # of several optimisers
+    if isinstance(schedulers, dict) and 'type' not in schedulers:  # of several optimizers
         groups = {f'param_scheduler.{name}': group for name, group in schedulers.items()}
     for name, group in groups.items():
         is_list = isinstance(group, (list, tuple))

@@ -42,7 +42,7 @@ def check_options(cfg: dict, options: dict | None) -> list[str]:
 
     Raises:
         UserError: An option names a variable that other values of the file were computed from, is
-            a misspelt top-level name, or was meant to be a dict.
+            a misspelled top-level name, or was meant to be a dict.
     """
     read, unread = runner_names(), []
     for option, value in (options or {}).items():

@@ -15,7 +15,7 @@ from ..memory import AUTO
 from ..meters.shapes import ShapesOnly
 from ..preflight.peft_hook import hook_names
 from ..strategies.fsdp2.units import repeated_blocks
-from .pictures import drop_downloads
+from .images import drop_downloads
 from .recipe import EVERYTHING, OWN, TUNINGS, Recipe
 from .strategies import has_autocast
 

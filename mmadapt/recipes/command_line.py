@@ -18,7 +18,7 @@ from ..cli.arguments import add_config
 from ..cli.output_files import add_force, refuse_existing
 from ..errors import UserError
 from ..meters.tables import about
-from ..preflight.picture_size import padded, picture_size
+from ..preflight.image_size import image_size, padded
 from .changes import Model, describe, keys_of
 from .recipe import Recipe, default_recipes, parse_recipe
 from .run import SEED, Setting
@@ -123,7 +123,7 @@ def read_table(args: argparse.Namespace, device: str = 'cpu', iterations: int = 
 
 def _size_of(cfg: Config, args: argparse.Namespace) -> tuple[int, int]:
     """Return the height and width of the images, as the data preprocessor pads them."""
-    size = picture_size(cfg) if args.size is None else padded(
+    size = image_size(cfg) if args.size is None else padded(
         args.size, cfg.model.get('data_preprocessor'))
     if size is None:
         raise UserError(f'{args.config}: the pipeline of train_dataloader says no size; say with '

@@ -6,7 +6,7 @@ from mmengine.config import Config
 
 from ..cli import load_config
 from .changes import Model, apply
-from .pictures import drop_downloads, use_pictures
+from .images import drop_downloads, use_images
 from .recipe import Recipe
 
 SEED = 0
@@ -20,8 +20,8 @@ class Setting:
     Args:
         config (str): The config.
         options (dict): Changes of it, as after ``--cfg-options``.
-        size (tuple[int, int]): Height and width of the pictures in pixels.
-        batch (int): Number of pictures of a process.
+        size (tuple[int, int]): Height and width of the images in pixels.
+        batch (int): Number of images of a process.
         processes (int): Number of processes.
         iterations (int): How many are timed.
         warm_up (int): How many are dropped before.
@@ -55,7 +55,7 @@ def prepared(recipe: Recipe, row: dict) -> Config:
     """
     cfg = load_config(row['config'], row['options'])
     cfg = apply(recipe, cfg, Model(**row['model']))
-    use_pictures(cfg, tuple(row['size']), row['batch'])
+    use_images(cfg, tuple(row['size']), row['batch'])
     drop_downloads(cfg.model)
     last = row['warm_up'] + row['iterations']
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=last, val_interval=last + 1)

@@ -59,7 +59,7 @@ def has_amp(cfg: Config) -> bool:
 
 
 def has_autocast(cfg: Config) -> bool:
-    """Return whether a config's optimiser wrapper computes in mixed precision."""
+    """Return whether a config's optimizer wrapper computes in mixed precision."""
     kind = cfg.optim_wrapper.get('type')
     return (kind.rpartition('.')[2] if isinstance(kind, str)
             else getattr(kind, '__name__', '')) in _AUTOCAST
@@ -87,9 +87,9 @@ def why_not(cfg: Config, processes: int) -> str:
             return f'{hook} reads whole weights, which the strategy divides'
     if (cfg.get('peft') or {}).get('quant'):
         if kind == 'zero3':
-            return 'peft.quant: ZeRO-3 cannot divide quantised weights'
+            return 'peft.quant: ZeRO-3 cannot divide quantized weights'
         if settings.get('meta_init'):
-            return 'peft.quant quantises in every process, and with meta_init one has the weights'
+            return 'peft.quant quantizes in every process, and with meta_init one has the weights'
     return ''
 
 

@@ -3,7 +3,7 @@
 MMEngine's wraps the model before any hook runs, and loads weights before ``before_run``, where
 EMAHook makes the copy that they are loaded into too. Here the order is the stock ``Runner``'s: the
 model is built, the hooks' ``before_run`` sees it, its weights are loaded, and only then is it
-wrapped or sharded and the optimiser built. Whatever adapts a model or loads it then works on an
+wrapped or sharded and the optimizer built. Whatever adapts a model or loads it then works on an
 ordinary module, whatever the strategy.
 """
 
@@ -76,7 +76,7 @@ class FlexibleRunner(StockRunner):
         """Run what belongs between building the model and wrapping it; called by the strategy.
 
         Args:
-            model (nn.Module): The model, built and initialised.
+            model (nn.Module): The model, built and initialized.
         """
         self.model = model
         for prepare in _PREPARATIONS:

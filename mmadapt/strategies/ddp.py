@@ -20,7 +20,7 @@ class DDPStrategy(AdaptingStrategy, StockStrategy):
     Args:
         model_wrapper (dict, optional): Config of the wrapper. Defaults to
             ``MMDistributedDataParallel`` without broadcasting buffers.
-        sync_bn (str, optional): ``'torch'`` or ``'mmcv'``: which synchronised BatchNorm to use.
+        sync_bn (str, optional): ``'torch'`` or ``'mmcv'``: which synchronized BatchNorm to use.
         kwargs: What every strategy takes.
     """
 
@@ -35,7 +35,7 @@ class DDPStrategy(AdaptingStrategy, StockStrategy):
         """Convert the norms as asked for and move the model to the device."""
         model = self.convert_model(model)
         if get_device() == 'cpu':
-            model = revert_sync_batchnorm(model)  # a synchronised norm does not run there
+            model = revert_sync_batchnorm(model)  # a synchronized norm does not run there
         return model.to(get_device())
 
     def wrap(self, model: nn.Module) -> nn.Module:
@@ -53,7 +53,7 @@ class DDPStrategy(AdaptingStrategy, StockStrategy):
 
         Args:
             filename (str): The file.
-            save_optimizer (bool): Whether to save the optimiser. Defaults to True.
+            save_optimizer (bool): Whether to save the optimizer. Defaults to True.
             kwargs: What every strategy takes.
         """
         self._whole = self.gather(save_optimizer and hasattr(self, 'optim_wrapper'))
@@ -64,7 +64,7 @@ class DDPStrategy(AdaptingStrategy, StockStrategy):
         """Return what of a checkpoint takes all processes to get, as ``model`` and ``optimizer``.
 
         Args:
-            save_optimizer (bool): Whether there is to be an optimiser in it.
+            save_optimizer (bool): Whether there is to be an optimizer in it.
         """
         sharded = save_optimizer and is_zero_redundancy(self.optim_wrapper)
         return dict(optimizer=self.optim_wrapper.state_dict()) if sharded else {}
@@ -74,6 +74,6 @@ class DDPStrategy(AdaptingStrategy, StockStrategy):
         return self._whole['model'] if 'model' in self._whole else super().model_state_dict()
 
     def optim_state_dict(self) -> dict:
-        """Return the whole optimiser's state."""
+        """Return the whole optimizer's state."""
         return self._whole['optimizer'] if 'optimizer' in self._whole \
             else super().optim_state_dict()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..files import guard, read_checkpoint
-from ..files.pretrained import covered_modules, initialising
+from ..files.pretrained import covered_modules, initializing
 from ..files.resumable import check_can_resume
 from ..files.to_load import checkpoint_to_load
 from ..logs import warn
@@ -48,7 +48,7 @@ class AdaptingStrategy(SingleDeviceStrategy):
 
     def prepare(self, model: nn.Module | dict, *, optim_wrapper=None, param_scheduler=None,
                 compile: dict | bool = False, dispatch_kwargs: dict | None = None):
-        """Build the model, adapt it and load it; wrap it; build the optimiser and schedulers.
+        """Build the model, adapt it and load it; wrap it; build the optimizer and schedulers.
 
         Args:
             model (nn.Module or dict): The model or its config.
@@ -68,14 +68,14 @@ class AdaptingStrategy(SingleDeviceStrategy):
                             'mmadapt.runner.FlexibleRunner.from_cfg(cfg)')
         self.dispatch_kwargs.update(dispatch_kwargs or {})
         model = self.build_model(model)
-        with initialising(model, covered_modules(model, self.runner)):
+        with initializing(model, covered_modules(model, self.runner)):
             model = self._init_model_weights(model)
         model = self.place(model)
         self.model = model
         self.runner.begin(model)
         self.model = self.compile_model(self.wrap(model), compile)
         if optim_wrapper is not None:
-            self._build_optimisation(optim_wrapper, param_scheduler)
+            self._build_optimization(optim_wrapper, param_scheduler)
         self._prepared = True
         return self._prepared_components()
 
@@ -87,13 +87,13 @@ class AdaptingStrategy(SingleDeviceStrategy):
         """Wrap the adapted and loaded model."""
         raise NotImplementedError
 
-    def wrap_optimiser(self) -> None:
-        """Wrap the optimiser too, which is over what is trained only by now."""
+    def wrap_optimizer(self) -> None:
+        """Wrap the optimizer too, which is over what is trained only by now."""
 
-    def _build_optimisation(self, optim_wrapper, param_scheduler) -> None:
+    def _build_optimization(self, optim_wrapper, param_scheduler) -> None:
         self.optim_wrapper = build_for_trained(
             lambda: self.build_optim_wrapper(optim_wrapper, self.model), self.logger)
-        self.wrap_optimiser()
+        self.wrap_optimizer()
         self._scale_lr()
         if param_scheduler is not None:
             self.param_schedulers = self.build_param_scheduler(param_scheduler, self.optim_wrapper)
@@ -106,7 +106,7 @@ class AdaptingStrategy(SingleDeviceStrategy):
                 self.dispatch_kwargs['max_iters'])
 
     def restore_training(self, checkpoint: dict) -> None:
-        """Give a resumed run the state of its optimiser and schedulers.
+        """Give a resumed run the state of its optimizer and schedulers.
 
         Args:
             checkpoint (dict): What :meth:`resume` has read, without the model.
@@ -153,11 +153,11 @@ class AdaptingStrategy(SingleDeviceStrategy):
     def resume(self, filename: str, *, resume_optimizer: bool = True,
                resume_param_scheduler: bool = True, map_location: str | Callable = 'cpu',
                callback: Callable | None = None) -> dict:
-        """Load the model, and keep the rest until the optimiser is built.
+        """Load the model, and keep the rest until the optimizer is built.
 
         Args:
             filename (str): A checkpoint of a training.
-            resume_optimizer (bool): Whether to restore the optimiser. Defaults to True.
+            resume_optimizer (bool): Whether to restore the optimizer. Defaults to True.
             resume_param_scheduler (bool): Whether to restore the schedulers. Defaults to True.
             map_location (str or Callable): Not used: everything is read onto the CPU.
             callback (Callable, optional): Changes the checkpoint before it is loaded.
@@ -229,7 +229,7 @@ class AdaptingStrategy(SingleDeviceStrategy):
     def _check_groups(self, state: dict) -> None:
         wrapper = self.optim_wrapper
         if 'param_groups' in state and not isinstance(wrapper, OptimWrapperDict):
-            groups = getattr(wrapper, 'groups', None)  # a sharded optimiser has others inside
+            groups = getattr(wrapper, 'groups', None)  # a sharded optimizer has others inside
             if groups is None:
                 groups = [group['params'] for group in wrapper.optimizer.param_groups]
             check_groups(state['param_groups'], [len(params) for params in groups])

@@ -38,7 +38,7 @@ def with_runner_keys(strategy, cfg: Mapping):
         raise UserError("efficient_conv_bn_eval: FlexibleRunner has none; remove it, or train with "
                         "runner_type='Runner'")
     if not issubclass(cls, DDPStrategy):
-        return strategy  # with one process there is nothing to synchronise
+        return strategy  # with one process there is nothing to synchronize
     found = {}
     if cfg.get('sync_bn') is not None:
         found['sync_bn'] = cfg['sync_bn']

@@ -12,7 +12,7 @@ class SingleDeviceStrategy(AdaptingStrategy):
     """Train on one device."""
 
     def place(self, model: nn.Module) -> nn.Module:
-        """Turn synchronised norms into ordinary ones and move the model to the device."""
+        """Turn synchronized norms into ordinary ones and move the model to the device."""
         return self.convert_model(model).to(get_device())
 
     def wrap(self, model: nn.Module) -> nn.Module:

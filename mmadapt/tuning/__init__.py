@@ -14,7 +14,7 @@ from .named import (
     remove,
     set_adapter,
 )
-from .quantised_base import quantise_base
+from .quantized_base import quantize_base
 from .report import LayerReport, Report
 from .state import TuningState, drop_state, get_state, require_state
 
@@ -22,6 +22,6 @@ __all__ = [
     'CLASS_COUNTS', 'DEFAULT_NAME', 'LayerReport', 'PEFTConfig', 'Report', 'Snapshot',
     'TuningState', 'active_adapter', 'adapter_names', 'check_intact', 'check_name',
     'check_not_merged', 'drop_state', 'fit_class_counts', 'get_state', 'inject', 'merge',
-    'merged_state_dict', 'quantise_base', 'remember', 'remove', 'require_state', 'set_adapter',
+    'merged_state_dict', 'quantize_base', 'remember', 'remove', 'require_state', 'set_adapter',
     'unmerge'
 ]

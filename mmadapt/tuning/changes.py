@@ -67,7 +67,7 @@ class Change:
                     live[name] = value
         for name, flag in self.requires_grad.items():
             parameter = module._parameters[name]
-            if parameter.is_floating_point():  # quantising has put codes into its place otherwise
+            if parameter.is_floating_point():  # quantizing has put codes into its place otherwise
                 self.requires_grad[name] = parameter.requires_grad
                 parameter.requires_grad_(flag)
         self.dtype = precision(module)

@@ -6,7 +6,7 @@ from typing import Union
 
 from ..adapters import AdapterMethod, build_method, other_names
 from ..errors import UserError
-from ..quantisation import QuantOptions, parse_quant, quant_to_dict
+from ..quantization import QuantOptions, parse_quant, quant_to_dict
 from ..values import check_flag, check_keys, check_one_of, check_text, check_together
 from .targets import check_selectors
 
@@ -40,7 +40,7 @@ class PEFTConfig:
             the model trains: less time and memory, and the same numbers to rounding (1e-6).
             Defaults to True.
         quant (dict, optional): ``bits`` and the arguments of
-            :class:`~mmadapt.quantisation.FourBit` or :class:`~mmadapt.quantisation.EightBit`: the
+            :class:`~mmadapt.quantization.FourBit` or :class:`~mmadapt.quantization.EightBit`: the
             Linear layers that do not train fully are kept in 4 or 8 bits. Defaults to None.
         adapter (str, optional): An adapter folder to start from, or to evaluate.
         base (str, optional): Where the frozen weights are, when the place that a checkpoint or an
@@ -104,7 +104,7 @@ class PEFTConfig:
         return None if self.method is None else build_method(self.method)
 
     def quant_options(self) -> QuantOptions | None:
-        """Read ``quant``; None when nothing is quantised."""
+        """Read ``quant``; None when nothing is quantized."""
         return None if self.quant is None else parse_quant(self.quant)
 
     def plan(self) -> dict:

@@ -24,14 +24,14 @@ _ONLY_THE_HOOK = {
 
 
 def check_effects(model: nn.Module, decisions: Mapping[nn.Module, Decision], rules: Rules,
-                  quantised: Collection[nn.Module]) -> None:
+                  quantized: Collection[nn.Module]) -> None:
     """Check that what a config asks for is so.
 
     Args:
         model (nn.Module): The stock model, in training mode.
         decisions (Mapping[nn.Module, Decision]): What becomes of each of its modules.
         rules (Rules): What decided it.
-        quantised (Collection[nn.Module]): Layers that are going to be quantised.
+        quantized (Collection[nn.Module]): Layers that are going to be quantized.
 
     Raises:
         UserError: An option has no effect.
@@ -40,7 +40,7 @@ def check_effects(model: nn.Module, decisions: Mapping[nn.Module, Decision], rul
     check_together(
         lambda: _check_selectors(model, config, decisions),
         lambda: method is None or _check_patterns(model, method, decisions),
-        lambda: method is None or _check_method(model, method, decisions, quantised),
+        lambda: method is None or _check_method(model, method, decisions, quantized),
         lambda: _check_head(model, config, rules),
         lambda: _check_norm(model, config, decisions, rules))
 
@@ -98,7 +98,7 @@ def _check_patterns(model: nn.Module, method: AdapterMethod, decisions) -> None:
                                 'it count; the last one counts: put it behind them')
 
 
-def _check_method(model: nn.Module, method: AdapterMethod, decisions, quantised) -> None:
+def _check_method(model: nn.Module, method: AdapterMethod, decisions, quantized) -> None:
     """Check the options that only some kinds of layers read."""
     adapted = [m for m, decision in decisions.items() if decision.action == 'adapt']
     parameters = inspect.signature(type(method)).parameters
@@ -106,16 +106,16 @@ def _check_method(model: nn.Module, method: AdapterMethod, decisions, quantised)
         value = getattr(method, name, None)
         if name not in parameters or _is_same(value, parameters[name].default):
             continue
-        if not any(name in _options_of(layer, layer in quantised) for layer in adapted):
+        if not any(name in _options_of(layer, layer in quantized) for layer in adapted):
             kinds = sorted({type(layer).__name__ for layer in adapted})
             raise UserError(f'peft.method.{name}={value!r} does nothing in this '
                             f'{type(model).__name__}: it is for other kinds of layers than those '
                             f'that are adapted, {kinds}; leave it out')
 
 
-def _options_of(layer: nn.Module, is_quantised: bool) -> frozenset[str]:
-    # A quantised weight is never added to, so there is only one way to compute.
-    return adapted_class(layer).method_options - ({'compute'} if is_quantised else set())
+def _options_of(layer: nn.Module, is_quantized: bool) -> frozenset[str]:
+    # A quantized weight is never added to, so there is only one way to compute.
+    return adapted_class(layer).method_options - ({'compute'} if is_quantized else set())
 
 
 def _is_same(value, default) -> bool:

@@ -24,7 +24,7 @@ from .effects import check_effects, check_for_python
 from .formless import formless_warning
 from .guards import put_up_guards
 from .named import active_adapter, adapter_names, check_name, set_adapter
-from .quantised_base import layers_to_quantise, quantise_base
+from .quantized_base import layers_to_quantize, quantize_base
 from .recomputation import let_gradients_pass
 from .report import LayerReport, Report
 from .rules import BEHIND, NO_FORM, TIED, Decision, Rules
@@ -49,7 +49,7 @@ def inject(model: nn.Module, cfg, not_loaded: Collection[str] = (),
         not_loaded (Collection[str]): State-dict keys for which no pretrained weight is there. Their
             layers train fully, wherever they are.
         weights_follow (bool): Whether weights are going to be loaded. What ``peft.quant`` asks for
-            is then left to :func:`~mmadapt.tuning.quantised_base.quantise_base`, and there are no
+            is then left to :func:`~mmadapt.tuning.quantized_base.quantize_base`, and there are no
             base values to keep. Defaults to False.
         name (str): The adapter's name, for :func:`~mmadapt.tuning.named.set_adapter`. It is active
             afterwards. Defaults to ``'default'``.
@@ -90,10 +90,10 @@ def inject(model: nn.Module, cfg, not_loaded: Collection[str] = (),
         if config.quant is not None:
             frozen = [module for module, _, decision in plan
                       if decision.action != 'train' and module not in rules.tied]
-            state.quantised = layers_to_quantise(model, frozen, config.quant_options())
+            state.quantized = layers_to_quantize(model, frozen, config.quant_options())
         if check_options:
             check_effects(model, {module: decision for module, _, decision in plan}, rules,
-                          {model.get_submodule(layer) for layer in state.quantised})
+                          {model.get_submodule(layer) for layer in state.quantized})
         formless = [module for module, _, decision in plan
                     if decision.action == 'freeze' and NO_FORM in decision.why]
         report = Report(warnings=[
@@ -102,9 +102,9 @@ def inject(model: nn.Module, cfg, not_loaded: Collection[str] = (),
         _apply(model, plan, rules, state, report)
         report.count(model)
         _keep_base(model, before, state, keep_base and not weights_follow)
-        remember(model, before, state, quantise=not weights_follow)
+        remember(model, before, state, quantize=not weights_follow)
         if not weights_follow:
-            for layer in set(state.quantised) & set(state.adapted):
+            for layer in set(state.quantized) & set(state.adapted):
                 model.get_submodule(layer).reset_adapter()
     except Exception:
         if name in adapter_names(model):
@@ -118,22 +118,22 @@ def inject(model: nn.Module, cfg, not_loaded: Collection[str] = (),
     return report
 
 
-def remember(model: nn.Module, before: Snapshot, state: TuningState, quantise: bool) -> None:
+def remember(model: nn.Module, before: Snapshot, state: TuningState, quantize: bool) -> None:
     """Note what an adapter has changed in its model.
 
     Args:
         model (nn.Module): The model, adapted.
         before (Snapshot): What it was.
         state (TuningState): The adapter.
-        quantise (bool): Whether to quantise now what ``peft.quant`` asks for. For the first adapter
+        quantize (bool): Whether to quantize now what ``peft.quant`` asks for. For the first adapter
             that is no change of its own but one of the base, which is not kept in both forms.
     """
-    if len(adapter_names(model)) > 1 and quantise:
-        quantise_base(model)
+    if len(adapter_names(model)) > 1 and quantize:
+        quantize_base(model)
     before.reset_flags()
     state.changes = before.changes()
-    if quantise:
-        quantise_base(model)
+    if quantize:
+        quantize_base(model)
 
 
 def _keep_base(model: nn.Module, before: Snapshot, state: TuningState, keep: bool) -> None:
@@ -200,9 +200,9 @@ def _behind_norms(model: nn.Module, plan: _Plan) -> _Plan:
                                                why=f'behind a convolution; {conv.why}')
     for module, decision in decisions.items():
         if decision.action == 'adapt' and decision.why != 'peft.targets' \
-                and adapted_class(module).standardises and module.bias is None:
+                and adapted_class(module).standardizes and module.bias is None:
             decisions[module] = replace(decision, action='freeze',
-                                        why='standardises its weight and has no bias')
+                                        why='standardizes its weight and has no bias')
     return [(module, names, decisions[module]) for module, names, _ in plan]
 
 

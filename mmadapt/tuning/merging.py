@@ -9,17 +9,17 @@ from ..adapters import AdapterLayer, attach_adapter, write_tensors
 from ..errors import UserError
 from ..folding import fold_norms, unfold_norms
 from ..norms import FrozenStatistics, freeze_statistics, unfreeze_statistics
-from ..quantisation import QuantisedLinear
+from ..quantization import QuantizedLinear
 from .changes import follow, precision
 from .guards import check_intact, put_up_guards, take_down_guards
-from .quantised_base import pack_base, packed_base
+from .quantized_base import pack_base, packed_base
 from .state import require_state
 
 
 def merge(model: nn.Module) -> None:
     """Write the active adapter into the weights, in place; the layers are of stock classes again.
 
-    The frozen weights are kept beside, so that :func:`unmerge` is exact. Quantised ones become
+    The frozen weights are kept beside, so that :func:`unmerge` is exact. Quantized ones become
     dense.
 
     Args:
@@ -89,7 +89,7 @@ def merged_state_dict(model: nn.Module) -> 'OrderedDict[str, Tensor]':
     with torch.no_grad():
         for prefix, layer in model.named_modules(remove_duplicate=False):
             own, tensors = [], {}
-            if isinstance(layer, QuantisedLinear):
+            if isinstance(layer, QuantizedLinear):
                 own, tensors = layer.packed_names[1:], dict(weight=layer.dense_weight())
             if isinstance(layer, AdapterLayer):
                 own, tensors = [*own, *layer.adapter_names], layer.merged_tensors()

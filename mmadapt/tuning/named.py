@@ -5,11 +5,11 @@ from difflib import get_close_matches
 from torch import nn
 
 from ..errors import UserError
-from ..quantisation import QuantisedLinear
+from ..quantization import QuantizedLinear
 from ..values import check_text
 from .guards import check_intact
 from .merging import unmerge
-from .quantised_base import packed_base
+from .quantized_base import packed_base
 from .state import Adapters, TuningState, drop_state, get_adapters, get_state, require_state
 
 
@@ -36,7 +36,7 @@ def set_adapter(model: nn.Module, name: str | None) -> None:
     Args:
         model (nn.Module): A model with adapters.
         name (str, optional): The adapter's name; None gives the base model, bit by bit, of stock
-            classes. A base that an adapter has quantised stays so.
+            classes. A base that an adapter has quantized stays so.
 
     Raises:
         UserError: There is no such adapter, the active one is merged, or it is one of a training
@@ -59,8 +59,8 @@ def remove(model: nn.Module, name: str | None = None) -> None:
     """Remove adapters: original classes, original weights, original ``requires_grad``.
 
     Where the base values of layers that were trained fully have not been kept, because the adapter
-    is one of a training, they keep what they learnt. When the last adapter goes, weights that were
-    quantised become dense, but keep what quantising has rounded.
+    is one of a training, they keep what they learned. When the last adapter goes, weights that were
+    quantized become dense, but keep what quantizing has rounded.
 
     Args:
         model (nn.Module): An adapted model.
@@ -130,8 +130,8 @@ def leave(model: nn.Module, adapters: Adapters) -> None:
     check_intact(model)
     state = adapters.states[adapters.active]
     for change in state.changes:
-        # Quantising, which may come after the adapter, is done to the base.
-        if isinstance(change.module, QuantisedLinear) and 'weight' not in change.parameters:
+        # Quantizing, which may come after the adapter, is done to the base.
+        if isinstance(change.module, QuantizedLinear) and 'weight' not in change.parameters:
             change.kind = getattr(type(change.module), 'stock_class', type(change.module))
     _exchange(state)
     adapters.active = None

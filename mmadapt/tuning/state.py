@@ -27,9 +27,9 @@ class TuningState:
             every adapted layer.
         frozen_norms (list): While merged: the norms whose statistics are frozen else, each with
             its buffers.
-        quantised (list[str]): First names of the layers that are quantised once their weights are
+        quantized (list[str]): First names of the layers that are quantized once their weights are
             loaded.
-        packed (dict): While merged: their quantised weights.
+        packed (dict): While merged: their quantized weights.
     """
 
     config: PEFTConfig
@@ -40,7 +40,7 @@ class TuningState:
     keeps_base: bool = False
     merged: dict | None = None
     frozen_norms: list = field(default_factory=list)
-    quantised: list = field(default_factory=list)
+    quantized: list = field(default_factory=list)
     packed: dict = field(default_factory=dict)
 
 

@@ -1,6 +1,6 @@
 """Adapting a model where it is wrapped for distribution, without a hook.
 
-The third door beside the hook and the Python call. MMEngine wraps before it builds the optimiser,
+The third door beside the hook and the Python call. MMEngine wraps before it builds the optimizer,
 so nothing has to be built twice; but a wrapper does not see the checkpoint that is loaded later,
 nor the ones that are saved.
 """

@@ -30,14 +30,14 @@ def draw(rng: np.random.Generator) -> tuple[np.ndarray, list[dict]]:
     for _ in range(rng.integers(1, 4)):
         kind, side = int(rng.integers(len(CLASSES))), int(rng.integers(14, 30))
         x, y = (int(rng.integers(0, length - side)) for length in (WIDTH, HEIGHT))
-        colour = [int(value) for value in rng.choice([20, 230], 3)]
+        color = [int(value) for value in rng.choice([20, 230], 3)]
         if CLASSES[kind] == 'disc':
-            cv2.circle(picture, (x + side // 2, y + side // 2), side // 2, colour, -1)
+            cv2.circle(picture, (x + side // 2, y + side // 2), side // 2, color, -1)
         elif CLASSES[kind] == 'square':
-            cv2.rectangle(picture, (x, y), (x + side, y + side), colour, -1)
+            cv2.rectangle(picture, (x, y), (x + side, y + side), color, -1)
         else:
             corners = np.array([(x, y + side), (x + side, y + side), (x + side // 2, y)])
-            cv2.fillPoly(picture, [corners], colour)
+            cv2.fillPoly(picture, [corners], color)
         shapes.append(dict(category_id=kind, bbox=[x, y, side, side], area=side * side))
     return picture, shapes
 

@@ -58,9 +58,9 @@ class Scene:
         angle, mirrored = rng.uniform(-12, 12), rng.random() < 0.5
         reach = 0.5 * scale * math.hypot(height, width) * 0.8
         for _ in range(_ATTEMPTS):
-            centre = rng.uniform(min(reach, SIZE / 2), SIZE - min(reach, SIZE / 2), size=2)
+            center = rng.uniform(min(reach, SIZE / 2), SIZE - min(reach, SIZE / 2), size=2)
             matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, scale)
-            matrix[:, 2] += centre - ((width - 1) / 2, (height - 1) / 2)
+            matrix[:, 2] += center - ((width - 1) / 2, (height - 1) / 2)
             if mirrored:
                 matrix = matrix @ np.array([[-1, 0, width - 1], [0, 1, 0], [0, 0, 1]], float)
             alpha = cv2.warpAffine(patch.alpha, matrix, (SIZE, SIZE), flags=cv2.INTER_LINEAR)
@@ -125,7 +125,7 @@ def rounded_alpha(height: int, width: int, roundness: float) -> np.ndarray:
 def toned(grey: np.ndarray, rng: np.random.Generator, strength: float = 0.3) -> np.ndarray:
     """A grey picture printed in a warm or cool tone, as old photographs are.
 
-    The same tones serve faces, distractors and backgrounds: colour must not give a face away.
+    The same tones serve faces, distractors and backgrounds: color must not give a face away.
 
     Args:
         grey (np.ndarray): (H, W), float32 in [0, 1].

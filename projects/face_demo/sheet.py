@@ -13,11 +13,11 @@ _BACK, _INK = (24, 26, 30), (235, 235, 235)
 _SCALE, _GAP, _HEADER = 1.5, 8, 44
 
 
-def _outlined(draw: ImageDraw.ImageDraw, box: tuple, colour: tuple, width: int) -> None:
-    """A box that shows on bright and on dark ground: a dark line outside the coloured one."""
+def _outlined(draw: ImageDraw.ImageDraw, box: tuple, color: tuple, width: int) -> None:
+    """A box that shows on bright and on dark ground: a dark line outside the colored one."""
     x1, y1, x2, y2 = box
     draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=(0, 0, 0))
-    draw.rectangle(box, outline=colour, width=width)
+    draw.rectangle(box, outline=color, width=width)
 
 
 def _tile(picture: Image.Image, truths: list, found: list,
@@ -76,11 +76,11 @@ def draw_sheet(annotations: Path, predictions: Path, out: Path, title: str, thre
     draw = ImageDraw.Draw(sheet)
     draw.text((_GAP, 10), title, fill=_INK, font=font)
     x = sheet.width - _GAP
-    for text, colour in ((f'found, with its score (from {threshold:g})', FOUND), ('true', TRUTH)):
+    for text, color in ((f'found, with its score (from {threshold:g})', FOUND), ('true', TRUTH)):
         x -= draw.textlength(text, font=font)
         draw.text((x, 10), text, fill=_INK, font=font)
         x -= 30
-        draw.rectangle((x, 12, x + 22, 32), outline=colour, width=4)
+        draw.rectangle((x, 12, x + 22, 32), outline=color, width=4)
         x -= 24
     for number, tile in enumerate(tiles):
         row, column = divmod(number, columns)

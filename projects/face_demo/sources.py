@@ -12,7 +12,7 @@ from skimage import data
 SPLITS = ('train', 'validation')
 
 # `lfw_subset` calls its last hundred crops non-faces, but these show a face or a part of one: as
-# unlabelled distractors they would punish a detector for being right.
+# unlabeled distractors they would punish a detector for being right.
 _NON_FACES_THAT_SHOW_A_FACE = frozenset((124, 125, 126, 127, 130, 142, 155, 180, 193, 196))
 
 _TEXTURES = {

@@ -51,7 +51,7 @@ def test_the_mask_drops_as_often_as_asked_for_and_keeps_the_mean(probability):
     assert abs(mask.double().mean() * scale - 1) < 5 * deviation * scale + 1e-9
 
 
-def test_what_is_dropped_depends_on_the_seed_alone_and_not_on_the_neighbours():
+def test_what_is_dropped_depends_on_the_seed_alone_and_not_on_the_neighbors():
     masks = []
     for seed in (3, 3, 4):
         torch.manual_seed(seed)

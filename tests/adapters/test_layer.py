@@ -1,4 +1,4 @@
-"""What adapted layers are to the rest of a model: checkpoints, initialisers, operations on them."""
+"""What adapted layers are to the rest of a model: checkpoints, initializers, operations on them."""
 
 import copy
 
@@ -70,15 +70,15 @@ def test_a_layer_that_computes_something_else_is_not_taken_for_one_that_can_be_a
 
 
 def test_a_subclass_of_a_layer_is_not_taken_for_the_layer():
-    class Standardised(nn.Conv2d):
+    class Standardized(nn.Conv2d):
         def forward(self, x):
             return self._conv_forward(x, self.weight - self.weight.mean(), self.bias)
 
-    assert adapted_class(Standardised(4, 4, 3)) is None
+    assert adapted_class(Standardized(4, 4, 3)) is None
 
 
 @pytest.mark.parametrize(('kind', 'layer'), [('linear', 'Linear'), ('conv', 'Conv2d')])
-def test_mmengines_initialisers_still_find_the_weight_and_never_the_adapter(kind, layer):
+def test_mmengines_initializers_still_find_the_weight_and_never_the_adapter(kind, layer):
     adapted = make(kind)
     a = adapted.lora_A.detach().clone()
     initialize(nn.Sequential(adapted), dict(type='Constant', layer=layer, val=0.75, bias=0.5))
@@ -88,7 +88,7 @@ def test_mmengines_initialisers_still_find_the_weight_and_never_the_adapter(kind
     assert adapted.lora_B.eq(0).all()
 
 
-def test_mmengines_initialisers_still_find_the_weight_of_mmcvs_layers():
+def test_mmengines_initializers_still_find_the_weight_of_mmcvs_layers():
     wrappers = pytest.importorskip('mmcv.cnn.bricks.wrappers')
     layer = adapt(wrappers.Conv2d(4, 6, 3))
     assert isinstance(layer, AdapterLayer)

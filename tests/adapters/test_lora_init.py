@@ -1,4 +1,4 @@
-"""First values of LoRA's factors against SciPy's factorisations of the same weights."""
+"""First values of LoRA's factors against SciPy's factorizations of the same weights."""
 
 import copy
 
@@ -79,7 +79,7 @@ def test_pissa_starts_from_the_largest_singular_components(kind, r, method):
 
 @pytest.mark.parametrize('r', [3, 40])
 @pytest.mark.parametrize('kind', SHAPES)
-def test_olora_starts_from_the_first_columns_and_rows_of_a_qr_factorisation(kind, r):
+def test_olora_starts_from_the_first_columns_and_rows_of_a_qr_factorization(kind, r):
     layer = adapt(SHAPES[kind](), LoRA(r=r, init='olora'))
     left, right = (torch.from_numpy(part) for part in scipy.linalg.qr(
         matrix_of(layer).double().numpy(), mode='economic'))

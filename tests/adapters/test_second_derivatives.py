@@ -12,7 +12,7 @@ import mmadapt
 from mmadapt.adapters.layers.dropout import _DropAndMap
 from mmadapt.adapters.layers.low_rank_conv import _LowRankConv
 from mmadapt.folding.scaled_conv import _RescaledConv
-from mmadapt.quantisation.linear import _FrozenProduct
+from mmadapt.quantization.linear import _FrozenProduct
 
 
 def random(*shape, grad=True):

@@ -151,7 +151,7 @@ def test_each_tensor_of_an_adapter_changes_the_output_and_gets_a_gradient(kind, 
 
 
 @pytest.mark.parametrize('kind', sorted(STANDARDISED))
-def test_nothing_is_trained_that_standardising_a_weight_undoes(kind):
+def test_nothing_is_trained_that_standardizing_a_weight_undoes(kind):
     pair = Pair(kind, 'DoRA')
     assert pair.names == ['lora_A', 'lora_B']
     if pair.stock.bias is not None:
@@ -184,7 +184,7 @@ def test_merging_gives_a_stock_layer_and_taking_it_out_gives_back_every_bit(kind
     assert torch.equal(pair(), wanted)
     for name, tensor in pair.adapted.state_dict().items():
         assert torch.equal(tensor, weights[name])
-    # An optimiser holds them.
+    # An optimizer holds them.
     assert all(held[name] is p for name, p in pair.adapted.named_parameters())
 
 

@@ -45,7 +45,7 @@ pytestmark = pytest.mark.skipif(get_device() != 'cpu', reason='this machine has 
 @pytest.mark.parametrize('more', [dict(), dict(
     runner_type='FlexibleRunner', strategy=dict(type='FSDP2Strategy')), dict(
         strategy=dict(type='DeepSpeedStrategy'))])  # the stock runner has no strategies
-def test_an_ordinary_optimiser_wrapper_gets_autocast(kind, more):
+def test_an_ordinary_optimizer_wrapper_gets_autocast(kind, more):
     cfg = Config(dict(optim_wrapper=dict(kind, optimizer=OPTIMIZER, clip_grad=dict(max_norm=0.1)),
                       **more))
     assert set_amp(cfg) == f'--amp: autocast in bfloat16 (optim_wrapper.dtype){ISLANDS}'

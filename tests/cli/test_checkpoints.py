@@ -89,7 +89,7 @@ def test_safetensors_are_checkpoints_and_adapters_are_not(tmp_path):
     (folder / 'adapter_config.json').write_text('{"mmadapt": {"base": {"load_from": "b.pth"}}}')
     with pytest.raises(UserError, match='is an adapter .* takes the checkpoint of its base, b.pth'):
         check_checkpoint(str(folder))
-    with pytest.raises(UserError, match='is an adapter, which holds no optimiser: resume epoch_k'):
+    with pytest.raises(UserError, match='is an adapter, which holds no optimizer: resume epoch_k'):
         set_resume(config(tmp_path), str(folder))
 
 

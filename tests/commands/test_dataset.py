@@ -157,7 +157,7 @@ def test_the_folder_gives_the_names(export, tmp_path, monkeypatch):
     assert 'data_3d_train = dict(' in (tmp_path / 'x.py').read_text()
 
 
-def test_many_classes_get_many_colours_and_short_lines():
+def test_many_classes_get_many_colors_and_short_lines():
     from mmadapt.datasets.base_config import _wrapped, distinct_palette
     for count in (1, 10, 20, 21, 80, 365):
         assert len(set(distinct_palette(count))) == count

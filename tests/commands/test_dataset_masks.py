@@ -41,8 +41,8 @@ def export(tmp_path):
         write_split(tmp_path / 'pets' / split, coco(objects(4), images=4))
         random = np.random.default_rng(seed)
         for path in (tmp_path / 'pets' / split).glob('*.png'):
-            picture = random.integers(0, 255, (48, 64, 3), dtype=np.uint8)
-            Image.fromarray(picture).save(path)
+            image = random.integers(0, 255, (48, 64, 3), dtype=np.uint8)
+            Image.fromarray(image).save(path)
     return tmp_path / 'pets'
 
 

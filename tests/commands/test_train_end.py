@@ -15,8 +15,8 @@ import sys
 sys.modules['mmadapt'] = None          # every import of it is an ImportError
 import torch
 from mmdet.apis import DetInferencer
-config, weights, out, *pictures = sys.argv[1:]
-found = DetInferencer(config, weights, device='cpu')(pictures)['predictions']
+config, weights, out, *images = sys.argv[1:]
+found = DetInferencer(config, weights, device='cpu')(images)['predictions']
 torch.save(found, out)
 """
 # From the second epoch on, the disk of a run is full.
@@ -70,23 +70,23 @@ def test_its_commands_and_an_inferencer_without_mmadapt_give_the_same_boxes(
     monkeypatch.chdir(tmp_path)
     wanted, found = tmp_path / 'wanted.pkl', tmp_path / 'found.pth'
     said = typed(trained[1], '--out', wanted, '--work-dir', tmp_path)
-    pictures, = tmp_path.glob('*/pictures')
-    assert len([*pictures.glob('*.png')]) == 4
-    assert said.splitlines()[-1].endswith(f'pictures of the predictions: {pictures}')
+    images, = tmp_path.glob('*/images')
+    assert len([*images.glob('*.png')]) == 4
+    assert said.splitlines()[-1].endswith(f'images of the predictions: {images}')
     test, use = typed(trained[2]).splitlines()[-2:]
     merged = folder / 'run' / 'merged.pth'
-    assert f'mmadapt test {merged.with_suffix(".py")} {merged} --show-dir pictures' in test
+    assert f'mmadapt test {merged.with_suffix(".py")} {merged} --show-dir images' in test
     again = tmp_path / 'again.pkl'
     typed(test, '--out', again, '--work-dir', tmp_path / 'again')
     for ours, theirs in zip(*(pickle.loads(file.read_bytes()) for file in (wanted, again)),
                             strict=True):
         assert torch.allclose(ours['pred_instances']['scores'],
                               theirs['pred_instances']['scores'], atol=1e-5)
-    assert f"DetInferencer('{merged.with_suffix('.py')}', '{merged}')('PICTURE'" in use
+    assert f"DetInferencer('{merged.with_suffix('.py')}', '{merged}')('IMAGE'" in use
     script = tmp_path / 'infer.py'
     script.write_text(_INFER)
-    pictures = [folder / 'val' / f'{i}.png' for i in range(4)]
-    run(script, merged.with_suffix('.py'), merged, found, *pictures)
+    images = [folder / 'val' / f'{i}.png' for i in range(4)]
+    run(script, merged.with_suffix('.py'), merged, found, *images)
     for ours, theirs in zip(pickle.loads(wanted.read_bytes()), torch.load(found), strict=True):
         ours, theirs = _rows(**ours['pred_instances']), _rows(**theirs)
         assert ours.shape == theirs.shape

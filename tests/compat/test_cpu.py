@@ -93,7 +93,7 @@ def test_two_processes_train_a_model_with_sync_batchnorm_and_end_alike():
     assert first.keys() == second.keys()
     assert all((first[name] == second[name]).all() for name in first)
     assert (first['0.lora_B'] != 0).any()
-    assert (mean != other).any()  # each of its own batch: BatchNorm, no longer synchronised
+    assert (mean != other).any()  # each of its own batch: BatchNorm, no longer synchronized
 
 
 # Each way of leaving in two processes, which end as any Python does: forked off one that has

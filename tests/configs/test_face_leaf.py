@@ -88,7 +88,7 @@ def test_the_rate_anneals_to_zero_over_the_epochs_asked_for(max_epochs, tmp_path
 
 
 @pytest.mark.parametrize(('max_epochs', 'plain'), [(1, 1), (2, 1), (12, 1), (40, 3), (300, 20)])
-def test_the_run_ends_with_plain_pictures_as_long_as_rtmdet_does(max_epochs, plain, tmp_path):
+def test_the_run_ends_with_plain_images_as_long_as_rtmdet_does(max_epochs, plain, tmp_path):
     cfg = edited(tmp_path, max_epochs=max_epochs)
     switch, = (hook for hook in cfg.custom_hooks if hook.type == 'PipelineSwitchHook')
     assert switch.switch_epoch == max_epochs - plain
@@ -131,7 +131,7 @@ def test_one_tuple_of_classes_reaches_the_head_and_every_loader(leaf, head, tmp_
         node = node[name]
     assert node.num_classes == 5
     for split in ('train', 'val', 'test'):
-        # Not a palette of two colours left for five classes, at which pictures are refused.
+        # Not a palette of two colors left for five classes, at which images are refused.
         assert cfg[f'{split}_dataloader'].dataset.metainfo == dict(classes=classes)
 
 

@@ -173,7 +173,7 @@ def test_forgotten_metainfo_means_the_class_names_of_coco(root):
         check_classes_match_head(cfg)
 
 
-def test_a_misspelt_class_has_no_boxes_and_is_an_error(root):
+def test_a_misspelled_class_has_no_boxes_and_is_an_error(root):
     with pytest.raises(UserError, match=r"names 'dgo', .*the nearest are 'dog'"):
         check_classes_match_head(config(root, classes=('cat', 'dgo')))
 

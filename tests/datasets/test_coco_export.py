@@ -36,8 +36,8 @@ def write(folder, data, name='annotations_coco.json', seed=0):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(json.dumps(data))
     for i, image in enumerate(data['images']):
-        colour = (seed * 50 % 256, i * 20 % 256, 90)
-        Image.new('RGB', (64, 48), colour).save(folder / image['file_name'])
+        color = (seed * 50 % 256, i * 20 % 256, 90)
+        Image.new('RGB', (64, 48), color).save(folder / image['file_name'])
 
 
 def make(tmp_path, train=TRAIN, val=VAL, edit=None):
@@ -240,7 +240,7 @@ def test_images_in_two_splits_and_unlisted_images_are_warned_of(tmp_path):
     assert 'stray.jpg' in said(export)
 
 
-def test_versions_of_one_roboflow_picture_in_two_splits_are_warned_of(tmp_path):
+def test_versions_of_one_roboflow_image_in_two_splits_are_warned_of(tmp_path):
     train = coco(['p_jpg.rf.11.jpg'], [(0, 0, [0, 0, 9, 9]), (0, 1, [0, 0, 9, 9])])
     val = coco(['p_jpg.rf.22.jpg'], [(0, 0, [0, 0, 9, 9]), (0, 1, [0, 0, 9, 9])])
     assert 'same name or source' in said(read_export(make(tmp_path, train, val)))

@@ -1,4 +1,4 @@
-"""Ids that are text or floats, and file names of other systems: recognised, and mended by --fix."""
+"""Ids that are text or floats, and file names of other systems: recognized, and mended by --fix."""
 
 import json
 
@@ -119,7 +119,7 @@ def test_whole_numbers_stay_and_an_unlisted_image_stays_unlisted():
 
 @pytest.mark.parametrize('name', ['sub\\{}.png', 'C:\\Users\\me\\{}.png', 'D:/export/{}.png',
                                   '/home/nobody/export/{}.png'])
-def test_names_of_windows_and_other_machines_are_recognised_and_mended(name, tmp_path):
+def test_names_of_windows_and_other_machines_are_recognized_and_mended(name, tmp_path):
     root = write_export(tmp_path, [box(1), box(2, category=2, image=2)])
     folder = root / 'train'
     if name.startswith('sub'):

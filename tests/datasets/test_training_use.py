@@ -107,8 +107,8 @@ def test_a_data_set_without_labels_may_stand_beside_one_with_them(tmp_path):
     del content['annotations']
     path.write_text(json.dumps(content))
     cfg = config(root, format_only=True)
-    labelled, bare = cfg.train_dataloader.dataset, dict(cfg.val_dataloader.dataset)
-    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[labelled, bare])
+    labeled, bare = cfg.train_dataloader.dataset, dict(cfg.val_dataloader.dataset)
+    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[labeled, bare])
     check_data(cfg)
     with pytest.raises(UserError, match='nothing to train on'):
         check_data(Config(dict(cfg, train_dataloader=dict(dataset=bare))))

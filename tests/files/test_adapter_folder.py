@@ -96,7 +96,7 @@ METHODS = dict(LoRA=LORA, DoRA=dict(type='DoRA', r=2, alpha=6), SSF=dict(type='S
 
 @pytest.mark.parametrize(('kind', 'method'), [
     (kind, method) for kind in KINDS for method in METHODS
-    # Without a bias nothing is left of a scale once the weight is standardised.
+    # Without a bias nothing is left of a scale once the weight is standardized.
     if (method == 'SSF' or kind not in NORMS)
     and not (method == 'SSF' and kind in ('WS, grouped', 'StdConvSame'))])
 def test_an_adapter_of_every_method_on_every_kind_of_layer_is_the_same_after_a_round_trip(

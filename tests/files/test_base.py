@@ -86,7 +86,7 @@ def test_the_base_comes_back_from_its_file_and_from_another_place(tmp_path):
         base_state_dict(model, record)
 
 
-def test_a_pretrained_backbone_that_was_not_initialised_yet_is_loaded(tmp_path):
+def test_a_pretrained_backbone_that_was_not_initialized_yet_is_loaded(tmp_path):
     source = {key: torch.full_like(value, 5) for key, value in Backbone().state_dict().items()}
     path = write(tmp_path / 'backbone.pth', source)
     model = Model(path)
@@ -114,7 +114,7 @@ def test_a_checkpoint_and_a_bare_state_dict_are_read_with_and_without_ddps_prefi
     assert bare or checkpoint['meta'] == dict(epoch=3)
 
 
-def test_a_checkpoint_that_is_not_there_names_its_neighbours(tmp_path):
+def test_a_checkpoint_that_is_not_there_names_its_neighbors(tmp_path):
     for name in ('epoch_1.pth', 'epoch_12.pth', 'notes.txt'):
         (tmp_path / name).touch()
     with pytest.raises(UserError, match=r"epoch_2.pth not found; in its folder .* \['epoch_"):

@@ -283,7 +283,7 @@ FORMLESS = {
                 "odd: a convolution of padding_mode='reflect'"),
     'transposed': (lambda: Formless(lambda: nn.ConvTranspose2d(4, 4, 3)), {},
                    'odd: a ConvTranspose2d'),
-    'standardised': (lambda: Formless(conv_ws), {}, 'odd: a ConvWS2d'),
+    'standardized': (lambda: Formless(conv_ws), {}, 'odd: a ConvWS2d'),
     'attention': (lambda: Formless(lambda: nn.MultiheadAttention(4, 2, batch_first=True), True), {},
                   'odd: a MultiheadAttention'),
     'shared': (lambda: Formless(lambda: nn.Conv2d(4, 4, 3), None), {},
@@ -546,7 +546,7 @@ def test_a_damaged_folder_of_peft_is_refused_and_the_model_stays_what_it_was(
 @pytest.mark.parametrize(('kind', 'options', 'reason'), [
     ('dilated', {}, 'odd: a dilated convolution'),
     ('reflect', {}, "odd: a convolution of padding_mode='reflect'"),
-    ('standardised', {}, 'odd: a ConvWS2d'),
+    ('standardized', {}, 'odd: a ConvWS2d'),
     ('shared', {}, 'odd: it stands in the model under several names'),
     ('shared', dict(target_modules=['fc'], modules_to_save=['odd']),
      'odd: it stands in the model under several names'),

@@ -70,7 +70,7 @@ def test_what_is_missing_or_damaged_is_named(spoil, message, tmp_path):
         read_checkpoint(str(index))
 
 
-def test_a_file_that_is_not_there_names_its_neighbours(tmp_path):
+def test_a_file_that_is_not_there_names_its_neighbors(tmp_path):
     one_file(tmp_path)
     with pytest.raises(UserError, match=r"not found; .* \['model.safetensors'\]"):
         read_checkpoint(str(tmp_path / 'modle.safetensors'))

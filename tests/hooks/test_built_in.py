@@ -147,7 +147,7 @@ def test_a_model_built_at_random_is_refused_as_before(train):
         train('random', folder=None)
 
 
-def test_weights_that_initialising_draws_anew_are_no_base(train):
+def test_weights_that_initializing_draws_anew_are_no_base(train):
     with pytest.raises(UserError, match=r'1 of the 39 pretrained tensors .*first of them body\.emb'
                                         r'.*word_embeddings\.weight, are drawn anew by init_w.*'
                                         r'`self\.body\.is_init = True`'):

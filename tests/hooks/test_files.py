@@ -158,7 +158,7 @@ def test_export_at_the_end_of_training_is_of_the_average_that_was_validated(
 
 @pytest.mark.parametrize(('head', 'most'), [('train', 0.15), ('adapt', 0.0699)])
 def test_a_checkpoint_has_a_small_part_of_the_size_of_a_full_one(head, most, start, build_detector):
-    """RTMDet-tiny r=8 with its moving average, without optimiser.
+    """RTMDet-tiny r=8 with its moving average, without optimizer.
 
     With the head adapted, 337,494 of 4,873,470 parameters train: the values alone are 6.84 %.
     """

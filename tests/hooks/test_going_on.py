@@ -191,10 +191,10 @@ def test_an_adapter_is_no_checkpoint_to_start_from(start, finished):
         start(base=str(finished / 'run' / 'adapter'))
 
 
-def test_a_run_without_optimiser_state_says_why_it_cannot_be_resumed(start, tmp_path):
+def test_a_run_without_optimizer_state_says_why_it_cannot_be_resumed(start, tmp_path):
     start(**{'default_hooks.checkpoint.save_optimizer': False})
     path = str(tmp_path / 'run' / 'epoch_1.pth')
-    with pytest.raises(UserError, match='epoch_1.pth holds no optimiser and cannot be resumed: it '
+    with pytest.raises(UserError, match='epoch_1.pth holds no optimizer and cannot be resumed: it '
                                         'was written with default_hooks.checkpoint.save_optimizer='
                                         'False. Starting from it is load_from='):
         start(resume=True, load_from=None)

@@ -35,7 +35,7 @@ def test_training_and_testing_with_stock_tools(method, kind, processes, checkpoi
         assert before['base_differs'] == [], 'a pretrained weight was lost'
         assert before['outputs_differ'] <= (1e-6 if method == 'DoRA' else 0), \
             'adapting changed what the base model computes'
-        assert before['optimiser'], 'the optimiser does not hold exactly what trains'
+        assert before['optimizer'], 'the optimizer does not hold exactly what trains'
         assert before['trainable'] == before['trainable_after_train'], 'model.train() refroze'
         assert before['tensors'] > 50
         assert before['no_gradient'] == []
@@ -64,7 +64,7 @@ def test_training_and_testing_with_stock_tools(method, kind, processes, checkpoi
                               probe=f'out={str(out)!r}, sensitivity=["resumed"]')
         run('train.py', longer, '--work-dir', work_dir, '--resume')
         resumed = json.loads((out / 'resumed0.json').read_text())
-        assert resumed['optimiser'], 'the optimiser does not hold exactly what trains'
+        assert resumed['optimizer'], 'the optimizer does not hold exactly what trains'
         assert resumed['tensors'] == before['tensors']
         assert resumed['no_gradient'] == []
         assert resumed['no_effect'] == [], 'a resumed run ignores an adapter'

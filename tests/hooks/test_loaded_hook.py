@@ -75,13 +75,13 @@ def test_classes_in_another_order_are_said(file, options, finished, bases, tool,
         '2 (dot, square)' in line
 
 
-def test_a_plain_run_without_optimiser_state_is_not_resumed(finished, tool, tmp_path):
-    """MMEngine would go on with a new optimiser and a new schedule."""
+def test_a_plain_run_without_optimizer_state_is_not_resumed(finished, tool, tmp_path):
+    """MMEngine would go on with a new optimizer and a new schedule."""
     options = ['--work-dir', tmp_path / 'run', '--cfg-options', *PLAIN,
                'train_dataloader.batch_size=12', 'default_hooks.checkpoint.save_optimizer=False',
                'default_hooks.checkpoint.save_param_scheduler=False']
     tool('train', finished / 'config.py', *options)
-    with pytest.raises(UserError, match='epoch_1.pth holds no optimiser nor learning-rate schedule '
+    with pytest.raises(UserError, match='epoch_1.pth holds no optimizer nor learning-rate schedule '
                                         'and cannot be resumed: .*save_optimizer=False and .*'
                                         'save_param_scheduler=False'):
         tool('train', finished / 'config.py', '--resume', *options)

@@ -121,7 +121,7 @@ def test_peft_adapts_first_whatever_the_order_and_brings_the_hook_along(build, h
     assert {'backbone.layer2.0', 'neck', 'rpn_head'} < set(blocks)
 
 
-def test_with_cp_is_honoured_where_there_is_only_peft(build):
+def test_with_cp_is_honored_where_there_is_only_peft(build):
     runner = build('faster_rcnn', NOT_AT_ALL, **{'model.backbone.with_cp': True})
     runner.train()
     assert len(recomputed(runner.model)) == 16

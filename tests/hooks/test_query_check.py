@@ -32,7 +32,7 @@ def detector(name, **changes):
 
 @pytest.fixture(autouse=True)
 def _as_built(monkeypatch):
-    for name in ('_calibrate', '_randomise'):
+    for name in ('_calibrate', '_randomize'):
         monkeypatch.setattr(f'model_zoo.{name}', lambda *_: None)
 
 

@@ -39,7 +39,7 @@ PEFT = dict(method=dict(type='LoRA', r=2), allow_random_base=True)
 
 
 @DATASETS.register_module('resumed_models')
-class Pictures:
+class Images:
     metainfo = dict(classes=('thing',))
 
     def __len__(self):

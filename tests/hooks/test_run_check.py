@@ -207,7 +207,7 @@ def test_weights_that_the_checkpoint_has_are_not_downloaded(kind, said, tmp_path
     del state['backbone.layer.bias']
     torch.save(state, whole)  # a bare state dict
     with pytest.raises(UserError, match=rf'cannot download {REMOTE} \(no network\), with which '
-                       'backbone is initialised: .*--cfg-options model.backbone.init_cfg'):
+                       'backbone is initialized: .*--cfg-options model.backbone.init_cfg'):
         train(tmp_path / 'less', 1, **given)
     MessageHub._instance_dict.clear()
 

@@ -73,7 +73,7 @@ VECTORS = [dict(x=torch.ones(4))] * 2
 
 
 @pytest.fixture(scope='module')
-def pictures():
+def images():
     images, samples = inputs()
     for sample in samples:
         sample.gt_instances.labels %= 2
@@ -83,7 +83,7 @@ def pictures():
 
 @pytest.fixture(scope='module')
 def dino():
-    """12 queries of the 193 tokens that a picture has."""
+    """12 queries of the 193 tokens that an image has."""
     model = DETECTORS['DINO'].build().float()
     model.backbone.init_cfg = None  # nothing to download
     return model
@@ -91,29 +91,29 @@ def dino():
 
 @pytest.mark.parametrize('mode', ['train', 'val', 'test'])
 def test_more_boxes_than_queries_give_are_refused_before_anything_runs(
-        mode, runner, dino, pictures, monkeypatch):
+        mode, runner, dino, images, monkeypatch):
     monkeypatch.setitem(dino.bbox_head.test_cfg, 'max_per_img', 12 * 80 + 1)
     monkeypatch.setattr(dino, 'forward', None)
     with pytest.raises(UserError, match=r'model.test_cfg.max_per_img=961 of 12 queries x 80'):
-        getattr(runner(dino, pictures, [mode]), mode)()
+        getattr(runner(dino, images, [mode]), mode)()
 
 
 @pytest.mark.parametrize('mode', ['train', 'val', 'test'])
-def test_pictures_of_fewer_tokens_than_queries(mode, runner, dino, pictures, monkeypatch):
+def test_images_of_fewer_tokens_than_queries(mode, runner, dino, images, monkeypatch):
     monkeypatch.setattr(dino, 'num_queries', 194)
     sizes = {mode: [dict(type='Resize', scale=(96, 96))]}
     with pytest.raises(UserError, match=f'the images of {mode}_dataloader, at most 96 x 96, have'):
-        getattr(runner(dino, pictures, [mode], pipelines=sizes), mode)()
+        getattr(runner(dino, images, [mode], pipelines=sizes), mode)()
     # Where the steps do not say it, at the batch.
-    again = runner(dino, pictures, [mode])
+    again = runner(dino, images, [mode])
     with pytest.raises(UserError, match='the images of a batch have 193 tokens'):
         getattr(again, mode)()
     again.call_hook('after_run')
     assert not dino.encoder._forward_hooks
 
 
-def test_what_fits_runs_and_leaves_nothing_on_the_model(runner, dino, pictures):
-    runner(dino, pictures).train()
+def test_what_fits_runs_and_leaves_nothing_on_the_model(runner, dino, images):
+    runner(dino, images).train()
     assert not dino.encoder._forward_hooks
 
 

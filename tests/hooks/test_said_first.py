@@ -73,7 +73,7 @@ def test_a_base_that_cannot_be_had(peft, refuse):
         'train', peft=peft, base=URL)
     assert f'cannot download {URL} (no network)' in refuse('test', URL, peft=peft)
     for file, said in (
-            (URL, f'cannot download {URL} (no network), with which backbone is initialised'),
+            (URL, f'cannot download {URL} (no network), with which backbone is initialized'),
             ('torchvision://resnet5', "no 'resnet5' for torchvision://; nearest: 'resnet50'"),
             ('no/backbone.pth', 'checkpoint no/backbone.pth not found')):
         assert said in refuse('train', peft=peft, base=None, extra=(
@@ -137,7 +137,7 @@ def test_a_checkpoint_of_what_was_trained_under_a_plain_config(refuse, finished)
     ('model.backbone.type=CSPNext', "model.backbone.type='CSPNext': nothing of that name is "
                                     "registered for a model; nearest: 'CSPNeXt'"),
     ('model.neck.norm_cfgs.type=BN', "model.neck.norm_cfgs: CSPNeXtPAFPN takes no 'norm_cfgs'")])
-def test_a_misspelt_argument_of_the_model(option, said, refuse):
+def test_a_misspelled_argument_of_the_model(option, said, refuse):
     for tool in (('train', ), ('test', __file__)):
         assert said in refuse(*tool, options=[option])
 

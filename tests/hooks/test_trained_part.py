@@ -29,10 +29,10 @@ cfg.merge_from_dict(dict(load_from=file, work_dir=str(Path(config).parent / 'tes
 runner = Runner.from_cfg(cfg)
 runner.test()
 runner.model.cfg = detector.cfg
-for picture in sorted(map(str, Path(data, 'val').glob('*.png'))):
-    wanted = inference_detector(runner.model, picture).pred_instances
-    others = [inference_detector(detector, picture),
-              *inferencer(picture, return_datasamples=True, no_save_vis=True)['predictions']]
+for image in sorted(map(str, Path(data, 'val').glob('*.png'))):
+    wanted = inference_detector(runner.model, image).pred_instances
+    others = [inference_detector(detector, image),
+              *inferencer(image, return_datasamples=True, no_save_vis=True)['predictions']]
     for found in others:
         assert len(wanted) > 10
         assert torch.equal(found.pred_instances.bboxes, wanted.bboxes)
@@ -64,7 +64,7 @@ def test_a_plain_config_is_refused(mode, changes, start, finished):
 
 @pytest.mark.parametrize('where', ['model', 'backbone', 'prefix'])
 def test_it_is_no_file_for_init_cfg(where, start, finished):
-    """It would be loaded after the optimiser has been built."""
+    """It would be loaded after the optimizer has been built."""
     pretrained = dict(type='Pretrained',
                       checkpoint=str(finished / 'run' / 'epoch_1.pth'))
     if where == 'prefix':

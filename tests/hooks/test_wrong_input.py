@@ -147,7 +147,7 @@ def test_mixed_precision_and_accumulation_train_on_any_device(start):
 
 def test_learning_rate_is_scaled_once(start):
     runner = start(**{'auto_scale_lr.enable': True, 'param_scheduler': None})
-    # 12 pictures a batch over auto_scale_lr.base_batch_size=2, and the rate of the config, 1e-3.
+    # 12 images a batch over auto_scale_lr.base_batch_size=2, and the rate of the config, 1e-3.
     assert runner.optim_wrapper.param_groups[0]['lr'] == pytest.approx(6e-3)
 
 
@@ -214,11 +214,11 @@ def test_runner_that_has_evaluated_does_not_train(start, tmp_path):
     _says(error, 'Runner.from_cfg')
 
 
-def test_resume_without_an_optimiser_is_refused(start, tmp_path):
+def test_resume_without_an_optimizer_is_refused(start, tmp_path):
     start(**{'default_hooks.checkpoint.save_optimizer': False})
     with pytest.raises(UserError) as error:
         start(resume=True, load_from=None)
-    _says(error, 'holds no optimiser')
+    _says(error, 'holds no optimizer')
 
 
 @pytest.mark.parametrize('change', ['half', 'prefix', 'bare'])
@@ -252,7 +252,7 @@ def test_published_checkpoint_keeps_its_record(start, tmp_path, keys):
     _says(error, 'holds an adapter but not what its base is')
 
 
-def test_optimiser_that_makes_its_state_at_once_is_saved(start, tmp_path):
+def test_optimizer_that_makes_its_state_at_once_is_saved(start, tmp_path):
     start(**{'optim_wrapper.optimizer': dict(_delete_=True, type='Adagrad', lr=1e-3)})
     assert (tmp_path / 'run' / 'epoch_1.pth').exists()
 

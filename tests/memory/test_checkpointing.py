@@ -67,7 +67,7 @@ def test_losses_gradients_and_norm_statistics_are_bit_identical(names, momentum,
 
 
 @pytest.mark.parametrize('momentum', [0.1, None])
-def test_mmcvs_synchronised_norm_is_none_of_torchs_and_updated_once_too(momentum, monkeypatch,
+def test_mmcvs_synchronized_norm_is_none_of_torchs_and_updated_once_too(momentum, monkeypatch,
                                                                         assert_identical):
     sync_bn = pytest.importorskip('mmcv.ops.sync_bn')
 

@@ -32,7 +32,7 @@ MORE = {
 # What dies without: by which of its kernels or products.
 DIE = dict.fromkeys(['RepPoints', 'VFNet', 'DyHead', 'deformable convolutions'], 'deformable')
 DIE |= dict.fromkeys(['Faster R-CNN', 'Mask R-CNN, Swin', 'Cascade R-CNN', 'Mask Scoring R-CNN',
-                      'weight standardisation'], 'Float but found BFloat16')
+                      'weight standardization'], 'Float but found BFloat16')
 DIE |= {'AutoAssign': 'Index put requires', 'DDQ': 'Index put requires'}
 
 

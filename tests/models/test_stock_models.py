@@ -37,7 +37,7 @@ CUT = {'DINO', 'Deformable DETR, refined in two stages', 'FCOS'}
 # With dropout, or other queries in training.
 RANDOM = {'DETR', 'Deformable DETR', 'Deformable DETR, refined in two stages', 'DINO'}
 
-# Levels that no box of so small a picture is assigned to get no gradient in a step.
+# Levels that no box of so small an image is assigned to get no gradient in a step.
 _OF_LARGE_BOXES = {
     'RTMDet': r'bbox_head\.(reg_convs|rtm_reg)\.[12]\..*',
     'RTMDet-Ins': r'bbox_head\.((reg|kernel)_convs|rtm_(reg|kernel))\.[12]\..*',
@@ -80,10 +80,10 @@ def test_a_training_step_moves_exactly_what_trains(family, method):
     statistics = {f'{prefix}.{n}' for prefix, m in model.named_modules(remove_duplicate=False)
                   if statistics_move(m) for n, _ in m.named_buffers(recurse=False)}
     before = copy.deepcopy(model.state_dict())
-    optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], eps=1e-30)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], eps=1e-30)
     DETECTORS[name].loss(model).backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in parameters.values())
-    optimiser.step()
+    optimizer.step()
     moved = {n for n, tensor in model.state_dict().items() if not torch.equal(tensor, before[n])}
     assert moved <= trained | statistics, 'called frozen, moved'
     unused = re.compile(_OF_LARGE_BOXES.get(name, _OF_LARGE_REGIONS))

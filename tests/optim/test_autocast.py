@@ -1,4 +1,4 @@
-"""The optimiser wrapper of mixed precision, on a CPU, in bfloat16 and float16."""
+"""The optimizer wrapper of mixed precision, on a CPU, in bfloat16 and float16."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""An optimiser's state from a run that trained something else."""
+"""An optimizer's state from a run that trained something else."""
 
 import pytest
 

@@ -52,11 +52,11 @@ def adapted():
 
 
 def settings(model, optim_wrapper, what='lr'):
-    """Return the learning rate of every parameter in the optimiser, by name."""
+    """Return the learning rate of every parameter in the optimizer, by name."""
     found = {}
     for group in optim_wrapper.optimizer.param_groups:
         for parameter in group['params']:
-            assert parameter not in found, 'a parameter is in the optimiser twice'
+            assert parameter not in found, 'a parameter is in the optimizer twice'
             found[parameter] = group[what]
     names = {p: name for name, p in model.named_parameters()}
     return {names[p]: value for p, value in found.items()}
@@ -164,7 +164,7 @@ def test_a_ratio_that_is_none_is_refused(adapted, ratio):
         build(adapted, dict(lora_plus_ratio=ratio))
 
 
-def test_a_misspelt_key_is_refused(adapted):
+def test_a_misspelled_key_is_refused(adapted):
     with pytest.raises(UserError, match="'lora_plus_ration'; nearest: 'lora_plus_ratio'"):
         build(adapted, dict(lora_plus_ration=4))
 

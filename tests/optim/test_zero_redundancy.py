@@ -13,7 +13,7 @@ from mmadapt.optim.zero_redundancy import is_zero_redundancy, refuse_under_stock
 
 @pytest.fixture
 def one_process(tmp_path):
-    """Have a group of one process, without which such an optimiser cannot be built."""
+    """Have a group of one process, without which such an optimizer cannot be built."""
     torch.distributed.init_process_group('gloo', store=torch.distributed.FileStore(
         str(tmp_path / 'store'), 1), rank=0, world_size=1)
     yield
@@ -29,7 +29,7 @@ def test_the_stock_runner_does_not_begin_what_would_hang(one_process):
             refuse_under_stock_runner(wrapper)
 
 
-def test_other_optimisers_begin():
+def test_other_optimizers_begin():
     plain = OptimWrapper(torch.optim.AdamW(nn.Linear(2, 2).parameters()))
     for wrapper in (plain, OptimWrapperDict(a=plain)):
         refuse_under_stock_runner(wrapper)

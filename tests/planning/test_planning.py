@@ -221,7 +221,7 @@ def settings_of(kind, **given):
 
 
 @pytest.mark.parametrize(('kind', 'given', 'n', 'wanted'), [
-    # weights, gradients, optimiser, exchange
+    # weights, gradients, optimizer, exchange
     ('ddp', {}, 1, (800, 400, 1600, 0)),
     ('ddp', {}, 4, (800, 400, 1600, 400)),
     # 100 + 2 x 60 gathered, and half of it is trained
@@ -263,7 +263,7 @@ def test_an_average_and_what_is_never_divided_count_too():
     assert demand.demand(more, *settings_of('fsdp2'), 4).weights == 2 * (40 + 760 // 4)
 
 
-def test_a_step_of_the_optimiser_counts_where_it_holds_more_than_activations():
+def test_a_step_of_the_optimizer_counts_where_it_holds_more_than_activations():
     few = needs.Needs(**dict(asdict(NEEDS), activations=10))
     assert demand.demand(few, None, {}, 1).activations == 400
     assert demand.demand(few, *settings_of('fsdp2'), 4).activations == 100
@@ -479,7 +479,7 @@ def test_a_table_goes_on_after_a_row_that_runs_out_of_memory(config, tmp_path, m
     assert [line.split(' |')[0] for line in lines] == [
         '| recipe', '| none', '| amp', '| lora', '| checkpoint']
     assert 'out of memory' in lines[2]
-    heads = ('saved for backward', 'iteration s', 'weights', 'optimiser')
+    heads = ('saved for backward', 'iteration s', 'weights', 'optimizer')
     assert all(head in lines[0] for head in heads)
     assert ('peak of a GPU MiB' in lines[0]) == torch.cuda.is_available()
 

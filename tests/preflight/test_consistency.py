@@ -81,12 +81,12 @@ def test_a_warm_up_longer_than_the_run_is_reported_with_the_rate_that_it_reaches
     from torch import nn, optim
     cfg = stock('rtmdet/rtmdet_tiny_8xb32-300e_coco.py', **{'train_cfg.max_epochs': 8})
     line = find_inconsistencies(cfg, epoch_length=10)[0]
-    optimiser = optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
-    warm_up = LinearLR(optimiser, start_factor=1e-5, by_epoch=False, begin=0, end=1000)
+    optimizer = optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
+    warm_up = LinearLR(optimizer, start_factor=1e-5, by_epoch=False, begin=0, end=1000)
     for _ in range(79):  # the last of 80 iterations has had 79 steps before it
-        optimiser.step()
+        optimizer.step()
         warm_up.step()
-    assert f'reaches {optimiser.param_groups[0]["lr"]:.1%} of its value' in line
+    assert f'reaches {optimizer.param_groups[0]["lr"]:.1%} of its value' in line
     assert '7.9%' in line
     assert '--cfg-options param_scheduler.0.end=4' in line
     cfg.param_scheduler[0].end = 4

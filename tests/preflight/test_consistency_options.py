@@ -91,7 +91,7 @@ def test_the_stages_of_a_shortened_schedule_follow_each_other():
 
 
 @pytest.mark.parametrize('epochs', [2, 3, 5, 60])
-def test_the_plain_pictures_at_the_end_are_a_part_of_the_run(epochs):
+def test_the_plain_images_at_the_end_are_a_part_of_the_run(epochs):
     """By MMDetection's own hook, with the number that is named for it and with the one before."""
     cfg = stock(YOLOX, **{'train_cfg.max_epochs': epochs})
     cfg.custom_hooks[0].num_last_epochs = epochs - 1

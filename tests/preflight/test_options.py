@@ -30,7 +30,7 @@ def test_a_variable_of_the_file_is_refused_with_the_places_that_count():
         check_options(CFG, {'data_root': 'c'})
 
 
-def test_a_misspelt_name_is_refused_with_the_nearest():
+def test_a_misspelled_name_is_refused_with_the_nearest():
     with pytest.raises(UserError, match='nearest: train_cfg'):
         check_options(CFG, {'trian_cfg.max_epochs': 3})
 

@@ -73,7 +73,7 @@ def test_no_pixel_of_a_texture_serves_both_splits():
 
 
 def test_a_box_is_where_its_face_was_pasted():
-    """Finds the crop again by normalised correlation, with OpenCV, knowing nothing of the box."""
+    """Finds the crop again by normalized correlation, with OpenCV, knowing nothing of the box."""
     rng = np.random.default_rng(0)
     crop = sources.face_crops('train')[0]
     errors = []
@@ -91,8 +91,8 @@ def test_a_box_is_where_its_face_was_pasted():
             scores = cv2.matchTemplate(grey, template.astype(np.float32), cv2.TM_CCOEFF_NORMED)
             _, score, _, (left, top) = cv2.minMaxLoc(scores)
             if score > best[0]:
-                centre = (left + template.shape[1] / 2, top + template.shape[0] / 2)
-                best = (score, centre)
+                center = (left + template.shape[1] / 2, top + template.shape[0] / 2)
+                best = (score, center)
         x1, y1, x2, y2 = scene.boxes[0]
         errors.append(np.hypot((x1 + x2) / 2 - best[1][0], (y1 + y2) / 2 - best[1][1]) / size)
         assert 0.8 * size < max(x2 - x1, y2 - y1) < 1.25 * size

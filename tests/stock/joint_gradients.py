@@ -26,7 +26,7 @@ def main() -> None:
             parameter.data += 0.01 * torch.randn_like(parameter)
     cfg.train_dataloader.update(batch_size=4, sampler=dict(type='DefaultSampler', shuffle=False))
     model.double()  # so that a difference is a wrong gradient, not the order of a sum
-    # The data loader of one process: both ranks see the same four pictures.
+    # The data loader of one process: both ranks see the same four images.
     batch = next(iter(_loader(cfg)))
     half = {key: value[2 * dist.get_rank():][:2] for key, value in batch.items()}
 
@@ -56,7 +56,7 @@ def _loader(cfg):
 
 
 def _loss(forward, model, batch) -> torch.Tensor:
-    # A mean over pictures: MMDetection's own losses are normalised by counts of matched boxes.
+    # A mean over images: MMDetection's own losses are normalized by counts of matched boxes.
     inputs = model.data_preprocessor(batch, training=True)['inputs'].double()
     levels = [t for part in forward(inputs, mode='tensor') for t in part]
     return sum(level.square().mean() for level in levels)

@@ -212,7 +212,7 @@ NORMS = {
     'BatchNorm2d, average': Kind(lambda: nn.BatchNorm2d(6, momentum=None), random(2, 6, 6, 5)),
     'BatchNorm3d': Kind(lambda: nn.BatchNorm3d(6), random(2, 6, 3, 3, 2)),
     'BatchNormXd': Kind(lambda: _BatchNormXd(6), random(2, 6, 3, 3)),
-    'BatchNorm, synchronised': Kind(lambda: nn.SyncBatchNorm(6), random(2, 6, 3, 3)),
+    'BatchNorm, synchronized': Kind(lambda: nn.SyncBatchNorm(6), random(2, 6, 3, 3)),
     'BatchNorm, MMEngine': Kind(lambda: SyncBatchNorm(6), random(2, 6, 3, 3)),
     'LayerNorm': Kind(lambda: nn.LayerNorm(6), random(2, 5, 6)),
     'LayerNorm, no bias': Kind(lambda: nn.LayerNorm(6, bias=False), random(2, 5, 6)),

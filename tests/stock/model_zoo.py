@@ -55,7 +55,7 @@ class Detector:
         torch.manual_seed(0)
         model = MODELS.build(cfg.model)
         for name, parameter in model.named_parameters():
-            _randomise(name, parameter.data)
+            _randomize(name, parameter.data)
         _calibrate(model)
         return model.eval()
 
@@ -70,7 +70,7 @@ class Detector:
             return [s.pred_instances for s in model.predict(*inputs(), rescale=False)]
 
 
-def _randomise(name: str, tensor: Tensor) -> None:
+def _randomize(name: str, tensor: Tensor) -> None:
     if name.endswith('level_embed'):
         tensor.zero_()  # Deformable DETR leaves in it what was in memory
     # Offsets and last layers start at zero.
@@ -117,7 +117,7 @@ DETECTORS = {
     'deformable convolutions': Detector(
         'dcn/faster-rcnn_r50-dconv-c3-c5_fpn_1x_coco.py',
         dict(_FPN, **_RCNN, roi_head=dict(bbox_head=_BOX_HEAD))),
-    'weight standardisation': Detector('gn+ws/faster-rcnn_r50_fpn_gn-ws-all_1x_coco.py', dict(
+    'weight standardization': Detector('gn+ws/faster-rcnn_r50_fpn_gn-ws-all_1x_coco.py', dict(
         backbone=dict(_NARROW, norm_cfg=dict(num_groups=8)), neck=dict(in_channels=_WIDTHS),
         **_RCNN, roi_head=dict(bbox_head=dict(conv_out_channels=32, fc_out_channels=64)))),
     'DETR': Detector('detr/detr_r50_8xb2-150e_coco.py', dict(

@@ -36,7 +36,7 @@ class Probe(Hook):
     def before_train(self, runner):
         model = _model(runner)
         found = dict(
-            optimiser=_optimiser_is_exact(runner, model),
+            optimizer=_optimizer_is_exact(runner, model),
             trainable=sum(p.numel() for p in model.parameters() if p.requires_grad))
         if runner._resume:
             self._write('resumed', model, found)
@@ -131,7 +131,7 @@ def _stock(runner, model):
     return stock
 
 
-def _optimiser_is_exact(runner, model) -> bool:
+def _optimizer_is_exact(runner, model) -> bool:
     held = [p for group in runner.optim_wrapper.param_groups for p in group['params']]
     wanted = [p for p in model.parameters() if p.requires_grad]
     return len(held) == len(wanted) and {id(p) for p in held} == {id(p) for p in wanted}

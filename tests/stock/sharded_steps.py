@@ -30,7 +30,7 @@ class Block(nn.Module):
         self.frozen = nn.Linear(6, 6).requires_grad_(False)
         self.scale = nn.Parameter(torch.tensor(1.5))
         self.shift = nn.Parameter(torch.zeros(1))
-        # As a quantised weight: no gradient is possible.
+        # As a quantized weight: no gradient is possible.
         self.codes = nn.Parameter(torch.arange(6, dtype=torch.uint8), requires_grad=False)
         self.register_buffer('mean', torch.rand(6))
         self.register_buffer('made', torch.rand(6) + torch.arange(6), persistent=False)
@@ -68,8 +68,8 @@ def batch(step: int, ranks) -> torch.Tensor:
     return torch.randn(PROCESSES, 3, 6, generator=random)[ranks].flatten(0, -2)
 
 
-def optimise(model: nn.Module) -> OptimWrapper:
-    """Build the optimiser: clipped, and a step for two batches."""
+def optimize(model: nn.Module) -> OptimWrapper:
+    """Build the optimizer: clipped, and a step for two batches."""
     MessageHub.get_instance(f'run{random.random()}')
     trained = [p for p in model.parameters() if p.requires_grad]
     wrapper = OptimWrapper(torch.optim.AdamW(trained, lr=0.05), accumulative_counts=2,
@@ -114,7 +114,7 @@ def _run_way(way, mesh, options, rank, folder) -> None:
         sharding = Sharding(**dict(dict(mesh=mesh, units=['blocks.1', 'blocks.2']), **options))
         scalars = sharding.apply(model)
         Calls(model, sharding)
-        wrapper = optimise(model)
+        wrapper = optimize(model)
         serve_whole_state(wrapper.optimizer,
                           {p for n, p in model.named_parameters() if n in scalars})
         if wrapper_state is not None:

@@ -82,21 +82,21 @@ tta_pipeline = [
 
 
 def write_data(folder: Path) -> None:
-    """Write 12 training and 4 validation pictures, each with rectangles for every feature level."""
+    """Write 12 training and 4 validation images, each with rectangles for every feature level."""
     random = np.random.default_rng(0)
     for split, count in (('train', 12), ('val', 4)):
         (folder / split).mkdir(parents=True)
         images, annotations = [], []
         for index in range(count):
-            picture = random.integers(0, 90, (SIZE, SIZE, 3), dtype=np.uint8)
+            image = random.integers(0, 90, (SIZE, SIZE, 3), dtype=np.uint8)
             for side in (80, 40, 14):
                 w, h = random.integers(side - 4, side + 4, 2)
                 x, y = random.integers(0, SIZE - side - 4, 2)
-                picture[y:y + h, x:x + w] = random.integers(100, 255, 3)
+                image[y:y + h, x:x + w] = random.integers(100, 255, 3)
                 annotations.append(dict(
                     id=len(annotations) + 1, image_id=index, category_id=1 + side % 3 % 2,
                     bbox=[int(x), int(y), int(w), int(h)], area=int(w * h), iscrowd=0))
-            Image.fromarray(picture).save(folder / split / f'{index}.png')
+            Image.fromarray(image).save(folder / split / f'{index}.png')
             images.append(dict(id=index, file_name=f'{index}.png', width=SIZE, height=SIZE))
         (folder / f'{split}.json').write_text(json.dumps(dict(
             images=images, annotations=annotations,

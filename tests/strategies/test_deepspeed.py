@@ -35,7 +35,7 @@ def runs(config, tmp_path_factory):
             strategies.items()}
     for name, strategy in strategies.items():
         plan[f'lora_{name}'] = dict(config=config(
-            f'lora_{name}', strategy, LORA, epochs=3, pictures=4, accumulative_counts=2,
+            f'lora_{name}', strategy, LORA, epochs=3, images=4, accumulative_counts=2,
             extra='' if name == 'zero3' else EMA))
     for name, whose in (('zero2', 'zero2'), ('zero3', 'zero3'), ('zero2', 'ddp'), ('ddp', 'zero2')):
         plan[f'{name}_after_{whose}'] = dict(
@@ -62,7 +62,7 @@ def test_every_stage_makes_the_steps_of_ddp(runs, name):
 
 
 @pytest.mark.parametrize('name', ['zero2', 'zero3'])
-def test_the_optimiser_in_a_checkpoint_is_that_of_ddp(runs, name):
+def test_the_optimizer_in_a_checkpoint_is_that_of_ddp(runs, name):
     ours, wanted = (checkpoint(runs / n, 1)['optimizer'] for n in (name, 'ddp'))
     assert ours['param_groups'] == wanted['param_groups']
     assert len(ours['param_groups']) > 10

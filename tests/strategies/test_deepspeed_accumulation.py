@@ -21,7 +21,7 @@ class Begins(Exception):
     pass
 
 
-def begin(optimiser):
+def begin(optimizer):
     raise Begins
 
 
@@ -92,7 +92,7 @@ def test_a_run_that_would_be_refused_later_does_not_begin(hook, epoch, refused):
 @pytest.mark.parametrize('stage', [1, 2])
 def test_of_zero_2_and_3(stage, tmp_path, monkeypatch):
     from mmadapt.strategies.deepspeed import operators
-    for name in ('require_deepspeed', 'register_optimisers'):
+    for name in ('require_deepspeed', 'register_optimizers'):
         monkeypatch.setattr(operators, name, lambda: None)
     monkeypatch.setattr(operators, 'start', begin)
     strategy = DeepSpeedStrategy(zero_optimization=dict(stage=stage), work_dir=str(tmp_path))

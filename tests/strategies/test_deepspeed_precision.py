@@ -28,7 +28,7 @@ STEPS = dict(zero2=20, zero3=2, float32=1)
 
 @pytest.fixture(scope='module')
 def runs(config, tmp_path_factory):
-    """Fit two pictures, with the strategies of the files for users; return their folder."""
+    """Fit two images, with the strategies of the files for users; return their folder."""
     folder = tmp_path_factory.mktemp('runs')
     plan = {}
     for name, steps in STEPS.items():
@@ -38,7 +38,7 @@ def runs(config, tmp_path_factory):
         if name == 'zero3':  # nothing of so small a model would be divided
             strategy['zero_optimization']['stage3_param_persistence_threshold'] = 0
         plan[name] = dict(config=config(
-            name, strategy, FULL, epochs=steps, pictures=2, extra=f'memory = {MEMORY}\n{RARELY}'))
+            name, strategy, FULL, epochs=steps, images=2, extra=f'memory = {MEMORY}\n{RARELY}'))
     run_several(folder, plan)
     return folder
 
@@ -59,13 +59,13 @@ def test_it_computes_in_bfloat16_and_about_what_float32_gives(runs, name):
     assert found[0] == pytest.approx(wanted[0], rel=0.1)
 
 
-def test_a_quantised_base_trains_as_under_ddp(config, tmp_path):
+def test_a_quantized_base_trains_as_under_ddp(config, tmp_path):
     pytest.importorskip('bitsandbytes', reason='bitsandbytes is not installed')
     strategies = dict(ddp=dict(type='DDPStrategy')) | {f'zero{stage}': dict(
         type='mmadapt.DeepSpeedStrategy', torch_autocast=dict(enabled=False),
         zero_optimization=dict(stage=stage)) for stage in (1, 2)}
     run_several(tmp_path, {name: dict(config=config(
-        f'quant_{name}', strategy, QLORA, pictures=4, extra=RARELY))
+        f'quant_{name}', strategy, QLORA, images=4, extra=RARELY))
         for name, strategy in strategies.items()})
     wanted = read_adapter(str(tmp_path / 'ddp' / 'adapter'))[1]
     assert len(logged(tmp_path / 'ddp')) == 2

@@ -14,7 +14,7 @@ from mmadapt import UserError
 from mmadapt.optim import AutocastOptimWrapper
 from mmadapt.strategies.deepspeed import DeepSpeedStrategy, operators
 from mmadapt.strategies.deepspeed import settings as parsing
-from mmadapt.strategies.deepspeed.optimisation import read_optim_wrapper
+from mmadapt.strategies.deepspeed.optimization import read_optim_wrapper
 from mmadapt.strategies.deepspeed.settings import parse_settings
 
 ADAMW = dict(type='AdamW', lr=1e-4)
@@ -28,7 +28,7 @@ class Begins(Exception):
     pass
 
 
-def begin(optimiser):
+def begin(optimizer):
     raise Begins
 
 
@@ -102,7 +102,7 @@ def test_float32_is_a_setting_and_what_the_config_says_of_autocast_is_kept():
     (dict(activation_checkpointing=dict(cpu_checkpointing=True)), 'memory=dict(checkpoint=[...])'),
     (dict(config=dict(optimizer=dict(type='Adam'))), 'write it as optim_wrapper.optimizer'),
     (dict(config=dict(scheduler=dict(type='WarmupLR'))), 'write it as param_scheduler'),
-    (dict(zero_optimisation=dict(stage=2)), "has no 'zero_optimisation'; nearest: 'zero_optimiz"),
+    (dict(zero_optimization=dict(stage=2)), "has no 'zero_optimization'; nearest: 'zero_optimiz"),
     (dict(config=dict(gradient_cliping=1)), "no 'gradient_cliping'; nearest: 'gradient_clipping'"),
     (dict(config='nowhere.json'), 'there is no file nowhere.json'),
     (dict(config=[1]), 'must be a dict or the name of a JSON file'),
@@ -177,10 +177,10 @@ def test_mixed_precision_of_the_wrapper_becomes_deepspeeds(kind):
      'compute_grad_norm=False: clipping to 1 needs the norm'),
     (dict(optimizer=dict(type=torch.optim.Adagrad)), {}, 'without the groups of its parameters'),
     (dict(optimizer=dict(type='ZeroRedundancyOptimizer', optimizer_type='Adam')), {},
-     'name the optimiser in it'),
-    (dict(optimizer=None, generator=dict(optimizer=ADAMW)), {}, 'trains with one optimiser'),
+     'name the optimizer in it'),
+    (dict(optimizer=None, generator=dict(optimizer=ADAMW)), {}, 'trains with one optimizer'),
 ])
-def test_what_zero_cannot_optimise_is_refused(cfg, made, message):
+def test_what_zero_cannot_optimize_is_refused(cfg, made, message):
     with pytest.raises(UserError, match=re.escape(message)):
         read(made, **cfg)
 
@@ -220,7 +220,7 @@ def test_a_folder_of_mmengines_deepspeed_is_refused_with_what_to_do(tmp_path):
 def test_a_gpu_that_only_emulates_bfloat16_is_refused(section, monkeypatch, tmp_path):
     monkeypatch.setattr(parsing, 'autocast_dtype', lambda: torch.float16)
     monkeypatch.setattr(torch.cuda, 'get_device_name', lambda: 'Tesla T4')
-    for name in ('require_deepspeed', 'register_optimisers'):
+    for name in ('require_deepspeed', 'register_optimizers'):
         monkeypatch.setattr(operators, name, lambda: None)
     monkeypatch.setattr(operators, 'start', begin)
     strategy = DeepSpeedStrategy(torch_autocast=section, work_dir=str(tmp_path))

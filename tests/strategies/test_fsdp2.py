@@ -23,7 +23,7 @@ def runs(config, tmp_path_factory):
     plan = {name: dict(config=config(name, STRATEGIES[name], FULL)) for name in ('ddp', 'fsdp2')}
     for name, strategy in STRATEGIES.items():
         plan[f'lora_{name}'] = dict(config=config(
-            f'lora_{name}', strategy, LORA, epochs=3, pictures=6, accumulative_counts=4, extra=EMA))
+            f'lora_{name}', strategy, LORA, epochs=3, images=6, accumulative_counts=4, extra=EMA))
     for name, whose in (('fsdp2', 'fsdp2'), ('fsdp2', 'ddp'), ('ddp', 'fsdp2')):
         plan[f'{name}_after_{whose}'] = dict(
             config=plan[f'lora_{name}']['config'], resume=folder / f'lora_{whose}' / 'epoch_2.pth')
@@ -42,7 +42,7 @@ def test_its_steps_are_those_of_ddp(runs):
     assert difference(ours['state_dict'], wanted['state_dict']) < 1e-5
 
 
-def test_the_optimiser_in_a_checkpoint_is_that_of_ddp(runs):
+def test_the_optimizer_in_a_checkpoint_is_that_of_ddp(runs):
     ours, wanted = (checkpoint(runs / n, 1)['optimizer'] for n in ('fsdp2', 'ddp'))
     assert ours['state'].keys() == wanted['state'].keys()
     for number, state in wanted['state'].items():
@@ -79,8 +79,8 @@ def test_a_run_goes_on_with_another_strategy(name, whose, runs):
 
 
 def test_a_folder_of_two_processes_goes_on_in_one(runs, config, tmp_path):
-    """With the optimiser's state: as one process goes on with the file that DDP has written."""
-    one = config('one', dict(type='FSDP2Strategy'), LORA, epochs=3, pictures=6,
+    """With the optimizer's state: as one process goes on with the file that DDP has written."""
+    one = config('one', dict(type='FSDP2Strategy'), LORA, epochs=3, images=6,
                  accumulative_counts=4, extra=EMA)
     run_several(tmp_path, {name: dict(config=one, resume=runs / f'lora_{name}' / 'epoch_2.pth')
                            for name in ('folders', 'ddp')}, processes=1)
@@ -89,7 +89,7 @@ def test_a_folder_of_two_processes_goes_on_in_one(runs, config, tmp_path):
     for part in ('state_dict', 'ema_state_dict'):
         assert difference(after[part], wanted[part]) < 1e-5
         assert difference(after[part], before[part]) > 1e-4, 'nothing was trained'
-    # Nothing of it is lost and nothing is begun anew: six pictures are a step and a half.
+    # Nothing of it is lost and nothing is begun anew: six images are a step and a half.
     states = [c['optimizer']['state'] for c in (before, after, wanted)]
     assert states[0].keys() == states[1].keys() == states[2].keys()
     for number, state in states[1].items():

@@ -1,4 +1,4 @@
-"""FSDP2 with what else makes a large model fit: recomputation, bfloat16, quantised weights."""
+"""FSDP2 with what else makes a large model fit: recomputation, bfloat16, quantized weights."""
 
 import math
 
@@ -25,7 +25,7 @@ def runs(config, tmp_path_factory):
             f'memory_{name}', strategy, FULL,
             extra=f'memory = dict(checkpoint={BLOCKS})\n{RARELY}'))
         plan[f'bf16_{name}'] = dict(config=config(
-            f'bf16_{name}', strategy, FULL, epochs=STEPS, pictures=2, type='AutocastOptimWrapper',
+            f'bf16_{name}', strategy, FULL, epochs=STEPS, images=2, type='AutocastOptimWrapper',
             dtype='bfloat16',
             extra=f'memory = dict(checkpoint={BLOCKS}, fp32_modules="auto")\n{RARELY}'))
     run_several(folder, plan)
@@ -41,7 +41,7 @@ def test_recomputed_blocks_give_the_same_losses_and_gradients(strategy, runs):
 
 
 @pytest.mark.parametrize('strategy', STRATEGIES)
-def test_two_pictures_are_learnt_in_bfloat16_without_a_step_that_is_not_finite(strategy, runs):
+def test_two_images_are_learned_in_bfloat16_without_a_step_that_is_not_finite(strategy, runs):
     losses = logged(runs / f'bf16_{strategy}')
     norms = logged(runs / f'bf16_{strategy}', 'grad_norm')
     assert len(losses) == len(norms) == STEPS
@@ -54,7 +54,7 @@ def test_it_computes_in_bfloat16(runs):
     assert first != wanted
 
 
-def test_a_quantised_base_trains_under_both_alike(config, tmp_path):
+def test_a_quantized_base_trains_under_both_alike(config, tmp_path):
     pytest.importorskip('bitsandbytes', reason='bitsandbytes is not installed')
     run_several(tmp_path, {name: dict(config=config(f'quant_{name}', strategy, QLORA))
                            for name, strategy in STRATEGIES.items()})

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import sharded_steps
 import torch
-from sharded_steps import PROCESSES, STEPS, WAYS, batch, build, optimise
+from sharded_steps import PROCESSES, STEPS, WAYS, batch, build, optimize
 from together import run_together
 
 from mmadapt import UserError
@@ -20,7 +20,7 @@ def truth(tmp_path_factory):
     """What one process finds that sees all batches, and after two steps of three."""
     folder = tmp_path_factory.mktemp('steps')
     model = build()
-    wrapper = optimise(model)
+    wrapper = optimize(model)
     for step in range(2 * STEPS):
         if step == 2 * (STEPS - 1):
             torch.save(dict(state=model.state_dict(), optimizer=wrapper.state_dict()),

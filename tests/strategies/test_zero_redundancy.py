@@ -15,7 +15,7 @@ SHARDED = {'optim_wrapper.optimizer.type': 'ZeroRedundancyOptimizer',
 def runs(config, tmp_path_factory):
     """Train with and without it for two epochs, and go on from the first one of it."""
     folder = tmp_path_factory.mktemp('runs')
-    run = dict(config=config('run', dict(type='DDPStrategy'), FULL, epochs=2, pictures=2,
+    run = dict(config=config('run', dict(type='DDPStrategy'), FULL, epochs=2, images=2,
                              extra="train_cfg['val_begin'] = 99\n"))
     first = folder / 'sharded' / 'epoch_1.pth'
     run_several(folder, dict(

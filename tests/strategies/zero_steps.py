@@ -16,7 +16,7 @@ from mmengine.optim import CosineAnnealingLR, CosineAnnealingMomentum, OptimWrap
 from torch import nn
 
 from mmadapt.strategies.deepspeed import operators
-from mmadapt.strategies.deepspeed.engine import DeepSpeedOptimWrapper, initialise
+from mmadapt.strategies.deepspeed.engine import DeepSpeedOptimWrapper, initialize
 from mmadapt.strategies.deepspeed.settings import parse_settings
 from mmadapt.strategies.deepspeed.state import whole_state_dict
 
@@ -68,23 +68,23 @@ def train(wrapper, model, inputs, state, begin=0, end=None, gradients=(), schedu
 
 
 def torch_steps(model, name, inputs, state=None, accumulated=1):
-    """Step with the gradients of all processes, as DDP does; return the state of the optimiser."""
+    """Step with the gradients of all processes, as DDP does; return the state of the optimizer."""
     wrapper = OptimWrapper(getattr(torch.optim, name)(groups(model), **OPTIMISERS[name]),
                            accumulative_counts=accumulated, clip_grad=dict(CLIP))
     return train(wrapper, nn.parallel.DistributedDataParallel(model), inputs, state)
 
 
 def zero_steps(model, name, inputs, zero, state=None, accumulated=1, **where):
-    """Step with DeepSpeed; return the state of the model and of the optimiser."""
+    """Step with DeepSpeed; return the state of the model and of the optimizer."""
     settings, _ = parse_settings(None, dict(
         zero_optimization=dict(stage3_param_persistence_threshold=0, reduce_bucket_size=1000,
                                **zero),
         torch_autocast=dict(enabled=False), gradient_clipping=CLIP['max_norm']))
-    optimiser = getattr(torch.optim, name)(groups(model), **OPTIMISERS[name])
-    params = [list(group['params']) for group in optimiser.param_groups]
-    wrapper = DeepSpeedOptimWrapper(optimizer=optimiser, accumulative_counts=accumulated,
+    optimizer = getattr(torch.optim, name)(groups(model), **OPTIMISERS[name])
+    params = [list(group['params']) for group in optimizer.param_groups]
+    wrapper = DeepSpeedOptimWrapper(optimizer=optimizer, accumulative_counts=accumulated,
                                     clip_grad=dict(CLIP))
-    engine = initialise(model, optimiser, dict(
+    engine = initialize(model, optimizer, dict(
         settings, train_micro_batch_size_per_gpu=1, gradient_accumulation_steps=accumulated))
     wrapper.attach(engine, params)
     state = train(wrapper, engine, inputs, state, **where)
@@ -153,7 +153,7 @@ def _compare(weights, wanted_weights, state, wanted):
 
 
 def main() -> None:
-    """Write what differs into a file, by optimiser and stage."""
+    """Write what differs into a file, by optimizer and stage."""
     parser = argparse.ArgumentParser()
     parser.add_argument('out', type=Path)
     parser.add_argument('--launcher')

@@ -21,7 +21,7 @@ from mmadapt import (
     unmerge,
 )
 from mmadapt.norms import FrozenStatistics
-from mmadapt.tuning import Snapshot, adapter_names, merged_state_dict, quantise_base
+from mmadapt.tuning import Snapshot, adapter_names, merged_state_dict, quantize_base
 
 LORA, SSF = dict(type='LoRA', r=2), dict(type='SSF')
 # One freezes the statistics of norms, one lets them move, one adapts norms.
@@ -132,7 +132,7 @@ ROUND_TRIPS = {
         load_adapter(model, folder, 'new'), set_adapter(model, 'one'), remove(model, 'new')),
     'saving': lambda model, folder: save_adapter(model, folder + '_again'),
     'merging beside it': lambda model, folder: merged_state_dict(model),
-    'what has no quant': lambda model, folder: quantise_base(model),
+    'what has no quant': lambda model, folder: quantize_base(model),
     'asking for changes': lambda model, folder: Snapshot(model).changes(),
 }
 # Behind these it is another model.

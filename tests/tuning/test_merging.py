@@ -102,7 +102,7 @@ def test_a_merged_model_is_copied_with_what_unmerging_needs(build_detector):
     assert not any(isinstance(m, AdapterLayer) for m in model.modules())
 
 
-def test_an_optimiser_still_holds_the_adapter_after_merging_and_unmerging():
+def test_an_optimizer_still_holds_the_adapter_after_merging_and_unmerging():
     model = nn.Sequential(nn.Linear(3, 3))
     inject(model, dict(method=dict(type='LoRA', r=2)))
     a, weight = model[0].lora_A, model[0].weight

@@ -609,7 +609,7 @@ class Text(nn.Module):
         return self.bbox_head(self.backbone(x.flatten()[:128].view(2, 64)))
 
 
-def test_quantised_adapters_share_one_quantised_base(tmp_path):
+def test_quantized_adapters_share_one_quantized_base(tmp_path):
     pytest.importorskip('bitsandbytes', reason='bitsandbytes is not installed')
     quant, models = dict(bits=4, double_quant=True), {}
     for name, r in (('one', 1), ('two', 2)):

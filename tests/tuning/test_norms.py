@@ -169,7 +169,7 @@ def test_a_backbone_that_keeps_its_norms_in_eval_mode_does_so_again_after_removi
     assert not model.backbone.layer4[0].bn1.training
 
 
-def test_the_synchronised_norm_of_mmcv_is_refused():
+def test_the_synchronized_norm_of_mmcv_is_refused():
     norm = type('SyncBatchNorm', (nn.Module, ), dict(__module__='mmcv.ops.sync_bn'))()
     with pytest.raises(UserError, match="1 is mmcv's SyncBatchNorm, .* write sync_bn='torch'"):
         inject(nn.Sequential(nn.Conv2d(3, 4, 3), norm),

@@ -13,7 +13,7 @@ from torch import nn
 from mmadapt import UserError, adapter_names, inject
 from mmadapt.adapters import ADAPTERS, other_names
 from mmadapt.memory import MemoryConfig, apply_memory
-from mmadapt.quantisation import EightBit, FourBit, parse_quant
+from mmadapt.quantization import EightBit, FourBit, parse_quant
 from mmadapt.tuning import PEFTConfig
 from mmadapt.tuning.targets import LayerSelector
 

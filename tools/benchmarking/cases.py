@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from mmadapt import UserError
 from mmadapt.config_model import build_model
-from mmadapt.recipes.pictures import drop_downloads
+from mmadapt.recipes.images import drop_downloads
 
 NUM_CLASSES, NUM_BOXES, SEED = 2, 8, 0
 
@@ -26,7 +26,7 @@ class Spec:
 
     Args:
         config (str): Its stock config, as `package::path`.
-        min_size (int): The smallest pictures that it takes, side in pixels.
+        min_size (int): The smallest images that it takes, side in pixels.
         masks (bool): Whether its loss needs masks.
     """
 
@@ -69,8 +69,8 @@ class Case:
 
     Args:
         name (str): A key of :data:`SPECS`.
-        size (int): Side of the square pictures in pixels, a multiple of 32.
-        batch (int): Number of pictures.
+        size (int): Side of the square images in pixels, a multiple of 32.
+        batch (int): Number of images.
         device (torch.device): Where everything is.
 
     Attributes:
@@ -185,5 +185,5 @@ def _set_classes(node) -> None:
 
 def _adjust_classifier(cfg: Config, size: int) -> None:
     cfg.model.backbone.img_size = size
-    # Mixing pictures is work of the data pipeline.
+    # Mixing images is work of the data pipeline.
     cfg.model.pop('train_cfg', None)

@@ -35,8 +35,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                         help=f'among {", ".join(SPECS)}; the first by default')
     parser.add_argument('--rows', nargs='+', metavar='ROW',
                         help="names or globs such as 'dora-*'; all by default")
-    parser.add_argument('--size', type=int, default=320, help='side of the pictures, in pixels')
-    parser.add_argument('--batch', type=int, default=4, help='number of pictures')
+    parser.add_argument('--size', type=int, default=320, help='side of the images, in pixels')
+    parser.add_argument('--batch', type=int, default=4, help='number of images')
     parser.add_argument('--rounds', type=int, default=5, help='timed steps of each row')
     parser.add_argument('--device', choices=['auto', 'cpu', 'cuda'], default='auto')
     for name, what in (('amp', 'bfloat16 autocast'), ('compile', 'compiled backbone and neck')):

@@ -13,11 +13,11 @@ COLUMNS = (
     Column('ratio', 'x full', '{:.2f}'.format),
     Column('forward_s', 'forward ms', milliseconds),
     Column('backward_s', 'backward ms', milliseconds),
-    Column('optimizer_s', 'optimiser ms', milliseconds),
+    Column('optimizer_s', 'optimizer ms', milliseconds),
     Column('saved_bytes', 'saved for backward MiB', mib),
     Column('saved_ratio', 'x full', '{:.2f}'.format),
     Column('peak_bytes', 'peak MiB', mib),
-    Column('optimizer_bytes', 'optimiser MiB', mib),
+    Column('optimizer_bytes', 'optimizer MiB', mib),
     Column('trainable_percent', 'trainable %', '{:.2f}'.format),
     Column('adapter_bytes', 'file MiB', mib),
     Column('inference_ratio', 'merged inference x base', '{:.2f}'.format),
@@ -39,7 +39,7 @@ def write_markdown(report: dict, path: str) -> None:
         f'`{report["command"]}`', '',
         f'{report["device"]}, {report["cores"]} cores, {report["threads"]} threads; {versions}.',
         '' if report['complete'] else '**Interrupted: some rounds and rows are missing.**', '',
-        'Random weights and pictures; medians over rounds in which every row makes one step, in '
+        'Random weights and images; medians over rounds in which every row makes one step, in '
         'turn, and of the ratios within a round. "x full": against full fine-tuning. "File": all '
         'that training changes. "Merge error": largest difference of an output, relative to its '
         'largest value.', '']

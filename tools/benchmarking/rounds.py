@@ -24,14 +24,14 @@ class Record:
     """What was measured of one variant so far.
 
     Attributes:
-        steps (list[list[float]]): Seconds of forward, backward and optimiser in each round.
+        steps (list[list[float]]): Seconds of forward, backward and optimizer in each round.
         inference (list[float]): Seconds of a forward pass of the merged model in each round.
         trainable (int): Number of parameters that train.
         total (int): Number of all parameters, the adapters' included.
         saved_bytes (int): Bytes kept for backward.
-        peak_bytes (int, optional): Memory that a step takes, model and optimiser included; None
+        peak_bytes (int, optional): Memory that a step takes, model and optimizer included; None
             without a GPU.
-        optimizer_bytes (int): Bytes of the optimiser's state.
+        optimizer_bytes (int): Bytes of the optimizer's state.
         file_bytes (int): Bytes of all that training changes.
         merge_error (float, optional): See :func:`~benchmarking.merged.merge_error`.
     """
@@ -54,7 +54,7 @@ def rotated(items: Sequence, round_: int) -> list:
 
 
 def training_step(variant: Variant, case: Case, seed: int, amp: bool) -> list[float]:
-    """Make one step of training and return the seconds of forward, backward and optimiser."""
+    """Make one step of training and return the seconds of forward, backward and optimizer."""
     set_random_seed(seed)
     watch = Stopwatch(case.device)
     with autocast(case, amp):

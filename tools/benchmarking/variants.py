@@ -1,4 +1,4 @@
-"""A model made ready for one row: adapted, with its optimiser, and how it is merged."""
+"""A model made ready for one row: adapted, with its optimizer, and how it is merged."""
 
 import copy
 import time

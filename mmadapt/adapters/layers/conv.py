@@ -40,7 +40,7 @@ class ConvLayer(WeightLayer):
     def _pays_low_rank_backward(self, x: Tensor) -> bool:
         weight, adapter = self.weight, self.adapter
         return (self.training and adapter.is_free_sum and weight.numel() >= SMALLEST_WEIGHT
-                and self.groups == 1 and self._is_plain(x) and not self.standardises
+                and self.groups == 1 and self._is_plain(x) and not self.standardizes
                 and not adapter.dropout and not weight.requires_grad and torch.is_grad_enabled())
 
     def _is_plain(self, x: Tensor) -> bool:
@@ -69,7 +69,7 @@ class ConvLayer(WeightLayer):
 
     def is_factored(self, x: Tensor) -> bool:
         """Only if asked for: a second convolution costs more than the sum of two weights."""
-        return not self.standardises and getattr(self.adapter, 'compute', 'merged') == 'factored'
+        return not self.standardizes and getattr(self.adapter, 'compute', 'merged') == 'factored'
 
 
 def mix_channels(x: Tensor, up: Tensor, dimensions: int, groups: int) -> Tensor:

@@ -35,7 +35,7 @@ class AdaptedEmbedding(WeightLayer, nn.Embedding):
 
     def run(self, x: Tensor, *, weight: Tensor, bias: None) -> Tensor:
         """Look up ``(...)`` indices in a table: ``(..., dimensions)``."""
-        # Never sparse: B's gradient is dense whatever A's is, and no optimiser takes both.
+        # Never sparse: B's gradient is dense whatever A's is, and no optimizer takes both.
         return F.embedding(x, weight, self.padding_idx, None, 2.0, self.scale_grad_by_freq)
 
     def branch(self, x: Tensor, *, down: Tensor, up: Tensor) -> Tensor:

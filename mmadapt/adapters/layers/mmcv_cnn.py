@@ -1,4 +1,4 @@
-"""Adapted layers of ``mmcv.cnn``: its wrappers of torch's layers, and weight standardisation."""
+"""Adapted layers of ``mmcv.cnn``: its wrappers of torch's layers, and weight standardization."""
 
 import torch.nn.functional as F
 from mmcv.cnn.bricks import wrappers
@@ -62,30 +62,30 @@ class AdaptedConv2dAdaptivePadding(ConvLayer, Conv2dAdaptivePadding):
 
 
 class AdaptedConvWS2d(ConvLayer, ConvWS2d):
-    """An adapted ConvWS2d: the adapted weight is what is standardised."""
+    """An adapted ConvWS2d: the adapted weight is what is standardized."""
 
     stock_class = ConvWS2d
-    standardises = True
+    standardizes = True
     method_options = WeightLayer.method_options
     branch = WeightLayer.branch
 
     def transform(self, weight: Tensor) -> Tensor:
-        """Standardise the rows of the weight."""
+        """Standardize the rows of the weight."""
         rows, shape = weight.flatten(1), (-1, 1, 1, 1)
         # Not torch.std_mean, whose last bits are others than the stock layer's.
         return (weight - rows.mean(1).view(shape)) / (rows.std(1).view(shape) + self.eps)
 
 
 class AdaptedConvAWS2d(ConvLayer, ConvAWS2d):
-    """An adapted ConvAWS2d: the adapted weight is what is standardised."""
+    """An adapted ConvAWS2d: the adapted weight is what is standardized."""
 
     stock_class = ConvAWS2d
-    standardises = True
+    standardizes = True
     method_options = WeightLayer.method_options
     branch = WeightLayer.branch
 
     def transform(self, weight: Tensor) -> Tensor:
-        """Standardise the rows of the weight and give them their learnt mean and spread."""
+        """Standardize the rows of the weight and give them their learned mean and spread."""
         return self._get_weight(weight)
 
 

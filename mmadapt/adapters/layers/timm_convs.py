@@ -1,4 +1,4 @@
-"""Adapted weight-standardised convolutions of timm: the adapted weight is standardised."""
+"""Adapted weight-standardized convolutions of timm: the adapted weight is standardized."""
 
 import torch.nn.functional as F
 from timm.layers import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
@@ -10,9 +10,9 @@ from .weight import WeightLayer
 
 
 class StdConvLayer(ConvLayer):
-    """How an adapted standardised convolution computes."""
+    """How an adapted standardized convolution computes."""
 
-    standardises = True
+    standardizes = True
     method_options = WeightLayer.method_options
     branch = WeightLayer.branch
 
@@ -23,7 +23,7 @@ class StdConvLayer(ConvLayer):
         return super().run(x, weight=weight, bias=bias)
 
     def transform(self, weight: Tensor) -> Tensor:
-        """Standardise the rows of the weight, and scale them by a learnt gain if there is one."""
+        """Standardize the rows of the weight, and scale them by a learned gain if there is one."""
         gain = (self.gain * self.scale).view(-1) if hasattr(self, 'gain') else None
         rows = weight.reshape(1, self.out_channels, -1)
         return F.batch_norm(rows, None, None, weight=gain, training=True, momentum=0.0,

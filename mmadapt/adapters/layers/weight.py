@@ -56,7 +56,7 @@ class WeightLayer(AdapterLayer):
     def transform(self, weight: Tensor) -> Tensor:
         """Turn a canonical weight into the one that the output is linear in.
 
-        Only where :attr:`standardises` says so is it more than the identity.
+        Only where :attr:`standardizes` says so is it more than the identity.
         """
         return weight
 
@@ -95,7 +95,7 @@ class WeightLayer(AdapterLayer):
         if affine is None and self.is_factored(x):
             return self._compute_factored(x, *inputs)
         pair = self.weight_parts()['']
-        if affine is None or self.standardises:
+        if affine is None or self.standardizes:
             return self._run(x, *inputs, pair=self.adapted('', *pair), affine=affine)
         weight, bias = self.adapter.adapt_scaled(*pair, self.adapter_tensors(), affine)
         return self.run(x, *inputs, weight=self.stock_layout(weight), bias=bias)
@@ -111,7 +111,7 @@ class WeightLayer(AdapterLayer):
         tensors, (weight, bias) = self.adapter_tensors(), self.weight_parts()['']
         probability, added = self.adapter.dropout, None
         factors = self.adapter.low_rank(tensors)
-        if factors is not None and not self.standardises \
+        if factors is not None and not self.standardizes \
                 and self.adapter.gain(weight, tensors) is None:
             down, up = factors
             up = up if affine is None else scale_rows(up, affine[0])

@@ -1,4 +1,4 @@
-"""DeepSpeed's engine and optimiser, as MMEngine's loops, hooks and schedulers use them."""
+"""DeepSpeed's engine and optimizer, as MMEngine's loops, hooks and schedulers use them."""
 
 from contextlib import contextmanager
 
@@ -10,18 +10,18 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ...errors import UserError
-from .state import gather_optimiser, load_optimiser
+from .state import gather_optimizer, load_optimizer
 
 # As many steps in a row as this with gradients that are not finite: that is no single batch.
 _HOPELESS = 50
 
 
-def initialise(model: nn.Module, optimiser: Optimizer, config: dict):
+def initialize(model: nn.Module, optimizer: Optimizer, config: dict):
     """Return DeepSpeed's engine of a model.
 
     Args:
         model (nn.Module): The model, adapted and loaded, on its device.
-        optimiser (torch.optim.Optimizer): An optimiser over what is trained of it.
+        optimizer (torch.optim.Optimizer): An optimizer over what is trained of it.
         config (dict): DeepSpeed's configuration.
 
     Returns:
@@ -34,7 +34,7 @@ def initialise(model: nn.Module, optimiser: Optimizer, config: dict):
     from pydantic import ValidationError
     with _broadcastable_scalars(model, config['zero_optimization']['stage']):
         try:
-            return deepspeed.initialize(model=model, optimizer=optimiser, config=config)[0]
+            return deepspeed.initialize(model=model, optimizer=optimizer, config=config)[0]
         except ValidationError as error:
             first = error.errors()[0]
             raise UserError(f'strategy.zero_optimization.{".".join(map(str, first["loc"]))}: '
@@ -79,10 +79,10 @@ class DeepSpeedModel(MMDeepSpeedEngineWrapper):
 
 
 class DeepSpeedOptimWrapper(OptimWrapper):
-    """An optimiser whose gradients, clipping and steps are an engine's.
+    """An optimizer whose gradients, clipping and steps are an engine's.
 
     When gradients are applied, and by what a loss is divided until then, is what ``OptimWrapper``
-    says, to the last, shorter accumulation. So is the state dict, which is that of the optimiser
+    says, to the last, shorter accumulation. So is the state dict, which is that of the optimizer
     without DeepSpeed: a run may go on with or without it, on any number of processes.
 
     Args:
@@ -100,11 +100,11 @@ class DeepSpeedOptimWrapper(OptimWrapper):
         self.pending = False
 
     def attach(self, engine, groups: list) -> None:
-        """Leave the optimiser to an engine.
+        """Leave the optimizer to an engine.
 
         Args:
             engine (deepspeed.DeepSpeedEngine): The engine.
-            groups (list[list[nn.Parameter]]): The parameters of each group of the optimiser, which
+            groups (list[list[nn.Parameter]]): The parameters of each group of the optimizer, which
                 has the engine's own in their place by now.
         """
         self.engine, self.groups = engine, groups
@@ -121,7 +121,7 @@ class DeepSpeedOptimWrapper(OptimWrapper):
 
     @property
     def defaults(self) -> dict:
-        """dict: The settings that the optimiser was built with; momentum schedulers look there."""
+        """dict: The settings that the optimizer was built with; momentum schedulers look there."""
         return (self.optimizer if self.engine is None else self.engine.basic_optimizer).defaults
 
     def backward(self, loss: Tensor, **kwargs) -> None:
@@ -156,18 +156,18 @@ class DeepSpeedOptimWrapper(OptimWrapper):
         """Do nothing: a step of the engine leaves no gradients."""
 
     def state_dict(self) -> dict:
-        """Return the state of the whole optimiser; to be called by all processes."""
-        state = gather_optimiser(self.engine.optimizer, self.groups)
+        """Return the state of the whole optimizer; to be called by all processes."""
+        state = gather_optimizer(self.engine.optimizer, self.groups)
         if self.base_param_settings is not None:
             state['base_param_settings'] = self.base_param_settings
         return state
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Go on from the state of this or an unsharded optimiser; to be called by all processes.
+        """Go on from the state of this or an unsharded optimizer; to be called by all processes.
 
         Args:
             state_dict (dict): What :meth:`state_dict` returned.
         """
         state = dict(state_dict)
         self.base_param_settings = state.pop('base_param_settings', self.base_param_settings)
-        load_optimiser(self.engine.optimizer, self.groups, state)
+        load_optimizer(self.engine.optimizer, self.groups, state)

@@ -17,7 +17,7 @@ from mmengine.utils import digit_version
 from ...errors import UserError
 
 _LOWEST = '0.19.0'
-# The operators of optimisers that are DeepSpeed's own, by the class of the optimiser.
+# The operators of optimizers that are DeepSpeed's own, by the class of the optimizer.
 OPTIMISERS = dict(DeepSpeedCPUAdam='CPUAdamBuilder', FusedAdam='FusedAdamBuilder')
 _OTHER_OPTIMISER = "write optim_wrapper.optimizer.type='AdamW', which needs no compiling"
 _SHARED_MEMORY = 'ShareMemCommBuilder'
@@ -38,25 +38,25 @@ def require_deepspeed() -> None:
                         f'{deepspeed.__version__} is installed; pip install -U deepspeed')
 
 
-def register_optimisers() -> None:
-    """Make DeepSpeed's optimisers known by their names. MMEngine's way of it fails since 0.19."""
+def register_optimizers() -> None:
+    """Make DeepSpeed's optimizers known by their names. MMEngine's way of it fails since 0.19."""
     from deepspeed.ops import adam
     from mmengine.registry import OPTIMIZERS
     for name in OPTIMISERS:
         OPTIMIZERS.register_module(name=name, module=getattr(adam, name), force=True)
 
 
-def start(optimiser: str) -> None:
+def start(optimizer: str) -> None:
     """Let DeepSpeed know the processes, and compile what has not been compiled yet.
 
     Args:
-        optimiser (str): The class of the optimiser.
+        optimizer (str): The class of the optimizer.
 
     Raises:
         UserError: Something is to be compiled, and there is nothing to do it with.
     """
     from deepspeed.accelerator import get_accelerator
-    builders = [OPTIMISERS[optimiser]] if optimiser in OPTIMISERS else []
+    builders = [OPTIMISERS[optimizer]] if optimizer in OPTIMISERS else []
     if get_accelerator().device_name() == 'cpu':
         builders.append(_SHARED_MEMORY)
     if os.environ['LOCAL_RANK'] == '0':

@@ -31,7 +31,7 @@ _DROPPED = dict(
     train_batch_size='it follows from train_dataloader.batch_size and the number of processes',
     train_micro_batch_size_per_gpu='it is train_dataloader.batch_size',
     zero_allow_untested_optimizer='what does not work is refused by itself',
-    zero_force_ds_cpu_optimizer='the optimiser is the one in optim_wrapper, offloaded or not')
+    zero_force_ds_cpu_optimizer='the optimizer is the one in optim_wrapper, offloaded or not')
 _REFUSED = dict(
     fp16="strategy.fp16 casts every parameter to float16, in which a DETR's boxes have infinite "
          "gradients; write torch_autocast=dict(enabled=True, dtype='bfloat16') instead of it",

@@ -1,7 +1,7 @@
-"""The state of a sharded optimiser as if it were whole, and sharded parameters as if they were.
+"""The state of a sharded optimizer as if it were whole, and sharded parameters as if they were.
 
-ZeRO runs the optimiser on one flat tensor a group and process (ZeRO-3: one or more), of pieces of
-many parameters. What is written and read is the state that the optimiser would have without it,
+ZeRO runs the optimizer on one flat tensor a group and process (ZeRO-3: one or more), of pieces of
+many parameters. What is written and read is the state that the optimizer would have without it,
 parameter by parameter.
 """
 
@@ -37,11 +37,11 @@ def whole_state_dict(model: nn.Module) -> dict[str, Tensor]:
     return state if main else {}
 
 
-def gather_optimiser(zero, groups: Groups) -> dict:
-    """Return the state dict that the optimiser would have without sharding.
+def gather_optimizer(zero, groups: Groups) -> dict:
+    """Return the state dict that the optimizer would have without sharding.
 
     Args:
-        zero: DeepSpeed's optimiser; all processes have to call this.
+        zero: DeepSpeed's optimizer; all processes have to call this.
         groups (list[list[nn.Parameter]]): The parameters of each of its groups.
 
     Returns:
@@ -68,13 +68,13 @@ def gather_optimiser(zero, groups: Groups) -> dict:
         for group, params in zip(zero.optimizer.param_groups, groups, strict=True)])
 
 
-def load_optimiser(zero, groups: Groups, state_dict: dict) -> None:
-    """Give each process its part of the state of a whole optimiser.
+def load_optimizer(zero, groups: Groups, state_dict: dict) -> None:
+    """Give each process its part of the state of a whole optimizer.
 
     Args:
-        zero: DeepSpeed's optimiser.
+        zero: DeepSpeed's optimizer.
         groups (list[list[nn.Parameter]]): The parameters of each of its groups.
-        state_dict (dict): What :func:`gather_optimiser` returned, or an unsharded optimiser's, over
+        state_dict (dict): What :func:`gather_optimizer` returned, or an unsharded optimizer's, over
             as many parameters in as many groups.
     """
     saved = state_dict['param_groups']
@@ -98,7 +98,7 @@ def load_optimiser(zero, groups: Groups, state_dict: dict) -> None:
 
 
 def _load_flat(zero, saved: list[dict], states: dict[Tensor, dict]) -> None:
-    """Let the optimiser on flat tensors load: it puts each value where it is to be."""
+    """Let the optimizer on flat tensors load: it puts each value where it is to be."""
     if hasattr(zero, 'fp32_partitioned_groups_flat'):
         zero._set_fp32_optimizer_param_groups()  # ZeRO-3 puts them there for its steps only
     flats = [flat for group in zero.optimizer.param_groups for flat in group['params']]

@@ -1,4 +1,4 @@
-"""ZeRO: optimiser state, gradients and, in stage 3, parameters are shared out over processes."""
+"""ZeRO: optimizer state, gradients and, in stage 3, parameters are shared out over processes."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from ..ddp import DDPStrategy
 from ..registry import STRATEGIES
 from . import operators
 from .accumulation import Unreachable, check_intervals, refuse_inside
-from .optimisation import class_name, read_optim_wrapper
+from .optimization import class_name, read_optim_wrapper
 from .settings import parse_settings, require_bfloat16
 from .state import whole_state_dict
 
@@ -29,7 +29,7 @@ class DeepSpeedStrategy(DDPStrategy):
     checkpoints have to be at multiples of ``accumulative_counts``.
 
     Args:
-        zero_optimization (dict, optional): ``stage`` (1: optimiser state is sharded, 2: gradients
+        zero_optimization (dict, optional): ``stage`` (1: optimizer state is sharded, 2: gradients
             too, 3: parameters too), ``offload_optimizer=dict(device='cpu')``, in stage 3
             ``offload_param`` likewise, and what else DeepSpeed's configuration has under this
             name. Defaults to ``dict(stage=2)``.
@@ -39,7 +39,7 @@ class DeepSpeedStrategy(DDPStrategy):
             not an argument here.
         gradient_clipping (float, optional): As ``optim_wrapper.clip_grad=dict(max_norm=...)``.
         gradient_accumulation_steps (int, optional): As ``optim_wrapper.accumulative_counts``.
-        sync_bn (str, optional): ``'torch'`` or ``'mmcv'``: which synchronised BatchNorm to use.
+        sync_bn (str, optional): ``'torch'`` or ``'mmcv'``: which synchronized BatchNorm to use.
         env_kwargs (dict, optional): How processes start; this and the next three are the runner's.
         log_kwargs (dict, optional): For the logger.
         auto_scale_lr (dict, optional): Whether to scale the rate with the batch.
@@ -92,7 +92,7 @@ class DeepSpeedStrategy(DDPStrategy):
                                 'it, or train with mmadapt.DDPStrategy')
             self._check_config()
             operators.require_deepspeed()
-            operators.register_optimisers()
+            operators.register_optimizers()
             optim_wrapper, said = read_optim_wrapper(optim_wrapper, self._settings)
             if self._settings['torch_autocast']['enabled']:
                 require_bfloat16('DeepSpeedStrategy: write')
@@ -106,14 +106,14 @@ class DeepSpeedStrategy(DDPStrategy):
                                compile=compile, dispatch_kwargs=dispatch_kwargs)
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """Return the model as it is: DeepSpeed wants its optimiser with it."""
+        """Return the model as it is: DeepSpeed wants its optimizer with it."""
         return model
 
-    def wrap_optimiser(self) -> None:
-        """Hand the model and its optimiser, over trained parameters only, to DeepSpeed."""
-        from .engine import DeepSpeedModel, initialise
+    def wrap_optimizer(self) -> None:
+        """Hand the model and its optimizer, over trained parameters only, to DeepSpeed."""
+        from .engine import DeepSpeedModel, initialize
         groups = [list(group['params']) for group in self.optim_wrapper.optimizer.param_groups]
-        engine = initialise(self.model, self.optim_wrapper.optimizer, dict(
+        engine = initialize(self.model, self.optim_wrapper.optimizer, dict(
             self._settings,
             train_micro_batch_size_per_gpu=self.dispatch_kwargs['train_micro_batch_size_per_gpu']))
         self.optim_wrapper.attach(engine, groups)
@@ -157,4 +157,4 @@ class DeepSpeedStrategy(DDPStrategy):
                 raise UserError(f'{name} reads whole weights, which ZeRO-3 divides; {remedy}, or '
                                 'remove the hook')
         if (self.runner.cfg.get('peft') or {}).get('quant'):
-            raise UserError(f'peft.quant: ZeRO-3 cannot divide quantised weights; {remedy}')
+            raise UserError(f'peft.quant: ZeRO-3 cannot divide quantized weights; {remedy}')

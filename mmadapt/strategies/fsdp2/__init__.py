@@ -1,4 +1,4 @@
-"""Training with weights, gradients and optimiser state in pieces (fully sharded)."""
+"""Training with weights, gradients and optimizer state in pieces (fully sharded)."""
 
 from .strategy import FSDP2Strategy
 

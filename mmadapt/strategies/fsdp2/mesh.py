@@ -12,7 +12,7 @@ def make_mesh(replicate: int) -> DeviceMesh:
 
     Args:
         replicate (int): How many copies of the model there are; each is divided among as many
-            processes as the others, neighbours by rank.
+            processes as the others, neighbors by rank.
 
     Returns:
         DeviceMesh: ``(shard, )``, or ``(replicate, shard)`` where there are several copies.

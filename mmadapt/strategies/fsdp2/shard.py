@@ -51,7 +51,7 @@ class Sharding:
         for module in model.modules():
             if isinstance(module, AdapterLayer):
                 module.expect_sharding()
-        # Codes of a quantised base: small, without gradient, and no part of a float32 collective.
+        # Codes of a quantized base: small, without gradient, and no part of a float32 collective.
         whole = {p for p in model.parameters() if not p.is_floating_point()}
         saved = model.state_dict(keep_vars=True)  # other buffers are what a constructor computes
         hand_out([p for p in model.parameters() if p in whole],
@@ -114,7 +114,7 @@ def gathered(model: nn.Module) -> Iterator[None]:
 class Calls:
     """What a divided model does when it is called, beside computing.
 
-    MMEngine's wrappers of optimisers look for ``model.no_sync``, and are in it while the model is
+    MMEngine's wrappers of optimizers look for ``model.no_sync``, and are in it while the model is
     called, not while gradients are computed. Evaluation leaves no unit gathered: hooks exchange
     weights after it.
 

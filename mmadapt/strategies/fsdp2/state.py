@@ -1,4 +1,4 @@
-"""The state of a divided model and its optimiser as it is without division."""
+"""The state of a divided model and its optimizer as it is without division."""
 
 from collections import OrderedDict
 from collections.abc import Collection
@@ -47,10 +47,10 @@ def model_state(model: nn.Module, scalars: Collection[str]) -> 'OrderedDict[str,
 
 
 def serve_whole_state(optimizer: Optimizer, scalars: Collection[nn.Parameter]) -> None:
-    """Let an optimiser over divided parameters load the state of one over whole ones.
+    """Let an optimizer over divided parameters load the state of one over whole ones.
 
     Args:
-        optimizer (Optimizer): The optimiser.
+        optimizer (Optimizer): The optimizer.
         scalars (Collection[nn.Parameter]): Parameters that have got a dimension; their state has
             none in its state dict.
     """

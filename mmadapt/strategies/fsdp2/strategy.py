@@ -35,11 +35,11 @@ from .units import find_units
 @MMENGINE_STRATEGIES.register_module()
 @STRATEGIES.register_module()
 class FSDP2Strategy(DDPStrategy):
-    """Training with weights, gradients and optimiser state divided among the processes.
+    """Training with weights, gradients and optimizer state divided among the processes.
 
     The model is built, adapted and loaded as under DDP, and computes what it computes there; a
     checkpoint is that of DDP, and a run may go on with the one or the other, on any number of
-    processes. Parameters are float32: for mixed precision choose an optimiser wrapper that uses
+    processes. Parameters are float32: for mixed precision choose an optimizer wrapper that uses
     autocast.
 
     Args:
@@ -55,14 +55,14 @@ class FSDP2Strategy(DDPStrategy):
             of so many processes. Defaults to True.
         prefetch (int): How many blocks are gathered ahead of the one that computes, beyond what
             torch does of itself. Defaults to 0.
-        cpu_offload (bool): Whether parts of weights, gradients and optimiser state wait in the
-            memory of the CPU, where the optimiser then steps. Defaults to False.
+        cpu_offload (bool): Whether parts of weights, gradients and optimizer state wait in the
+            memory of the CPU, where the optimizer then steps. Defaults to False.
         meta_init (bool): Whether, in training, the first process alone builds and loads weights and
             hands them out block by block. Defaults to False.
         sharded_checkpoints (bool): Whether checkpoints are folders to which every process writes
             its part, on a file system that all of them see, instead of files that the first one
             writes. Defaults to False.
-        sync_bn (str, optional): ``'torch'`` or ``'mmcv'``: which synchronised BatchNorm to use.
+        sync_bn (str, optional): ``'torch'`` or ``'mmcv'``: which synchronized BatchNorm to use.
         env_kwargs (dict, optional): How processes start; this and the next four are the runner's.
         log_kwargs (dict, optional): For the logger.
         auto_scale_lr (dict, optional): Whether to scale the rate with the batch.
@@ -134,7 +134,7 @@ class FSDP2Strategy(DDPStrategy):
         self._kinds = Counter(type(called.get_submodule(name)).__name__ for name in self._units)
         model = self.convert_model(model)
         if get_device() == 'cpu':
-            model = revert_sync_batchnorm(model)  # a synchronised norm does not run there
+            model = revert_sync_batchnorm(model)  # a synchronized norm does not run there
         for module in model.modules():
             if isinstance(module, BaseDataPreprocessor):
                 module.to(get_device())  # it moves the data to where it was moved to itself
@@ -160,8 +160,8 @@ class FSDP2Strategy(DDPStrategy):
         Calls(called, sharding)
         return model
 
-    def wrap_optimiser(self) -> None:
-        """Let the optimiser load whole states, and step as it would over whole parameters."""
+    def wrap_optimizer(self) -> None:
+        """Let the optimizer load whole states, and step as it would over whole parameters."""
         scalars = {p for n, p in self.unwrapped.named_parameters() if n in self._scalars}
         wrappers = getattr(self.optim_wrapper, 'optim_wrappers', {'': self.optim_wrapper})
         for wrapper in wrappers.values():
@@ -173,7 +173,7 @@ class FSDP2Strategy(DDPStrategy):
         self._step_together()
 
     def restore_training(self, checkpoint: dict) -> None:
-        """Give a resumed run the state of its optimiser and schedulers."""
+        """Give a resumed run the state of its optimizer and schedulers."""
         super().restore_training(checkpoint)
         self._step_together()  # what the checkpoint says of it is for whole parameters
 
@@ -208,7 +208,7 @@ class FSDP2Strategy(DDPStrategy):
 
         Args:
             filename (str): The file, or the folder where there is to be one.
-            save_optimizer (bool): Whether to save the optimiser. Defaults to True.
+            save_optimizer (bool): Whether to save the optimizer. Defaults to True.
             save_param_scheduler (bool): Whether to save the schedulers. Defaults to True.
             extra_ckpt (dict, optional): What else belongs into it.
             callback (Callable, optional): Changes the checkpoint before it is written. Called in
@@ -259,7 +259,7 @@ class FSDP2Strategy(DDPStrategy):
                             'its weights while it computes; remove it, or train with '
                             'mmadapt.DDPStrategy')
         if self.first_has_weights and (self.runner.cfg.get('peft') or {}).get('quant'):
-            raise UserError('strategy.meta_init=True: peft.quant quantises in every process, and '
+            raise UserError('strategy.meta_init=True: peft.quant quantizes in every process, and '
                             'the first one alone has the weights; write meta_init=False')
         for hook in self.runner.hooks:
             if self._writes_folders and isinstance(hook, CheckpointHook) \

@@ -71,7 +71,7 @@ def test_an_unknown_extra_lists_those_there_are(checkout):
     assert 'no extra poses; there are: pose, seg' in done.stderr
 
 
-def test_a_complete_environment_is_recognised_at_once(checkout, finished_venv):
+def test_a_complete_environment_is_recognized_at_once(checkout, finished_venv):
     finished_venv(checkout)
     start = time.monotonic()
     done = set_up(checkout)

@@ -1,7 +1,7 @@
 # QLoRA: LoRA on a base whose frozen Linear layers are kept in 4 bits by bitsandbytes, on a CPU too.
 # Needs the hook too: custom_hooks = [*_base_.get('custom_hooks', []), dict(type='PEFTInjectHook')]
 peft = dict(
-    method=dict(type='LoRA', r=32, alpha=16, dropout=0.1),  # 'DoRA': QDoRA; 'SSF': quantised SSF
+    method=dict(type='LoRA', r=32, alpha=16, dropout=0.1),  # 'DoRA': QDoRA; 'SSF': quantized SSF
     targets='all-linear',  # for models with Linear layers: Swin, ViT, DETR
     exclude=[],
     head='auto',

@@ -1,4 +1,4 @@
-# DeepSpeed, ZeRO-1: each process keeps its part of the optimiser's state. In bfloat16 autocast, so
+# DeepSpeed, ZeRO-1: each process keeps its part of the optimizer's state. In bfloat16 autocast, so
 # that a detector also wants memory = dict(fp32_modules='auto'). Needs the extra `deepspeed`.
 runner_type = 'FlexibleRunner'
 strategy = dict(

@@ -1,4 +1,4 @@
-# DeepSpeed, ZeRO-3: each process keeps its part of parameters, gradients and optimiser state.
+# DeepSpeed, ZeRO-3: each process keeps its part of parameters, gradients and optimizer state.
 # Slower than ZeRO-2, and seldom worth it for a detector: activations fill the card. In bfloat16
 # autocast, so that a detector also wants memory = dict(fp32_modules='auto'). Without EMAHook and
 # peft.quant. Needs the extra `deepspeed`.

@@ -1,4 +1,4 @@
-"""Turning layers into quantised ones and back, in place."""
+"""Turning layers into quantized ones and back, in place."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,21 +9,21 @@ from torch import Tensor, nn
 from ..adapters import AdapterLayer, adapted_class, attach_adapter
 from ..digest import tensor_digest
 from ..errors import UserError
-from .linear import QuantisedLinear
+from .linear import QuantizedLinear
 from .options import QuantOptions
 
 
 @dataclass
 class Packed:
-    """What makes a quantised layer of a dense one.
+    """What makes a quantized layer of a dense one.
 
     Attributes:
-        layer_class (type): The class of the quantised layer.
+        layer_class (type): The class of the quantized layer.
         parameters (dict[str, nn.Parameter]): The packed weight and its scales.
         attributes (dict): What else the layer has.
     """
 
-    layer_class: type[QuantisedLinear]
+    layer_class: type[QuantizedLinear]
     parameters: dict[str, nn.Parameter]
     attributes: dict[str, Any]
 
@@ -47,7 +47,7 @@ def require_bitsandbytes() -> None:
 
 
 def pack(layer: nn.Linear, options: QuantOptions) -> Packed:
-    """Quantise the weight of a dense layer, which is not changed.
+    """Quantize the weight of a dense layer, which is not changed.
 
     Args:
         layer (nn.Linear): A dense Linear, adapted or not.
@@ -63,8 +63,8 @@ def pack(layer: nn.Linear, options: QuantOptions) -> Packed:
              dense_dtype=weight.dtype, dense_digest=tensor_digest(weight)))
 
 
-def quantise(layer: nn.Linear, packed: Packed) -> None:
-    """Make a dense layer a quantised one; it stays adapted if it is."""
+def quantize(layer: nn.Linear, packed: Packed) -> None:
+    """Make a dense layer a quantized one; it stays adapted if it is."""
     adapter = layer.detach_adapter() if isinstance(layer, AdapterLayer) else None
     layer.__class__ = packed.layer_class
     for name, parameter in packed.parameters.items():
@@ -73,13 +73,13 @@ def quantise(layer: nn.Linear, packed: Packed) -> None:
     _adapt_again(layer, adapter)
 
 
-def dequantise(layer: QuantisedLinear) -> Packed:
-    """Make a quantised layer a dense one; it stays adapted if it is.
+def dequantize(layer: QuantizedLinear) -> Packed:
+    """Make a quantized layer a dense one; it stays adapted if it is.
 
     Its weight is what the bits say: close to what it was before, not the same.
 
     Returns:
-        Packed: What :func:`quantise` takes to undo it exactly.
+        Packed: What :func:`quantize` takes to undo it exactly.
     """
     adapter = layer.detach_adapter() if isinstance(layer, AdapterLayer) else None
     with torch.no_grad():
@@ -96,13 +96,13 @@ def dequantise(layer: QuantisedLinear) -> Packed:
 
 
 def dense_digests(model: nn.Module) -> dict[str, str | None]:
-    """Return the digests of the weights that quantised layers had, by state-dict key.
+    """Return the digests of the weights that quantized layers had, by state-dict key.
 
     The keys of their scales, which a dense model has not, are there with None.
     """
     result: dict[str, str | None] = {}
     for prefix, layer in model.named_modules(remove_duplicate=False):
-        if isinstance(layer, QuantisedLinear):
+        if isinstance(layer, QuantizedLinear):
             result.update({f'{prefix}.{name}'.lstrip('.'): None for name in layer.packed_names})
             result[f'{prefix}.weight'.lstrip('.')] = layer.dense_digest
     return result

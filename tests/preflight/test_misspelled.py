@@ -1,4 +1,4 @@
-"""Misspelt names are named with what they stand for, and right ones are left in peace."""
+"""Misspelled names are named with what they stand for, and right ones are left in peace."""
 
 import re
 
@@ -32,7 +32,7 @@ def stock():
     ('num_classes = 3', 'num_classes', None), ('base_lr = 1', 'base_lr', None),
     ('test_pipeline = []', 'test_pipeline', None),
     ('mode = dict()\nmodel = dict(bbox_head=mode)', 'mode', None)])
-def test_a_misspelt_key_at_the_top(line, key, nearest, tmp_path):
+def test_a_misspelled_key_at_the_top(line, key, nearest, tmp_path):
     config = tmp_path / 'config.py'
     config.write_text(f"_base_ = ['{RTMDET}']\n{line}\n")
     if nearest is None:
@@ -71,7 +71,7 @@ def test_a_variable_that_a_base_of_a_config_has_is_used_where_it_is_read():
     ('train_dataloader.sampler.shufle', True, "takes no 'shufle'; nearest: 'shuffle'"),
     ('param_scheduler.0.start_facter', 1, "LinearLR takes no 'start_facter'; nearest: 'start_f"),
     ('test_evaluator.metrics', 'bbox', "CocoMetric takes no 'metrics'; nearest: 'metric'")])
-def test_a_misspelt_argument(option, value, said, stock):
+def test_a_misspelled_argument(option, value, said, stock):
     cfg = Config(stock._cfg_dict.to_dict())
     check_arguments(cfg, LOOPS)
     cfg.merge_from_dict({option: value})
@@ -88,7 +88,7 @@ def test_factors_that_mmengine_would_not_look_for_are_named_and_those_of_others_
     cfg.optim_wrapper.paramwise_cfg = dict(custom_keys=keys)
     with pytest.raises(UserError, match=r"\['norm'\].decay_mut: .*nearest: 'decay_mult'"):
         check_arguments(cfg, LOOPS)
-    keys['norm'] = dict(lars_exclude=True)  # for the optimiser
+    keys['norm'] = dict(lars_exclude=True)  # for the optimizer
     cfg.optim_wrapper.paramwise_cfg = dict(custom_keys=keys)
     check_arguments(cfg, LOOPS)
     keys['norm'] = dict(decay_mut=0.0)
@@ -97,7 +97,7 @@ def test_factors_that_mmengine_would_not_look_for_are_named_and_those_of_others_
     check_arguments(cfg, LOOPS)
 
 
-def test_all_that_is_misspelt_is_said_at_once(stock):
+def test_all_that_is_misspelled_is_said_at_once(stock):
     cfg = Config(stock._cfg_dict.to_dict())
     cfg.merge_from_dict({'train_cfg.max_epoch': 3, 'param_scheduler.0.ends': 3})
     with pytest.raises(UserError) as caught:

@@ -1,4 +1,4 @@
-"""Quantised bases of whole stock detectors."""
+"""Quantized bases of whole stock detectors."""
 
 import copy
 import pickle
@@ -9,7 +9,7 @@ from torch import nn
 
 from mmadapt import UserError, inject, load_adapter, merge, save_adapter, unmerge
 from mmadapt.files import fingerprint, frozen_tensors, read_adapter
-from mmadapt.quantisation import QuantisedLinear
+from mmadapt.quantization import QuantizedLinear
 from mmadapt.tuning import merged_state_dict
 
 SWIN = 'swin/retinanet_swin-t-p4-w7_fpn_1x_coco.py'
@@ -22,8 +22,8 @@ QUANTS = dict(
     eight=(dict(bits=8), 0.252))
 
 
-def quantised(model):
-    return {name: m for name, m in model.named_modules() if isinstance(m, QuantisedLinear)}
+def quantized(model):
+    return {name: m for name, m in model.named_modules() if isinstance(m, QuantizedLinear)}
 
 
 def num_bytes(parameters):
@@ -48,7 +48,7 @@ def test_swin_learns_on_a_base_of_a_quarter_of_the_bytes_and_merges(
     model = copy.deepcopy(stock)
     dense = {n: m.weight for n, m in model.named_modules() if isinstance(m, nn.Linear)}
     report = inject(model, dict(method=dict(type=method), targets='all-linear', quant=quant))
-    layers = quantised(model)
+    layers = quantized(model)
     assert layers.keys() == dense.keys()
     assert len(layers) == 51
     packed = num_bytes(layer._parameters[name] for layer in layers.values()
@@ -59,13 +59,13 @@ def test_swin_learns_on_a_base_of_a_quarter_of_the_bytes_and_merges(
 
     torch.manual_seed(0)
     x = torch.randn(2, 3, 64, 64)
-    optimiser = torch.optim.Adam([p for p in model.backbone.parameters() if p.requires_grad], 2e-3)
+    optimizer = torch.optim.Adam([p for p in model.backbone.parameters() if p.requires_grad], 2e-3)
     target, losses = torch.tensor([1.0, -1.0]).view(2, 1, 1, 1), []
     for _ in range(10):
         loss = sum((level - target).square().mean() for level in model.train().extract_feat(x))
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0], losses
 
@@ -91,7 +91,7 @@ def test_a_model_without_linear_layers_is_told_what_it_is_made_of(build_detector
     with pytest.raises(UserError) as error:
         inject(model, dict(method=LORA, quant=dict(bits=4)))
     convs = sum(isinstance(m, nn.Conv2d) for m in model.modules())
-    for words in ('quantises Linear layers', 'in this RTMDet there is none', 'it has none',
+    for words in ('quantizes Linear layers', 'in this RTMDet there is none', 'it has none',
                   f'{convs} Conv2d', 'Remove peft.quant'):
         assert words in str(error.value)
     assert [type(m) for m in model.modules()] == types
@@ -102,10 +102,10 @@ def test_what_trains_fully_or_is_skipped_stays_dense(bitsandbytes, build_detecto
     inject(model, dict(method=LORA, head=['roi_head.bbox_head.fc_cls'], quant=dict(
         bits=8, skip=['backbone.stages.3', dict(type='Linear', name='.*shared_fcs.0')])))
     names = {name for name, m in model.named_modules() if isinstance(m, nn.Linear)}
-    dense = names - quantised(model).keys()
+    dense = names - quantized(model).keys()
     assert dense == {name for name in names if name.startswith('backbone.stages.3')} | {
         'roi_head.bbox_head.shared_fcs.0', 'roi_head.bbox_head.fc_cls'}
-    assert 'roi_head.bbox_head.fc_reg' in quantised(model)
+    assert 'roi_head.bbox_head.fc_reg' in quantized(model)
 
 
 @pytest.mark.parametrize(('quant', 'message'), [
@@ -128,7 +128,7 @@ def test_layers_whose_weights_are_read_and_not_called_stay_dense_or_are_refused(
 
     model = Model()
     inject(model, dict(method=LORA, head='adapt', quant=dict(bits=4)))
-    assert quantised(model).keys() == {'free'}
+    assert quantized(model).keys() == {'free'}
     encoder = nn.Sequential(nn.Linear(8, 8), nn.TransformerEncoderLayer(8, 2, 16))
     peft = dict(method=LORA, targets=['0'], head='adapt')
     with pytest.raises(UserError, match='1, a TransformerEncoderLayer, reads the weights of its'):
@@ -137,7 +137,7 @@ def test_layers_whose_weights_are_read_and_not_called_stay_dense_or_are_refused(
     assert encoder.eval()(torch.randn(3, 2, 8)).shape == (3, 2, 8)
 
 
-def test_a_saved_adapter_knows_the_dense_base_and_finds_its_quantised_one(
+def test_a_saved_adapter_knows_the_dense_base_and_finds_its_quantized_one(
         bitsandbytes, build_detector, tmp_path):
     stock = build_detector(SWIN, backbone=dict(depths=(1, 1, 1, 1)))
     model = copy.deepcopy(stock)
@@ -156,9 +156,9 @@ def test_a_saved_adapter_knows_the_dense_base_and_finds_its_quantised_one(
 
     other, x = copy.deepcopy(stock), torch.randn(1, 3, 64, 64)
     load_adapter(other, str(tmp_path / 'adapter'))
-    assert len(quantised(other)) == 19
+    assert len(quantized(other)) == 19
     assert largest_difference(outputs(other.eval(), x), outputs(model.eval(), x)) == 0
-    load_adapter(other, str(tmp_path / 'adapter'))  # into one that is quantised already
+    load_adapter(other, str(tmp_path / 'adapter'))  # into one that is quantized already
     assert largest_difference(outputs(other, x), outputs(model, x)) == 0
 
     wrong = copy.deepcopy(stock)

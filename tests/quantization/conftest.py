@@ -1,4 +1,4 @@
-"""What the tests of quantised layers share."""
+"""What the tests of quantized layers share."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A base that is quantised after DistributedDataParallel has wrapped the model."""
+"""A base that is quantized after DistributedDataParallel has wrapped the model."""
 
 import torch
 import torch.distributed as dist
@@ -7,12 +7,12 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mmadapt import inject
-from mmadapt.quantisation import QuantisedLinear
-from mmadapt.tuning import quantise_base
+from mmadapt.quantization import QuantizedLinear
+from mmadapt.tuning import quantize_base
 
 
 def train(rank, processes, folder, queue=None):
-    """Train on a share of the batch; rank 0 writes what it has learnt."""
+    """Train on a share of the batch; rank 0 writes what it has learned."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(96, 32), nn.GELU(), nn.Linear(32, 8))
@@ -24,18 +24,18 @@ def train(rank, processes, folder, queue=None):
         dist.init_process_group('gloo', rank=rank, world_size=processes)
         wrapped = DistributedDataParallel(model)
     model.load_state_dict({**model.state_dict(), **weights}, strict=False)
-    quantise_base(model)
-    assert isinstance(model[0], QuantisedLinear)
+    quantize_base(model)
+    assert isinstance(model[0], QuantizedLinear)
     for layer in (model[0], model[2]):
         layer.reset_adapter()
     x, target = torch.randn(3, 8, 96), torch.randn(3, 8, 8)
-    optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.5)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.5)
     share = slice(rank * 8 // processes, (rank + 1) * 8 // processes)
     for step in range(3):
         loss = (wrapped(x[step, share]) - target[step, share]).square().mean()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     torch.save(dict(model.named_parameters()), f'{folder}/{processes}_{rank}.pth')
     if processes > 1:
         dist.barrier()

@@ -1,6 +1,6 @@
-"""What every quantised Linear is, whatever library holds its weight.
+"""What every quantized Linear is, whatever library holds its weight.
 
-A quantised layer is the dense layer with another class and other parameters: the packed weight and
+A quantized layer is the dense layer with another class and other parameters: the packed weight and
 its scales, all frozen, none a buffer (MMEngine averages buffers over processes). The module stays,
 and with it its names, its aliases and its place in a wrapper.
 """
@@ -17,7 +17,7 @@ from .options import QuantOptions
 _WEIGHT = 'weight'
 
 
-class QuantisedLinear(nn.Linear):
+class QuantizedLinear(nn.Linear):
     """A Linear whose frozen weight is kept in few bits.
 
     Attributes:
@@ -36,7 +36,7 @@ class QuantisedLinear(nn.Linear):
 
     @staticmethod
     def pack(weight: Tensor, options: QuantOptions) -> dict[str, Tensor]:
-        """Quantise a weight ``(out, in)``: return ``weight`` and the scales, by name."""
+        """Quantize a weight ``(out, in)``: return ``weight`` and the scales, by name."""
         raise NotImplementedError
 
     def unpack(self, dtype: torch.dtype) -> Tensor:
@@ -80,7 +80,7 @@ class QuantisedLinear(nn.Linear):
                 state_dict = {**state_dict, **{
                     prefix + name: t for name, t in self.pack(weight, self.options).items()}}
             else:
-                error_msgs.append(f'{prefix}{_WEIGHT} is not of this shape, or was quantised '
+                error_msgs.append(f'{prefix}{_WEIGHT} is not of this shape, or was quantized '
                                   'elsewhere; load the dense checkpoint')
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys,
                                       unexpected_keys, error_msgs)
@@ -99,7 +99,7 @@ class _FrozenProduct(torch.autograd.Function):
     """``x W^T``, of which nothing is kept for the backward pass but the packed weight."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, layer: QuantisedLinear) -> Tensor:
+    def forward(ctx, x: Tensor, layer: QuantizedLinear) -> Tensor:
         ctx.layer = layer
         with torch.autocast(x.device.type, enabled=False):
             return F.linear(x, layer.unpack(x.dtype))

@@ -10,8 +10,8 @@ from torch import nn
 
 from mmadapt import UserError, inject
 from mmadapt.files import read_checkpoint
-from mmadapt.hooks.quantise import quantise_loaded
-from mmadapt.quantisation import QuantisedLinear
+from mmadapt.hooks.quantize import quantize_loaded
+from mmadapt.quantization import QuantizedLinear
 from mmadapt.tuning import merged_state_dict
 
 QDORA = dict(method=dict(type='DoRA', r=4, alpha=8, dropout=0.1), targets='all-linear',
@@ -28,8 +28,8 @@ def _bitsandbytes():
     pytest.importorskip('bitsandbytes', reason='bitsandbytes is not installed')
 
 
-def quantised(model):
-    return {name: m for name, m in model.named_modules() if isinstance(m, QuantisedLinear)}
+def quantized(model):
+    return {name: m for name, m in model.named_modules() if isinstance(m, QuantizedLinear)}
 
 
 def state(file):
@@ -39,11 +39,11 @@ def state(file):
 def test_a_run_keeps_the_base_out_of_its_files_resumes_exactly_and_is_evaluated_as_it_was(
         start, bases, tmp_path):
     runner = start(QDORA, kind='swin', **SMALL, **EMA)
-    layers = quantised(runner.model)
+    layers = quantized(runner.model)
     assert len(layers) == 19
     average = next(hook for hook in runner.hooks if isinstance(hook, EMAHook)).ema_model.module
-    assert quantised(average).keys() == layers.keys()
-    for name, layer in quantised(average).items():
+    assert quantized(average).keys() == layers.keys()
+    for name, layer in quantized(average).items():
         assert layer.weight is layers[name].weight
         assert not torch.equal(layer.lora_B, layers[name].lora_B)
 
@@ -59,7 +59,7 @@ def test_a_run_keeps_the_base_out_of_its_files_resumes_exactly_and_is_evaluated_
 
     wanted = {key: value.clone() for key, value in merged_state_dict(average).items()}
     best = start(QDORA, 'test', str(run / 'epoch_2.pth'), 'swin', **SMALL)
-    assert quantised(best.model).keys() == layers.keys()
+    assert quantized(best.model).keys() == layers.keys()
     for key, value in merged_state_dict(best.model).items():
         assert torch.equal(value, wanted[key]), key
 
@@ -81,7 +81,7 @@ def test_a_random_base_is_refused_because_no_checkpoint_could_restore_it(start):
 
 
 @pytest.mark.parametrize('update_buffers', [True, False])
-def test_an_average_of_a_quantised_model_moves_with_the_adapter_alone(update_buffers):
+def test_an_average_of_a_quantized_model_moves_with_the_adapter_alone(update_buffers):
     layer = nn.Linear(64, 8)
     model = nn.Sequential(layer, nn.Linear(8, 8), nn.Linear(8, 64), layer)
     inject(model, dict(method=dict(type='LoRA', r=2), head='adapt', quant=dict(bits=4)),
@@ -90,7 +90,7 @@ def test_an_average_of_a_quantised_model_moves_with_the_adapter_alone(update_buf
     hook.src_model = model
     hook.ema_model = ExponentialMovingAverage(model, momentum=0.25, update_buffers=update_buffers)
     for _ in range(2):  # as before training and before every validation
-        quantise_loaded(SimpleNamespace(hooks=[hook]), model)
+        quantize_loaded(SimpleNamespace(hooks=[hook]), model)
     codes, average = layer.weight.clone(), hook.ema_model.module[0]
     assert average.weight is layer.weight
     assert average.lora_B is not layer.lora_B

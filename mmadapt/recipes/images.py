@@ -1,4 +1,4 @@
-"""Random pictures of one size with boxes, in the place of a config's data set."""
+"""Random images of one size with boxes, in the place of a config's data set."""
 
 import copy
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ _NUM_BOXES = 8
 
 
 @DATASETS.register_module(force=True)
-class RandomPictures(Dataset):
-    """The same few random pictures, over and over.
+class RandomImages(Dataset):
+    """The same few random images, over and over.
 
     Args:
         size (tuple[int, int]): Their height and width in pixels.
@@ -41,24 +41,24 @@ class RandomPictures(Dataset):
         return dict(inputs=inputs, data_samples=copy.deepcopy(sample))
 
 
-def use_pictures(cfg: Config, size: tuple[int, int], batch: int) -> None:
-    """Let a config train on random pictures.
+def use_images(cfg: Config, size: tuple[int, int], batch: int) -> None:
+    """Let a config train on random images.
 
     Args:
         cfg (Config): The config; changed in place.
         size (tuple[int, int]): Height and width in pixels.
-        batch (int): Number of pictures of a process.
+        batch (int): Number of images of a process.
 
     Raises:
         UserError: It is no config of MMDetection.
     """
     if cfg.get('default_scope') != 'mmdet':
-        raise UserError('random pictures with boxes are made for configs of MMDetection, whose '
+        raise UserError('random images with boxes are made for configs of MMDetection, whose '
                         f"default_scope is 'mmdet'; this one has {cfg.get('default_scope')!r}")
     loaded = list(_annotations(cfg.get('train_dataloader')))
     cfg.train_dataloader = dict(
         batch_size=batch, num_workers=0, sampler=dict(type='InfiniteSampler', shuffle=False),
-        dataset=dict(type='RandomPictures', size=tuple(size), count=batch,
+        dataset=dict(type='RandomImages', size=tuple(size), count=batch,
                      masks=any(node.get('with_mask') for node in loaded),
                      semantic=any(node.get('with_seg') for node in loaded)))
     # These would change the size.
@@ -84,7 +84,7 @@ def hint(size: tuple[int, int], error: Exception) -> str:
     """Return what to do about an error in a model whose feature maps may not fit each other.
 
     Args:
-        size (tuple[int, int]): Height and width of the pictures, as the model gets them.
+        size (tuple[int, int]): Height and width of the images, as the model gets them.
         error (Exception): What it raised.
     """
     if not isinstance(error, RuntimeError) or not any(side % 32 for side in size):
@@ -95,7 +95,7 @@ def hint(size: tuple[int, int], error: Exception) -> str:
 
 
 def batch_for(cfg: Config, model: torch.nn.Module) -> dict:
-    """Return a preprocessed batch, as :func:`use_pictures` has put it into a config."""
+    """Return a preprocessed batch, as :func:`use_images` has put it into a config."""
     loader = cfg.train_dataloader
     items = DATASETS.build(loader.dataset)
     samples = [items[index] for index in range(loader.batch_size)]

@@ -1,4 +1,4 @@
-"""Misspelt names in a config: MMEngine ignores them at the top, and elsewhere ends in a traceback.
+"""Misspelled names in a config: MMEngine ignores them at the top, elsewhere it raises an error.
 
 A config is a program, so that its top is full of variables of its own. What is near a key that is
 read, is no such key and is not used by the rest of the program can only have been meant to be read.
@@ -20,7 +20,7 @@ _NEAR = 0.85
 
 
 def check_top(cfg: Mapping, text: str) -> None:
-    """Check that no name at the top of a config is a misspelt key.
+    """Check that no name at the top of a config is a misspelled key.
 
     Args:
         cfg (dict or Config): A whole config.

@@ -1,4 +1,4 @@
-"""Linear layers whose weight bitsandbytes quantises. Imported where a model is quantised, only.
+"""Linear layers whose weight bitsandbytes quantizes. Imported where a model is quantized, only.
 
 bitsandbytes' own layers are not used, only its functions: on a CPU its 4-bit layer rewrites its
 weight in evaluation, with scales rounded to bfloat16, so that training goes on from another base
@@ -13,7 +13,7 @@ from bitsandbytes import functional
 from torch import Tensor
 
 from ..errors import UserError
-from .linear import QuantisedLinear
+from .linear import QuantizedLinear
 from .options import EightBit, FourBit
 
 _BLOCK = 64         # weights that share a scale, as in the paper
@@ -24,7 +24,7 @@ logging.getLogger('bitsandbytes.autograd._functions').addFilter(
     lambda record: 'inputs will be cast from' not in str(record.msg))
 
 
-class Linear4bit(QuantisedLinear):
+class Linear4bit(QuantizedLinear):
     """A Linear in 4 bits: ``weight`` holds two codes a byte."""
 
     scale_names = ('weight_absmax', 'weight_absmax_scale', 'weight_absmax_offset',
@@ -61,8 +61,8 @@ class Linear4bit(QuantisedLinear):
         return weight.flatten()[:size].view(self.out_features, self.in_features)
 
 
-class Linear8bit(QuantisedLinear):
-    """A Linear in 8 bits: ``weight`` holds integers, or 16-bit weights to be quantised."""
+class Linear8bit(QuantizedLinear):
+    """A Linear in 8 bits: ``weight`` holds integers, or 16-bit weights to be quantized."""
 
     scale_names = ('weight_scale', )
     options: EightBit
@@ -103,7 +103,7 @@ class Linear8bit(QuantisedLinear):
         return self.weight, self.weight_scale
 
 
-def layer_class(bits: int) -> type[QuantisedLinear]:
+def layer_class(bits: int) -> type[QuantizedLinear]:
     """Return the class of a layer in that many bits."""
     return {4: Linear4bit, 8: Linear8bit}[bits]
 

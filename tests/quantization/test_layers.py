@@ -1,4 +1,4 @@
-"""Single quantised layers, adapted and not, against decoded weights and closed formulas."""
+"""Single quantized layers, adapted and not, against decoded weights and closed formulas."""
 
 import copy
 import pickle
@@ -10,7 +10,7 @@ from mmcv.cnn.bricks.wrappers import Linear as MMCVLinear
 from torch import nn
 
 from mmadapt import UserError, inject, merge, remove, unmerge
-from mmadapt.quantisation import QuantisedLinear
+from mmadapt.quantization import QuantizedLinear
 from mmadapt.tuning import merged_state_dict
 
 QUANTS = dict(nf4=dict(bits=4), fp4=dict(bits=4, type='fp4'),
@@ -20,7 +20,7 @@ LORA, DORA, SSF = dict(type='LoRA', r=4), dict(type='DoRA', r=4), dict(type='SSF
 
 
 def adapted(method=LORA, quant='nf4', layer=nn.Linear, sizes=(96, 70), train=False, **changes):
-    """One quantised layer whose adapter is not the identity, and the weight it was made of."""
+    """One quantized layer whose adapter is not the identity, and the weight it was made of."""
     torch.manual_seed(0)
     model = nn.Sequential(layer(*sizes))
     dense = model[0].weight.detach().clone()
@@ -93,7 +93,7 @@ def test_output_and_gradients_are_those_of_the_formula(bitsandbytes, method, qua
 
 @pytest.mark.parametrize('quant', QUANTS)
 @pytest.mark.parametrize('method', [LORA, DORA, SSF], ids=lambda m: m['type'])
-def test_the_first_output_is_that_of_the_quantised_base(bitsandbytes, method, quant):
+def test_the_first_output_is_that_of_the_quantized_base(bitsandbytes, method, quant):
     model = nn.Sequential(nn.Linear(96, 70))
     inject(model, dict(method=method, head='adapt', quant=QUANTS[quant]))
     x = torch.randn(4, 96)
@@ -168,7 +168,7 @@ def test_copies_and_pickles_compute_the_same_and_hold_weights_of_their_own(bitsa
         assert torch.equal(other(x), model(x))
         assert other[0].weight.data_ptr() != model[0].weight.data_ptr()
         merge(other)
-        assert isinstance(model[0], QuantisedLinear)
+        assert isinstance(model[0], QuantizedLinear)
 
 
 def test_dropout_drops_from_what_is_added_alone(bitsandbytes):
@@ -191,7 +191,7 @@ def test_autocast_decides_the_type_of_the_output_as_it_does_for_a_linear(bitsand
     torch.testing.assert_close(output.float(), model(x), rtol=0.05, atol=0.05)
 
 
-def test_compute_dtype_is_that_of_the_product_with_the_quantised_weight(bitsandbytes):
+def test_compute_dtype_is_that_of_the_product_with_the_quantized_weight(bitsandbytes):
     model, _ = adapted(compute_dtype='bfloat16')
     layer, x = model[0], torch.randn(4, 96)
     product = F.linear(x.bfloat16(), layer.unpack(torch.bfloat16)).float()
@@ -201,7 +201,7 @@ def test_compute_dtype_is_that_of_the_product_with_the_quantised_weight(bitsandb
     assert (product - F.linear(x, layer.dense_weight())).abs().max() > 1e-3
 
 
-def test_loading_dense_weights_quantises_them_and_codes_of_elsewhere_are_refused(bitsandbytes):
+def test_loading_dense_weights_quantizes_them_and_codes_of_elsewhere_are_refused(bitsandbytes):
     model, other = adapted()[0], nn.Sequential(nn.Linear(96, 70))
     fresh = copy.deepcopy(other)
     inject(fresh, dict(method=LORA, head='adapt', quant=QUANTS['nf4']))
@@ -215,7 +215,7 @@ def test_loading_dense_weights_quantises_them_and_codes_of_elsewhere_are_refused
 
 @pytest.mark.parametrize('quant', ['nf4', 'double', 'int8'])
 @pytest.mark.parametrize('method', [LORA, DORA, SSF], ids=lambda m: m['type'])
-def test_an_adapted_quantised_layer_compiles_without_a_graph_break(bitsandbytes, method, quant):
+def test_an_adapted_quantized_layer_compiles_without_a_graph_break(bitsandbytes, method, quant):
     torch.compiler.reset()
     model, _ = adapted(method, quant, train=True)
     x = torch.randn(4, 96)
@@ -228,7 +228,7 @@ def test_a_threshold_is_said_to_change_nothing_on_a_cpu(
         bitsandbytes, monkeypatch, threshold, warned):
     said = []
     for speak in ('say', 'warn'):
-        monkeypatch.setattr(f'mmadapt.tuning.quantised_base.{speak}', said.append)
+        monkeypatch.setattr(f'mmadapt.tuning.quantized_base.{speak}', said.append)
     adapted(quant='int8', threshold=threshold)
     assert any('peft.quant.threshold' in text for text in said) is warned
     assert any('1 Linear layers in 8 bits' in text for text in said)

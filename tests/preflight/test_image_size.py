@@ -1,4 +1,4 @@
-"""The size of the pictures that a config trains on, as its transforms make them."""
+"""The size of the images that a config trains on, as its transforms make them."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 
-from mmadapt.preflight.picture_size import padded, picture_size
+from mmadapt.preflight.image_size import image_size, padded
 
 pytest.importorskip('mmdet', reason='MMDetection is not installed')
 # What their authors say of them; the last padded by the data preprocessor.
@@ -27,10 +27,10 @@ STOCK = {
 
 @pytest.mark.parametrize('name', STOCK)
 def test_the_size_of_a_stock_config_is_that_of_its_pipeline(name):
-    assert picture_size(get_config(f'mmdet::{name}')) == STOCK[name]
+    assert image_size(get_config(f'mmdet::{name}')) == STOCK[name]
 
 
-# Each is run on wide and high pictures, and none of the results is larger.
+# Each is run on wide and high images, and none of the results is larger.
 PIPELINES = [
     [dict(type='Resize', scale=(333, 200), keep_ratio=True)],
     [dict(type='Resize', scale=(64, 96), keep_ratio=False)],
@@ -55,13 +55,13 @@ def test_a_pipeline_makes_nothing_larger_and_what_is_said(pipeline):
     from mmdet.registry import TRANSFORMS
     from mmdet.structures.bbox import HorizontalBoxes
     init_default_scope('mmdet')
-    height, width = picture_size(dict(train_dataloader=dict(dataset=dict(pipeline=pipeline))))
+    height, width = image_size(dict(train_dataloader=dict(dataset=dict(pipeline=pipeline))))
     transforms, made = Compose([TRANSFORMS.build(step) for step in pipeline]), []
     np.random.seed(0)
     for size in [(120, 200), (200, 120), (80, 400)] * 20:
-        picture = np.zeros((*size, 3), dtype=np.uint8)
+        image = np.zeros((*size, 3), dtype=np.uint8)
         found = transforms(dict(
-            img=picture, img_shape=size, ori_shape=size, gt_ignore_flags=np.zeros(1, dtype=bool),
+            img=image, img_shape=size, ori_shape=size, gt_ignore_flags=np.zeros(1, dtype=bool),
             gt_bboxes=HorizontalBoxes(torch.tensor([[0., 0, size[1], size[0]]])),
             gt_bboxes_labels=np.zeros(1, dtype=np.int64)))
         made.append(found['img'].shape[:2])
@@ -78,16 +78,16 @@ def test_a_pipeline_of_a_hook_and_of_joined_data_sets_counts_too():
     dataset = dict(type='ConcatDataset', datasets=[
         dict(pipeline=sized(64)), dict(type='RepeatDataset', dataset=dict(pipeline=sized(96)))])
     cfg = dict(train_dataloader=dict(dataset=dataset))
-    assert picture_size(cfg) == (96, 96)
+    assert image_size(cfg) == (96, 96)
     cfg['custom_hooks'] = [dict(type='PipelineSwitchHook', switch_pipeline=sized(128))]
-    assert picture_size(cfg) == (128, 128)
+    assert image_size(cfg) == (128, 128)
 
 
 @pytest.mark.parametrize('cfg', [
     dict(), dict(train_dataloader=None), dict(train_dataloader=dict(dataset=dict(type='Own'))),
     dict(train_dataloader=dict(dataset=dict(pipeline=[dict(type='PackDetInputs')])))])
 def test_where_nothing_says_it_there_is_none(cfg):
-    assert picture_size(Config(cfg)) is None
+    assert image_size(Config(cfg)) is None
 
 
 def test_a_size_is_padded_as_the_data_preprocessor_does():

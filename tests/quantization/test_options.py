@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from mmadapt import UserError, inject
-from mmadapt.quantisation import EightBit, FourBit, parse_quant, quant_to_dict
+from mmadapt.quantization import EightBit, FourBit, parse_quant, quant_to_dict
 from mmadapt.tuning import PEFTConfig
 
 # The tables of options that users of nyuntam know, under their names here.

@@ -1,4 +1,4 @@
-"""Which layers of a model ``peft.quant`` quantises, and when."""
+"""Which layers of a model ``peft.quant`` quantizes, and when."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -8,23 +8,23 @@ from torch import nn
 from ..adapters import is_linear
 from ..errors import UserError
 from ..logs import say, warn
-from ..quantisation import (
+from ..quantization import (
     EightBit,
     Packed,
-    QuantisedLinear,
+    QuantizedLinear,
     QuantOptions,
-    dequantise,
+    dequantize,
     pack,
-    quantise,
+    quantize,
     require_bitsandbytes,
 )
 from .state import require_state
 from .targets import has_own_parameters, module_names, select
 
 
-def layers_to_quantise(model: nn.Module, frozen: Iterable[nn.Module],
+def layers_to_quantize(model: nn.Module, frozen: Iterable[nn.Module],
                        options: QuantOptions) -> list[str]:
-    """Return the names of the layers that are quantised; nothing is changed.
+    """Return the names of the layers that are quantized; nothing is changed.
 
     Args:
         model (nn.Module): The stock model.
@@ -45,15 +45,15 @@ def layers_to_quantise(model: nn.Module, frozen: Iterable[nn.Module],
         skipped = select(model, [selector], 'peft.quant.skip')
         if skipped.isdisjoint(linear):
             raise UserError(f'peft.quant.skip: {selector!r} means no Linear layer, and nothing '
-                            'else would be quantised')
+                            'else would be quantized')
         chosen = [module for module in chosen if module not in skipped]
     if not chosen:
         kinds = Counter(type(module).__name__ for module in names if has_own_parameters(module))
         made_of = ', '.join(f'{count} {kind}' for kind, count in kinds.most_common())
         why = (f'each of its {len(linear)} Linear layers trains fully, shares its weight or is '
                'named in peft.quant.skip' if linear else 'it has none')
-        raise UserError(f'peft.quant quantises Linear layers, and in this {type(model).__name__} '
-                        f'there is none to quantise: {why}. It is made of {made_of}. Remove '
+        raise UserError(f'peft.quant quantizes Linear layers, and in this {type(model).__name__} '
+                        f'there is none to quantize: {why}. It is made of {made_of}. Remove '
                         'peft.quant')
     require_bitsandbytes()
     for module, (name, *_) in names.items():
@@ -65,23 +65,23 @@ def layers_to_quantise(model: nn.Module, frozen: Iterable[nn.Module],
     return [names[module][0] for module in chosen]
 
 
-def quantise_base(model: nn.Module) -> dict[str, Packed]:
-    """Quantise what ``peft.quant`` asks for, once the weights are there.
+def quantize_base(model: nn.Module) -> dict[str, Packed]:
+    """Quantize what ``peft.quant`` asks for, once the weights are there.
 
     Args:
-        model (nn.Module): An adapted model. One that is quantised already or merged, or whose
+        model (nn.Module): An adapted model. One that is quantized already or merged, or whose
             config asks for nothing, is left as it is.
 
     Returns:
-        dict[str, Packed]: The weights that were quantised now, by the name of their layer.
+        dict[str, Packed]: The weights that were quantized now, by the name of their layer.
     """
     state = require_state(model)
     options = state.config.quant_options()
     if options is None or state.merged is not None:
         return {}
-    layers = {name: model.get_submodule(name) for name in state.quantised}
+    layers = {name: model.get_submodule(name) for name in state.quantized}
     layers = {name: layer for name, layer in layers.items()
-              if not isinstance(layer, QuantisedLinear)}
+              if not isinstance(layer, QuantizedLinear)}
     packed = {name: pack(layer, options) for name, layer in layers.items()}
     dense = sum(layer.weight.numel() * layer.weight.element_size() for layer in layers.values())
     pack_base(model, packed)
@@ -97,16 +97,16 @@ def quantise_base(model: nn.Module) -> dict[str, Packed]:
 
 
 def pack_base(model: nn.Module, packed: dict[str, Packed]) -> None:
-    """Quantise layers with weights that have been packed, by name."""
+    """Quantize layers with weights that have been packed, by name."""
     for name, layer in packed.items():
-        quantise(model.get_submodule(name), layer)
+        quantize(model.get_submodule(name), layer)
 
 
 def packed_base(model: nn.Module) -> dict[str, Packed]:
-    """Make all quantised layers of a model dense.
+    """Make all quantized layers of a model dense.
 
     Returns:
         dict[str, Packed]: What :func:`pack_base` takes to undo it exactly.
     """
-    return {name: dequantise(module) for name, module in list(model.named_modules())
-            if isinstance(module, QuantisedLinear)}
+    return {name: dequantize(module) for name, module in list(model.named_modules())
+            if isinstance(module, QuantizedLinear)}

@@ -1,4 +1,4 @@
-"""What a config says of its optimiser, divided between MMEngine and DeepSpeed."""
+"""What a config says of its optimizer, divided between MMEngine and DeepSpeed."""
 
 from collections.abc import Mapping
 
@@ -8,14 +8,14 @@ from ...errors import UserError
 
 _PLAIN = ('OptimWrapper', 'DeepSpeedOptimWrapper')
 _AUTOCAST = ('AmpOptimWrapper', 'AutocastOptimWrapper')
-# By the name of a class, or of the package that it is from: ZeRO runs the optimiser on flat pieces
+# By the name of a class, or of the package that it is from: ZeRO runs the optimizer on flat pieces
 # of many parameters.
 _NOT_BY_ELEMENT = dict.fromkeys((
     'Adafactor', 'LARS', 'LAMB', 'Lamb', 'FusedLamb', 'LBFGS', 'Muon', 'SparseAdam', 'Sophia',
     'bitsandbytes', 'dadaptation', 'prodigyopt'), 'needs each parameter, whole, in its shape')
 _REFUSED = dict(
     _NOT_BY_ELEMENT, Adagrad='is built anew by DeepSpeed, without the groups of its parameters',
-    ZeroRedundancyOptimizer='shards the state too: name the optimiser in it as '
+    ZeroRedundancyOptimizer='shards the state too: name the optimizer in it as '
     'optim_wrapper.optimizer.type')
 
 
@@ -33,12 +33,12 @@ def read_optim_wrapper(cfg, settings: dict) -> tuple[dict, list[str]]:
         UserError: DeepSpeed cannot do what it asks for.
     """
     if not isinstance(cfg, Mapping) or not isinstance(cfg.get('optimizer'), Mapping):
-        raise UserError('DeepSpeedStrategy trains with one optimiser, named in optim_wrapper='
+        raise UserError('DeepSpeedStrategy trains with one optimizer, named in optim_wrapper='
                         "dict(optimizer=dict(type='AdamW', lr=...))")
     from .engine import DeepSpeedOptimWrapper
     cfg, said = dict(cfg), []
     kind = class_name(cfg.get('type', 'OptimWrapper'))
-    _refuse_optimiser(cfg['optimizer']['type'])
+    _refuse_optimizer(cfg['optimizer']['type'])
     if kind in _AUTOCAST:
         if not settings['torch_autocast']['enabled']:
             raise UserError(f'optim_wrapper.type={kind!r} and strategy.torch_autocast=dict(enabled='
@@ -61,7 +61,7 @@ def class_name(kind: str | type) -> str:
     return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
 
 
-def _refuse_optimiser(kind: str | type) -> None:
+def _refuse_optimizer(kind: str | type) -> None:
     cls = OPTIMIZERS.get(kind) if isinstance(kind, str) else kind
     names = [class_name(kind)]  # of what is not registered, the registry says so itself
     for base in cls.__mro__ if isinstance(cls, type) else ():

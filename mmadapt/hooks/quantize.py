@@ -1,24 +1,24 @@
-"""Quantising the model of a runner, which loads its weights after it has built everything."""
+"""Quantizing the model of a runner, which loads its weights after it has built everything."""
 
 from mmengine.hooks import EMAHook
 from torch import nn
 
-from ..tuning import quantise_base
-from ..tuning.quantised_base import pack_base
+from ..tuning import quantize_base
+from ..tuning.quantized_base import pack_base
 from ..tuning.targets import module_names
 
 
-def quantise_loaded(runner, model: nn.Module) -> None:
-    """Quantise what ``peft.quant`` asks for, if that has not been done.
+def quantize_loaded(runner, model: nn.Module) -> None:
+    """Quantize what ``peft.quant`` asks for, if that has not been done.
 
-    A copy that keeps a moving average has the same quantised weights, not some of its own: they do
+    A copy that keeps a moving average has the same quantized weights, not some of its own: they do
     not move, and codes have no average.
 
     Args:
         runner (Runner): A runner that has loaded its weights.
         model (nn.Module): Its adapted model, not wrapped.
     """
-    packed = quantise_base(model)
+    packed = quantize_base(model)
     for hook in runner.hooks if packed else ():
         if isinstance(hook, EMAHook):
             average = hook.ema_model

@@ -1,4 +1,4 @@
-"""How large the pictures are that a config trains on, as its pipeline says; nothing is loaded."""
+"""How large the images are that a config trains on, as its pipeline says; nothing is loaded."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 Size = tuple[int, int]
 
 
-def picture_size(cfg: Mapping) -> Size | None:
+def image_size(cfg: Mapping) -> Size | None:
     """Return the largest size of a batch that a config's pipeline and data preprocessor can make.
 
-    Of random sizes it is the largest, of pictures that keep their ratio a wide one that fills the
+    Of random sizes it is the largest, of images that keep their ratio a wide one that fills the
     scale. Padding to ``pad_size_divisor`` and ``batch_augments`` are in it. Transforms of other
     packages count as if they left the size as it is.
 
@@ -51,7 +51,7 @@ def _of_dataset(dataset) -> Size | None:
 
 
 def _after(pipeline: Iterable, size: Size | None) -> Size | None:
-    """Return the size of a picture behind some transforms."""
+    """Return the size of an image behind some transforms."""
     for transform in pipeline:
         if isinstance(transform, (list, tuple)):  # one of TransformBroadcaster's
             size = _after(transform, size)
@@ -85,7 +85,7 @@ def _transformed(name: str, t: Mapping, size: Size | None) -> Size | None:
 
 
 def _of_known(name: str, t: Mapping, size: Size) -> Size:
-    """Return what a transform makes of a picture whose size is known."""
+    """Return what a transform makes of an image whose size is known."""
     if name == 'RandomCrop' and 'relative' not in t.get('crop_type', 'absolute'):
         width, height = t['crop_size']
         if t.get('crop_type') == 'absolute_range':

@@ -27,10 +27,10 @@ class FourBit:
     Args:
         type (str): ``'nf4'``, whose codes are quantiles of the normal distribution, or ``'fp4'``,
             a 4-bit floating-point number. Defaults to ``'nf4'``.
-        compute_dtype (str, optional): What the quantised product is computed in: ``'float16'``,
+        compute_dtype (str, optional): What the quantized product is computed in: ``'float16'``,
             ``'bfloat16'`` or ``'float32'``. Defaults to the type of the layer's input, or that of
             autocast.
-        double_quant (bool): Whether the scales are quantised too, to 8 bits: 4.13 bits a weight
+        double_quant (bool): Whether the scales are quantized too, to 8 bits: 4.13 bits a weight
             instead of 4.5. Defaults to False.
         skip (list): What stays dense; the same grammar as ``peft.targets``.
     """
@@ -58,7 +58,7 @@ class EightBit:
     Args:
         threshold (float): Columns of the input with a value beyond it are multiplied in floating
             point; 0: none are. It counts where integers are multiplied. Defaults to 6.
-        has_fp16_weights (bool): Whether the weights stay in 16 bits and are quantised for each
+        has_fp16_weights (bool): Whether the weights stay in 16 bits and are quantized for each
             product: twice the memory, but merging starts from weights that were not rounded to
             8 bits. Defaults to False.
         skip (list): What stays dense; the same grammar as ``peft.targets``.

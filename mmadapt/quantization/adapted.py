@@ -1,8 +1,8 @@
-r"""Adapted Linear layers whose frozen weight is quantised.
+r"""Adapted Linear layers whose frozen weight is quantized.
 
 .. math:: y = g \odot (W_q x + s B A\, \mathrm{drop}(x)) + b
 
-with the adapter's gain :math:`g` (DoRA, SSF). The quantised weight is never added to: it would have
+with the adapter's gain :math:`g` (DoRA, SSF). The quantized weight is never added to: it would have
 to be dense for that. Merging makes it dense first.
 """
 
@@ -14,8 +14,8 @@ from ..adapters.layers.linear import LinearLayer
 from .bnb import Linear4bit, Linear8bit
 
 
-class QuantisedLayer(LinearLayer):
-    """How an adapted quantised Linear computes."""
+class QuantizedLayer(LinearLayer):
+    """How an adapted quantized Linear computes."""
 
     method_options = frozenset({'dropout'})
 
@@ -43,14 +43,14 @@ class QuantisedLayer(LinearLayer):
 
 
 @register_layer
-class AdaptedLinear4bit(QuantisedLayer, Linear4bit):
+class AdaptedLinear4bit(QuantizedLayer, Linear4bit):
     """An adapted Linear in 4 bits."""
 
     stock_class = Linear4bit
 
 
 @register_layer
-class AdaptedLinear8bit(QuantisedLayer, Linear8bit):
+class AdaptedLinear8bit(QuantizedLayer, Linear8bit):
     """An adapted Linear in 8 bits."""
 
     stock_class = Linear8bit
