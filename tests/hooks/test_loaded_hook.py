@@ -67,7 +67,7 @@ def test_classes_in_another_order_are_said(file, options, finished, bases, tool,
     if file == 'adapter':
         checkpoint, options = bases('rtmdet'), [f'peft.adapter={checkpoint}']
     monkeypatch.setattr('mmadapt.hooks.loaded_hook.warn', said.append)
-    monkeypatch.setattr('mmadapt.datasets.check_data', lambda *_: None)
+    monkeypatch.setattr('mmadapt.commands.test.check_data', lambda *_: None)
     tool('test', finished / 'config.py', checkpoint, '--work-dir', tmp_path, '--cfg-options',
          *options, *SWAPPED)
     line, = said
