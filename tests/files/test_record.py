@@ -133,7 +133,7 @@ def test_a_model_with_one_layer_more_is_another_model_and_stays_what_it_was():
 
 @pytest.mark.parametrize(('peft', 'message'), [
     (dict(method=dict(type='LoRA', r=4)), "another `peft`; method: .*'r': 2.* there, .*'r': 4.* in "
-                                          'this config. Write the same; or merge it first, python '
+                                          'this config. Write the same; or merge it first, '
                                           'mmadapt merge CONFIG FILE merged.pth, and'),
     (dict(norm='train'), "norm: 'freeze' there, 'train' in this config"),
     (dict(method=None), 'method: .* there, None in this config'),

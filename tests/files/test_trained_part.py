@@ -73,7 +73,7 @@ def test_whoever_does_not_complete_it_is_refused(reader, name, tmp_path):
     if name == 'old.pth':
         old(path)
     with pytest.raises(UserError, match='holds only what a training .*its base, base.pth, would be '
-                                        'random.*PEFTInjectHook.*merge_adapter.py CONFIG .*'
+                                        'random.*PEFTInjectHook.*mmadapt merge CONFIG .*'
                                         'load_adapter|belongs to another model'):
         reader(path)
 
@@ -124,7 +124,7 @@ def test_a_model_that_is_loaded_for_inference_is_completed(tmp_path):
         found = other.state_dict()
         assert all(torch.equal(found[key], value) for key, value in model.state_dict().items())
     (tmp_path / 'base.pth').rename(tmp_path / 'moved.pth')
-    with pytest.raises(UserError, match='base.pth not found.*--base FILE of merge_adapter'):
+    with pytest.raises(UserError, match='base.pth not found.*--base FILE of `mmadapt merge`'):
         load_checkpoint(detector(), str(tmp_path / 'epoch_1.pth'))
 
 
