@@ -1,18 +1,19 @@
 # PYTHON: the Python (3.10 to 3.12) to make .venv with; one is looked for when it is not given.
-# EXTRAS: more of OpenMMLab and of training, e.g. EXTRAS=pose,quant (pose seg cls deepspeed fairscale quant).
+# EXTRAS: more of OpenMMLab and of training, e.g. EXTRAS=pose,quant (pose seg cls deepspeed fairscale quant docs).
 PYTHON ?=
 EXTRAS ?=
 PYTEST_ARGS ?= --exitfirst
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint clean-env
+.PHONY: help env demo test lint docs clean-env
 
 help:
 	@echo 'make env [EXTRAS=pose,quant] [PYTHON=python3.11]   everything needed, into .venv (does nothing when it is there)'
 	@echo 'make demo                                          adapt a detector to sample faces, on two processes'
 	@echo 'make test [PYTEST_ARGS=...]                        all tests; stops at the first that fails'
 	@echo 'make lint                                          code style'
+	@echo 'make docs                                          the documentation, into build/docs'
 	@echo 'make clean-env                                     remove .venv (the compiled mmcv stays in the cache)'
 
 env:
@@ -39,6 +40,11 @@ test: env
 
 lint: env
 	@.venv/bin/ruff check .
+
+docs:
+	@$(MAKE) --no-print-directory env EXTRAS='docs,$(EXTRAS)'
+	@OMP_NUM_THREADS=1 .venv/bin/python -W ignore -m sphinx -q -W --keep-going docs build/docs
+	@echo 'make docs: build/docs/index.html'
 
 clean-env:
 	rm -rf .venv

@@ -22,6 +22,7 @@ EXTRA_MODULES = dict(
     deepspeed=('deepspeed',),
     fairscale=('fairscale',),
     quant=('bitsandbytes',),
+    docs=('sphinx', 'myst_parser'),
 )
 REMEDIES = {
     'libGL': 'OpenCV needs a system library; Debian/Ubuntu: apt-get install libgl1 libglib2.0-0',
