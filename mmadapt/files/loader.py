@@ -1,12 +1,16 @@
 """What MMEngine's loader reads where this package is imported, and what it refuses.
 
 Its schemes are its extension point. Local paths may also be sharded checkpoints and safetensors
-files; what comes by any scheme and holds only what was trained is guarded.
+files; what comes by any scheme and holds only what was trained is guarded, and none of it is read
+by running code.
 """
 
 import functools
 import json
+import os
 import os.path as osp
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import load_from_local as load_file
@@ -17,6 +21,10 @@ from .sharded import is_sharded, read_sharded
 from .trained_part import KEY, guard, known
 
 _ADAPTER = 'adapter_config.json'
+# Of torch: the first rules whatever a caller of torch.load says, and by the second a user allows
+# code where a caller says nothing.
+_DATA_ALONE, _CODE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
+_YES = ('1', 'y', 'yes', 'true')
 
 
 def is_checkpoint(path: str) -> bool:
@@ -75,10 +83,31 @@ def load_from_local(filename: str, map_location=None):
         else read_safetensors(safetensors)
 
 
+@contextmanager
+def _data_alone() -> Iterator[None]:
+    """Have torch.load refuse, while it is entered, what could run code.
+
+    Addresses are read with ``weights_only=False``, torch's default in the function that downloads
+    them; and onedl-mmengine reads with it whatever cannot be read otherwise.
+    """
+    if os.environ.get(_CODE) in _YES:  # the user's own wish
+        yield
+        return
+    before = os.environ.get(_DATA_ALONE)
+    os.environ[_DATA_ALONE] = '1'
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_DATA_ALONE]
+        else:
+            os.environ[_DATA_ALONE] = before
+
+
 def _guarded(load):
     @functools.wraps(load)
     def load_guarded(filename, *args, **kwargs):
-        with known():
+        with known(), _data_alone():
             checkpoint = load(filename, *args, **kwargs)
         return guard(checkpoint, filename)
 
