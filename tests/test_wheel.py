@@ -102,6 +102,10 @@ def test_nothing_is_of_a_checkout(run):
     assert where.count('site-packages') == 2
 
 
+def test_type_checkers_are_told_that_the_package_is_typed(installed):
+    assert [*installed.parent.rglob('mmadapt/py.typed')]
+
+
 def test_a_config_is_copied_trained_on_two_processes_tested_and_merged(run, data):
     listed = run('mmadapt', 'configs', 'list')
     assert 'peft/rtmdet_tiny_lora_face.py' in listed
