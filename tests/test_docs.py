@@ -108,6 +108,14 @@ def test_every_subcommand_is_on_the_page_of_commands():
     assert all(f'| `mmadapt {name}' in text for name in COMMANDS)
 
 
+def test_every_part_of_the_package_is_on_the_page_of_architecture():
+    rows = re.findall(r'^\| (`.+?) \|', (DOCS / 'architecture.md').read_text(), re.M)
+    told = {name.rstrip('/') for row in rows for name in re.findall(r'`([^`]+)`', row)}
+    package = Path(mmadapt.__file__).parent
+    assert {path.name for path in package.iterdir() if path.is_dir()} - {'__pycache__'} <= told
+    assert all((package / name).exists() for name in told)
+
+
 @pytest.mark.parametrize('page', PAGES, ids=named)
 def test_every_link_and_every_file_that_is_named_is_there(page):
     text = page.read_text(encoding='utf-8')
