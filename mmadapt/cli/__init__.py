@@ -1,4 +1,4 @@
-"""What the command-line tools share; the tools themselves are in ``tools/``."""
+"""What the subcommands share; they themselves are in :mod:`mmadapt.commands`."""
 
 from .amp import set_amp, without_islands
 from .checkpoints import check_checkpoint, how_to_go_on, resume_command, set_resume

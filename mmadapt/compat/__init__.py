@@ -64,8 +64,9 @@ CHANGES = (
            'init_detector and DetInferencer complete a checkpoint of a training with `peft` from '
            'its base', complete_for_inference),
     Change(('mmengine.runner.checkpoint.CheckpointLoader._schemes', ), 'mmengine 0.10',
-           'checkpoints may be safetensors files and sharded folders; one that holds only what was '
-           'trained is refused where its base would be random', _guard_checkpoints),
+           'checkpoints may be safetensors files and sharded folders, none may run code, from an '
+           'address either; one that holds only what was trained is refused where its base would '
+           'be random', _guard_checkpoints),
     Change(('mmengine.registry.root.RUNNERS._module_dict', ), 'mmengine 0.10',
            "runner_type='FlexibleRunner' adapts and loads a model before it is wrapped",
            _replace_flexible_runner),

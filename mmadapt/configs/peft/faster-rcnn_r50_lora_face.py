@@ -1,5 +1,5 @@
 # Faster R-CNN adapted to faces with LoRA: two stages, no custom hooks of its own.
-# ./tools/dist_train.sh configs/peft/faster-rcnn_r50_lora_face.py 2
+# mmadapt launch 2 train faster-rcnn_r50_lora_face.py
 _base_ = [
     'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', '../_base_/peft/lora.py',
     '../_base_/datasets/face_det.py', '../_base_/schedules/sgd_cosine.py',

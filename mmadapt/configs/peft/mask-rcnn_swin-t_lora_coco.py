@@ -1,5 +1,5 @@
 # Mask R-CNN with Swin-T and LoRA: what any stock config needs to become a PEFT config.
-# mmadapt train configs/peft/mask-rcnn_swin-t_lora_coco.py
+# mmadapt train mask-rcnn_swin-t_lora_coco.py
 _base_ = ['mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py', '../_base_/peft/lora.py']
 custom_imports = dict(imports=['mmadapt'], allow_failed_imports=False)
 custom_hooks = [*_base_.get('custom_hooks', []), dict(type='PEFTInjectHook')]

@@ -1,5 +1,5 @@
 # RTMDet-tiny adapted to faces with LoRA, its head trained fully, the result merged at the end.
-# ./tools/dist_train.sh configs/peft/rtmdet_tiny_lora_face.py 2
+# mmadapt launch 2 train rtmdet_tiny_lora_face.py
 _base_ = [
     'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py', '../_base_/peft/lora.py',
     '../_base_/datasets/face_det.py', '../_base_/schedules/sgd_cosine.py',
