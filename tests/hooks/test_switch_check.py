@@ -13,7 +13,7 @@ from mmadapt import UserError
 from mmadapt.hooks import switch_check
 from mmadapt.hooks.switch_check import check_switches
 
-LOAD = [dict(type='mmdet.LoadImageFromFile'), dict(type='mmdet.LoadAnnotations', with_bbox=True)]
+LOAD = [dict(type='mmcv.LoadImageFromFile'), dict(type='mmdet.LoadAnnotations', with_bbox=True)]
 PACK = dict(type='mmdet.PackDetInputs')
 
 
