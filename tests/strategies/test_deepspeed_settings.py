@@ -102,7 +102,7 @@ def test_float32_is_a_setting_and_what_the_config_says_of_autocast_is_kept():
     (dict(activation_checkpointing=dict(cpu_checkpointing=True)), 'memory=dict(checkpoint=[...])'),
     (dict(config=dict(optimizer=dict(type='Adam'))), 'write it as optim_wrapper.optimizer'),
     (dict(config=dict(scheduler=dict(type='WarmupLR'))), 'write it as param_scheduler'),
-    (dict(zero_optimization=dict(stage=2)), "has no 'zero_optimization'; nearest: 'zero_optimiz"),
+    (dict(zero_optimisation=dict(stage=2)), "has no 'zero_optimisation'; nearest: 'zero_optimiz"),
     (dict(config=dict(gradient_cliping=1)), "no 'gradient_cliping'; nearest: 'gradient_clipping'"),
     (dict(config='nowhere.json'), 'there is no file nowhere.json'),
     (dict(config=[1]), 'must be a dict or the name of a JSON file'),
