@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmadapt.random_state_hook import RandomStateHook
 from mmengine.hooks import CheckpointHook, IterTimerHook
 from torch import nn
 
 from mmadapt import UserError
+from mmadapt.hooks.random_state_hook import RandomStateHook
 from mmadapt.random_state import get_random_state
 from mmadapt.strategies.deepspeed import DeepSpeedStrategy
 from mmadapt.strategies.deepspeed.accumulation import check_intervals
