@@ -38,6 +38,9 @@ def environment(processes: int) -> dict[str, str]:
     env['PATH'] = os.pathsep.join((str(Path(sys.executable).parent), env.get('PATH', '')))
     env['PYTHONPATH'] = os.pathsep.join(filter(None, (str(ROOT), env.get('PYTHONPATH'))))
     env.setdefault('OMP_NUM_THREADS', str(max(1, len(os.sched_getaffinity(0)) // processes)))
+    # A thread that spins while it waits for one whose core something else has makes it wait longer:
+    # by factors where another program computes, for some percent where none does.
+    env.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     return env
 
 
