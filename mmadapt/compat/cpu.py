@@ -34,8 +34,7 @@ def repair_cpu() -> None:
     if getattr(dist_utils, '_mmadapt_repaired', False):
         return
     dist_utils._mmadapt_repaired = True
-    for launcher in ('pytorch', 'mpi', 'slurm'):
-        name = f'_init_dist_{launcher}'
+    for name in ('_init_dist_pytorch', '_init_dist_mpi', '_init_dist_slurm'):
         setattr(dist_utils, name, _init_without_cuda(getattr(dist_utils, name)))
     MMDistributedDataParallel.__init__ = _wrap_on_cpu(MMDistributedDataParallel.__init__)
     amp = amp_optimizer_wrapper.AmpOptimWrapper
