@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from types import MethodType
 
 import torch
-from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
 from ..downloads import naming_pretrained
 from ..logs import say
+from ..runs import checkpoint_to_load, unwrap
 from .base import pretrained_files, pretrained_modules, read_checkpoint
-from .to_load import checkpoint_to_load
 from .trained_part import KEY
 
 
@@ -24,13 +23,15 @@ def covered_modules(model: nn.Module, runner) -> list[str]:
     """Return the modules whose pretrained weights a run overwrites with its checkpoint's.
 
     Args:
-        model (nn.Module): The model, before it is adapted.
+        model (nn.Module): The model, before it is adapted; maybe wrapped.
         runner (Runner): A runner that is going to load all of its weights, or what a run of this
             package has trained.
 
     Returns:
-        list[str]: Names of modules that would load a file of their own when they are initialized.
+        list[str]: Names of modules that would load a file of their own when they are initialized,
+        in the model that is not wrapped.
     """
+    model = unwrap(model)
     names = pretrained_modules(model)
     path = checkpoint_to_load(runner) if names else None
     if path is None:
@@ -50,13 +51,14 @@ def initializing(model: nn.Module, covered: Collection[str]) -> Iterator[None]:
     """Have a model initialize itself without what is overwritten afterwards.
 
     Args:
-        model (nn.Module): The model; its ``init_weights`` is called while this is entered.
+        model (nn.Module): The model, maybe wrapped; its ``init_weights`` is called while this is
+            entered.
         covered (Collection[str]): Modules that leave their weights alone.
 
     Raises:
         UserError: What another module needs cannot be downloaded.
     """
-    model = model.module if is_model_wrapper(model) else model
+    model = unwrap(model)
     changed = {name: model.get_submodule(name) for name in pretrained_modules(model)}
     try:
         for name, module in changed.items():

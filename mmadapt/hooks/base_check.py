@@ -15,6 +15,7 @@ from ..files import BaseRecord
 from ..files.built_in import built_in_keys, changed
 from ..logs import say, warn
 from ..random_state import get_random_state, set_random_state
+from ..runs import resumes
 from ..tuning import PEFTConfig
 from ..tuning.heads import find_heads
 
@@ -120,7 +121,7 @@ def check_base(runner, model: nn.Module, base: BaseRecord, config: PEFTConfig) -
     if base.load_from or base.pretrained or base.built_in:
         say(f'pretrained weights for {loaded} of {len(keys)} tensors of the model'
             + (f', {len(base.built_in)} of which it is built with' if base.built_in else ''))
-    if runner._resume and loaded:
+    if resumes(runner) and loaded:
         warn(f'--resume found no checkpoint in {runner.work_dir} and has cleared load_from: what '
              'is not pretrained trains from the start')
     if loaded:
@@ -130,7 +131,7 @@ def check_base(runner, model: nn.Module, base: BaseRecord, config: PEFTConfig) -
     if not config.allow_random_base:
         why = f'{base.load_from} has none of its weights' if base.load_from else (
             '--resume found no checkpoint and has cleared load_from: run without it'
-            if runner._resume else 'set load_from')
+            if resumes(runner) else 'set load_from')
         # Codes of a random base are in no checkpoint, so there it cannot be meant.
         meant = '' if config.quant is not None else \
             '. (peft.allow_random_base=True if that is meant)'

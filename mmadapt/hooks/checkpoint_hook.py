@@ -5,7 +5,7 @@ from collections import defaultdict
 
 import torch
 from mmengine.dist import is_main_process, master_only
-from mmengine.hooks import CheckpointHook, EMAHook, Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
@@ -30,6 +30,7 @@ from ..files import (
     write_merged,
 )
 from ..logs import warn
+from ..runs import averaged_models
 from ..tuning import PEFTConfig
 
 
@@ -97,10 +98,7 @@ class PEFTCheckpointHook(Hook):
 
         The weights are those that were validated: their moving average where there is an EMAHook.
         """
-        source = self.model
-        for hook in runner.hooks:
-            if isinstance(hook, EMAHook):
-                source = hook.ema_model.module
+        source = [self.model, *averaged_models(runner)][-1]
         strategy = getattr(runner, 'strategy', None)
         values = source.state_dict() if strategy is None else strategy.full_state_dict(source)
         if is_main_process():

@@ -7,10 +7,10 @@ optimizer, and looks into the checkpoint beforehand for what it will not provide
 
 from dataclasses import replace
 
-from mmengine.hooks import CheckpointHook, EMAHook, Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import Runner
 from torch import nn
 
 from ..config_files import inherited
@@ -31,10 +31,17 @@ from ..files import (
 from ..files.built_in import digests
 from ..files.prefix import part_of_checkpoint, with_full_keys
 from ..files.resumable import check_can_resume
-from ..files.to_load import checkpoint_to_load
 from ..files.trained_part import NOTE, is_whole
 from ..logs import say, warn
 from ..runner import FlexibleRunner
+from ..runs import (
+    averaging_hooks,
+    checkpoint_to_load,
+    register_in_before_run,
+    resumes,
+    trains,
+    unwrap,
+)
 from ..strategies import AdaptingStrategy
 from ..tuning import PEFTConfig, check_intact, inject, require_state
 from .base_check import (
@@ -49,7 +56,6 @@ from .loaded_hook import check_evaluated, class_names, evaluated_classes
 from .memory_hook import MemoryHook, lacks_memory_hook
 from .quantize import quantize_loaded
 from .random_state_hook import add_random_state_hook
-from .register import register_in_before_run
 from .rewire import rewire
 from .run_check_hook import add_run_check_hook
 from .safe_checkpoints import secure_checkpoints
@@ -82,7 +88,7 @@ class PEFTInjectHook(Hook):
     def before_run(self, runner) -> None:
         """Adapt the model and whatever was built from it."""
         if self._model is not None:
-            if isinstance(runner._train_loop, BaseLoop) and not self._trains:
+            if trains(runner) and not self._trains:
                 raise UserError('this runner has evaluated an adapted model and cannot train it; '
                                 'build another one with Runner.from_cfg(cfg)')
             return
@@ -100,10 +106,10 @@ class PEFTInjectHook(Hook):
         self._config = PEFTConfig.parse(runner.cfg.peft)
         self._check_order(runner)
         add_run_check_hook(runner, self)
-        model = unwrap(runner.model)
+        model = _adaptable(runner.model)
         path = checkpoint_to_load(runner)
         checkpoint = {} if path is None else read_checkpoint(path)
-        if isinstance(runner._train_loop, BaseLoop):
+        if trains(runner):
             self._prepare_training(runner, model, path, checkpoint)
         else:
             self.adapt_to_evaluate(model, self._config, path, checkpoint)
@@ -209,7 +215,7 @@ class PEFTInjectHook(Hook):
         if runner.cfg.get('efficient_conv_bn_eval'):
             raise UserError('efficient_conv_bn_eval bypasses the layers that peft adapts; '
                             'remove it from the config')
-        if runner._resume and path is not None:
+        if resumes(runner) and path is not None:
             check_can_resume(checkpoint, path, bool(runner.cfg.get('param_scheduler')))
         _take_as_base(runner, checkpoint)
         if KEY in checkpoint:
@@ -217,7 +223,7 @@ class PEFTInjectHook(Hook):
             stored = checkpoint['state_dict']
             check_one_adapter(record, path, config.adapter)
             # A resumed run is of the same model, or is refused.
-            misfits = set() if runner._resume else find_misfits(
+            misfits = set() if resumes(runner) else find_misfits(
                 model, stored, base_state_dict(model, record.base, config.base), path)
             base = replace(record.base, not_in_base=sorted({*record.base.not_in_base, *misfits}))
             # What it was begun with is not to be changed now.
@@ -225,7 +231,7 @@ class PEFTInjectHook(Hook):
                             weights_follow=True, check_options=False)
             record.check_same(require_state(model), path, misfits)
             self._anew = tensors_anew(model, stored, misfits)
-        elif runner._resume and path is not None:
+        elif resumes(runner) and path is not None:
             raise UserError(f'{path} was not written by a training with `peft` and cannot be '
                             'resumed; start from it with load_from')
         else:
@@ -300,14 +306,14 @@ class PEFTInjectHook(Hook):
 
     def _check_order(self, runner) -> None:
         earlier = runner.hooks[:runner.hooks.index(self)]
-        if any(isinstance(hook, EMAHook) for hook in earlier):
+        if averaging_hooks(earlier):
             raise UserError('EMAHook runs before PEFTInjectHook and would average the model '
                             'without its adapters; leave the priority of PEFTInjectHook alone')
 
 
 def _take_as_base(runner, checkpoint: dict) -> None:
     """Forget how a checkpoint was trained that lacks nothing, unless its training is resumed."""
-    if KEY in checkpoint and not runner._resume and is_whole(checkpoint[KEY]):
+    if KEY in checkpoint and not resumes(runner) and is_whole(checkpoint[KEY]):
         del checkpoint[KEY]
 
 
@@ -324,11 +330,8 @@ def _has_base(runner, model: nn.Module, base, config: PEFTConfig) -> bool:
         raise UserError('\n'.join(found)) from None
 
 
-def unwrap(model: nn.Module) -> nn.Module:
-    """Return the model that is adapted; it may be wrapped by then."""
-    if is_model_wrapper(model):
-        if not hasattr(model, 'reducer'):
-            raise UserError(f'a model wrapped by {type(model).__name__} cannot be adapted; use '
-                            'MMDistributedDataParallel')
-        model = model.module
-    return model.module if isinstance(model, BaseTTAModel) else model
+def _adaptable(model: nn.Module) -> nn.Module:
+    if is_model_wrapper(model) and not hasattr(model, 'reducer'):
+        raise UserError(f'a model wrapped by {type(model).__name__} cannot be adapted; use '
+                        'MMDistributedDataParallel')
+    return unwrap(model)

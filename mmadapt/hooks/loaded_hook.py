@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
-from mmengine.runner import BaseLoop
 from torch import Tensor, nn
 
 from ..errors import UserError
 from ..files.resumable import check_can_resume
 from ..logs import warn
+from ..runs import built_loop, checkpoint_to_load, resumes, trains, unwrap
 from .random_state_hook import RandomStateHook
 
 _SHOWN = 6
@@ -25,9 +24,9 @@ class LoadedCheckpointHook(Hook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Look at what has been read, before it is loaded."""
-        path = str(runner._load_from)
-        if isinstance(runner._train_loop, BaseLoop):
-            if runner._resume:
+        path = str(checkpoint_to_load(runner))
+        if trains(runner):
+            if resumes(runner):
                 check_can_resume(checkpoint, path, bool(runner.cfg.get('param_scheduler')))
                 if not any(isinstance(hook, RandomStateHook) for hook in runner.hooks):
                     warn(f'a run with {type(runner.strategy).__name__} does not continue exactly '
@@ -51,8 +50,7 @@ def class_names(checkpoint: Mapping) -> list[str] | None:
 
 def evaluated_classes(runner) -> list[str] | None:
     """Return the classes of the data that a runner evaluates on, if they are known."""
-    loop = next((loop for loop in (runner._test_loop, runner._val_loop)
-                 if isinstance(loop, BaseLoop)), None)
+    loop = built_loop(runner, 'test') or built_loop(runner, 'val')
     here = (getattr(loop.dataloader.dataset, 'metainfo', None) or {}).get('classes') \
         if loop is not None else None
     return None if here is None or isinstance(here, str) else [str(name) for name in here]
@@ -90,7 +88,7 @@ def check_fits(model: nn.Module, here: list[str] | None, state: Mapping[str, Ten
     classes = f'its classes are {_list(names)}, those of the data set here {_list(here)}' \
         if differ else ''
     misfits = [(key, tuple(state[key].shape), tuple(p.shape))
-               for key, p in _unwrap(model).named_parameters()
+               for key, p in unwrap(model).named_parameters()
                if key in state and state[key].shape != p.shape]
     if misfits:
         key, there, own = misfits[0]
@@ -103,9 +101,3 @@ def check_fits(model: nn.Module, here: list[str] | None, state: Mapping[str, Ten
 def _list(names: list[str]) -> str:
     shown = ', '.join(names[:_SHOWN]) + (', ...' if len(names) > _SHOWN else '')
     return f'{len(names)} ({shown})'
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    return model

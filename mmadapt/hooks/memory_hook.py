@@ -1,9 +1,8 @@
 """The ``memory`` key under a runner."""
 
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import Runner
 from torch import nn
 
 from ..config_files import inherited
@@ -15,6 +14,7 @@ from ..memory.inherited import asks_for_recomputation, modules_named, unwrap_fai
 from ..memory.islands import keep_float32
 from ..memory.matching import find_modules
 from ..optim.zero_redundancy import refuse_under_stock_runner
+from ..runs import trains, unwrap
 from .random_state_hook import add_random_state_hook
 from .run_check_hook import add_run_check_hook
 from .safe_checkpoints import secure_checkpoints
@@ -46,10 +46,10 @@ class MemoryHook(Hook):
         if self._trains:
             return
         add_run_check_hook(runner, self)
-        model, cfg = _unwrap(runner.model), runner.cfg
-        trains = isinstance(runner._train_loop, BaseLoop)
-        self._config = check_names(model, cfg, trains)
-        self._trains = trains
+        model, cfg = unwrap(runner.model), runner.cfg
+        training = trains(runner)
+        self._config = check_names(model, cfg, training)
+        self._trains = training
         if not self._trains:
             return
         self._is_applied = False  # of what has been evaluated, only the islands
@@ -86,11 +86,11 @@ class MemoryHook(Hook):
             return
         self._is_applied = True
         if not self._trains:
-            keep_float32(_unwrap(runner.model), self._config.fp32_modules)
+            keep_float32(unwrap(runner.model), self._config.fp32_modules)
             return
         if self._names:
             runner.cfg[_KEY] = self._names
-        for line in apply_memory(_unwrap(runner.model), self._config, self._names):
+        for line in apply_memory(unwrap(runner.model), self._config, self._names):
             say(line)
 
 
@@ -133,9 +133,3 @@ def is_needed(runner, model: nn.Module) -> bool:
     """Return whether a config or its model asks for what a MemoryHook does."""
     asked = [runner.cfg.get(key) is not None for key in ('memory', _KEY)]
     return any(asked) or asks_for_recomputation(model)
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    while is_model_wrapper(model):
-        model = model.module
-    return model.module if isinstance(model, BaseTTAModel) else model

@@ -1,8 +1,8 @@
 """Quantizing the model of a runner, which loads its weights after it has built everything."""
 
-from mmengine.hooks import EMAHook
 from torch import nn
 
+from ..runs import averaging_hooks, unwrap
 from ..tuning import quantize_base
 from ..tuning.quantized_base import pack_base
 from ..tuning.targets import module_names
@@ -19,11 +19,10 @@ def quantize_loaded(runner, model: nn.Module) -> None:
         model (nn.Module): Its adapted model, not wrapped.
     """
     packed = quantize_base(model)
-    for hook in runner.hooks if packed else ():
-        if isinstance(hook, EMAHook):
-            average = hook.ema_model
-            pack_base(average.module, packed)
-            names = module_names(average.module)
-            for layer in packed:
-                for name in names[average.module.get_submodule(layer)]:
-                    average.avg_parameters.pop(f'{name}.weight', None)
+    for hook in averaging_hooks(runner.hooks) if packed else ():
+        average = hook.ema_model
+        copy, names = unwrap(average.module), module_names(average.module)
+        pack_base(copy, packed)
+        for layer in packed:
+            for name in names[copy.get_submodule(layer)]:
+                average.avg_parameters.pop(f'{name}.weight', None)

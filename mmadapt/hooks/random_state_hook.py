@@ -12,15 +12,14 @@ from contextlib import nullcontext
 from mmengine.dist import gather_object, get_rank, get_world_size
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook, IterTimerHook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
-from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from ..optim.resumed import drop_functions
 from ..random_state import get_random_state, set_random_state
+from ..runs import is_inside_accumulation, register_in_before_run, resumes, trains, unwrap
 from ..strategies import AdaptingStrategy
 from .model_attributes import ModelAttributes, set_attributes
-from .register import register_in_before_run
 from .resume_data import drop_batches, inexact_because, use_seed
 
 _KEY = 'rank_states'
@@ -54,7 +53,7 @@ class RandomStateHook(Hook):
     def before_val(self, runner) -> None:
         """Remember the random state; a new best writes the latest checkpoint once more."""
         self._before_val = get_random_state()
-        if isinstance(runner._train_loop, BaseLoop) and any(
+        if trains(runner) and any(
                 h.save_best for h in _checkpoint_hooks(runner)):
             self.gather(runner)
 
@@ -71,7 +70,7 @@ class RandomStateHook(Hook):
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Take this process's state out of the checkpoint of a resumed run."""
         states = checkpoint.pop(_KEY, None)
-        if not runner._resume:
+        if not resumes(runner):
             return
         use_seed(runner, checkpoint.get('meta', {}).get('seed'))
         if states:
@@ -99,7 +98,7 @@ class RandomStateHook(Hook):
     def before_train_epoch(self, runner) -> None:
         """Restore the state; the iterator of the data loader draws from it next."""
         if self._attributes is None:  # all that changes a model before it is trained is done
-            self._attributes = ModelAttributes(_model(runner))
+            self._attributes = ModelAttributes(unwrap(runner.model))
         if self._resumed is not None:
             self._resume(runner)
         else:
@@ -121,8 +120,7 @@ class RandomStateHook(Hook):
                           'run begins without them, which matters if a step reads what the last '
                           'one left', 'current')
                 self._said = True
-        wrappers = getattr(runner.optim_wrapper, 'optim_wrappers', {'': runner.optim_wrapper})
-        if any(w._inner_count % w._accumulative_counts for w in wrappers.values()):
+        if is_inside_accumulation(runner.optim_wrapper):
             with _parameters(runner) as parameters:
                 state['gradients'] = {name: p.grad.detach().cpu().clone()
                                       for name, p in parameters.items() if p.grad is not None}
@@ -162,7 +160,7 @@ class RandomStateHook(Hook):
     def _restore_attributes(self, runner) -> None:
         if not self._saved_attributes:
             return
-        homeless = set_attributes(_model(runner), self._saved_attributes)
+        homeless = set_attributes(unwrap(runner.model), self._saved_attributes)
         self._saved_attributes = None
         if homeless:
             print_log(f'the checkpoint holds values of {homeless}, which this model does not have',
@@ -218,13 +216,5 @@ def _parameters(runner):
     strategy = getattr(runner, 'strategy', None)
     if isinstance(strategy, AdaptingStrategy):
         return strategy.accumulated_gradients()
-    return nullcontext({n: p for n, p in _model(runner).named_parameters() if p.requires_grad})
-
-
-def _model(runner):
-    strategy = getattr(runner, 'strategy', None)
-    if isinstance(strategy, AdaptingStrategy):
-        model = strategy.unwrapped
-    else:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    return getattr(model, '_orig_mod', model)  # of one that is compiled
+    return nullcontext({n: p for n, p in unwrap(runner.model).named_parameters()
+                        if p.requires_grad})

@@ -7,7 +7,6 @@ values too, which is built in no time, and so can be said first.
 
 import copy
 from contextlib import nullcontext
-from types import SimpleNamespace
 
 from mmengine.config import Config
 from torch import nn
@@ -24,12 +23,12 @@ from ..files.base import (
     pretrained_modules,
 )
 from ..files.pretrained import covered_modules, read_shapes
-from ..files.to_load import checkpoint_to_load
 from ..logs import is_first_process, silent
 from ..preflight.misspelled import explain_building
+from ..runs import checkpoint_to_load, planned_run, resumes, unwrap
 from ..strategies.fsdp2.meta import without_values
 from ..tuning import PEFTConfig, inject
-from .inject_hook import PEFTInjectHook, unwrap
+from .inject_hook import PEFTInjectHook
 from .loaded_hook import check_fits, class_names
 from .memory_hook import check_names
 
@@ -47,7 +46,7 @@ def rehearse(cfg: Config, trains: bool) -> None:
     Raises:
         UserError: What a hook would raise.
     """
-    path = checkpoint_to_load(_runner_of(cfg))
+    path = checkpoint_to_load(planned_run(cfg))
     if path is not None and is_first_process():
         check_is_there(path)
     refused = None
@@ -70,7 +69,7 @@ def rehearse(cfg: Config, trains: bool) -> None:
 def _rehearse(cfg: Config, trains: bool, path: str | None, building) -> None:
     with building():
         model = unwrap(build_model(cfg))
-    runner, is_remote = _runner_of(cfg), '://' in (path or '')
+    runner, is_remote = planned_run(cfg), '://' in (path or '')
     if trains and not is_remote:
         _check_initialized(model, runner)
     if cfg.get('peft') is not None:
@@ -83,9 +82,9 @@ def _rehearse(cfg: Config, trains: bool, path: str | None, building) -> None:
 
 
 def _rehearse_peft(cfg: Config, model: nn.Module, trains: bool, path: str | None) -> None:
-    runner, hook = _runner_of(cfg), PEFTInjectHook()
+    runner, hook = planned_run(cfg), PEFTInjectHook()
     config, is_remote = PEFTConfig.parse(cfg.peft), '://' in (path or '')
-    if trains and (is_remote or (not runner._resume and _initialized(model, runner))):
+    if trains and (is_remote or (not resumes(runner) and _initialized(model, runner))):
         inject(model, config, weights_follow=True)
         return
     if is_remote:
@@ -95,7 +94,7 @@ def _rehearse_peft(cfg: Config, model: nn.Module, trains: bool, path: str | None
         hook.adapt(runner, model, config, path, checkpoint)
     else:
         hook.adapt_to_evaluate(model, config, path, checkpoint)
-    if KEY in checkpoint and (runner._resume or not trains):
+    if KEY in checkpoint and (resumes(runner) or not trains):
         check_base_is_there(AdapterRecord.from_dict(checkpoint[KEY], path).base, config.base)
     if trains:
         return
@@ -121,9 +120,3 @@ def _check_initialized(model: nn.Module, runner) -> None:
                 raise not_initialized(name, files, reason)
             if '://' not in file:
                 check_is_there(file)
-
-
-def _runner_of(cfg: Config) -> SimpleNamespace:
-    # What is read of a runner before there is one.
-    return SimpleNamespace(cfg=cfg, work_dir=cfg.work_dir, _load_from=cfg.get('load_from'),
-                           _resume=cfg.get('resume', False))

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from mmengine.dist import get_rank
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
 
+from ..runs import randomness_settings, rebuild_train_loop
+
 _PARTS = ('dataset', 'datasets', 'pipeline', 'transforms')
 
 
@@ -51,13 +53,13 @@ def use_seed(runner, seed: int | None) -> None:
         runner (Runner): A runner that is loading the checkpoint it resumes.
         seed (int, optional): What the checkpoint names as its seed, that of the first process.
     """
-    settings = dict(runner._randomness_cfg)
+    settings = randomness_settings(runner)
     own = runner.seed - (get_rank() if settings.get('diff_rank_seed') else 0)
     if seed is None or seed == own or not isinstance(
             runner.cfg.get('train_cfg'), dict):
         return
     runner.set_randomness(**{**settings, 'seed': seed})
-    runner._train_loop = runner.build_train_loop(runner.cfg.train_cfg)
+    rebuild_train_loop(runner)
 
 
 def inexact_because(loop: BaseLoop) -> str | None:

@@ -1,19 +1,17 @@
 """What is checked when everything is built and nothing has been trained or tested yet."""
 
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
-from mmengine.runner import BaseLoop, Runner
-from torch import nn
+from mmengine.runner import Runner
 
 from ..compat.mismatches import say_mismatches_again, say_mismatches_once
 from ..files.pretrained import covered_modules, initializing
-from ..files.to_load import checkpoint_to_load
 from ..logs import warn
 from ..optim.resumed import report_resumed, resumed_differences
 from ..preflight import find_inconsistencies
 from ..preflight.metrics import check_given, check_metrics
+from ..runs import built_loop, checkpoint_to_load, initialize_within, resumes, trains, unwrap
 from .query_check import check_boxes_wanted, check_sizes, watch_tokens
 from .switch_check import check_switches
 from .topk_check import check_topk
@@ -41,20 +39,19 @@ class RunCheckHook(Hook):
         if self._is_done:
             return
         self._is_done = True
-        model = _detector(runner)
-        trains = isinstance(runner._train_loop, BaseLoop)
-        if trains and isinstance(runner, Runner):
-            _initialize_without_downloads(runner)
-        if trains:
+        model, training = unwrap(runner.model), trains(runner)
+        if training and isinstance(runner, Runner):
+            initialize_within(runner, initializing(model, covered_modules(model, runner)))
+        if training:
             check_switches(model, runner.train_dataloader.dataset, runner.hooks, runner.max_epochs)
         check_boxes_wanted(model)
         check_sizes(model, _pipelines(runner))
-        if isinstance(runner._val_loop, BaseLoop):
+        if built_loop(runner, 'val'):
             metrics = getattr(runner.val_loop.evaluator, 'metrics', [])
             check_topk(model, metrics, 'val_evaluator')
-            if trains:
+            if training:
                 check_metrics(runner.hooks, metrics)
-        if isinstance(runner._test_loop, BaseLoop):
+        if built_loop(runner, 'test'):
             metrics = getattr(runner.test_loop.evaluator, 'metrics', [])
             check_topk(model, metrics, 'test_evaluator')
 
@@ -62,7 +59,7 @@ class RunCheckHook(Hook):
         """Say what of the config a resumed run is not going to follow, and misfits only once."""
         say_mismatches_once()
         # A strategy builds the optimizer later, and says it then.
-        if not runner._resume or not isinstance(runner, Runner):
+        if not resumes(runner) or not isinstance(runner, Runner):
             return
         wrapper = runner.optim_wrapper
         groups = None if isinstance(wrapper, OptimWrapperDict) else wrapper.param_groups
@@ -91,7 +88,7 @@ class RunCheckHook(Hook):
 
     def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
         """Check the first validation's numbers before anyone looks for one."""
-        if isinstance(runner._train_loop, BaseLoop) and metrics is not None:
+        if trains(runner) and metrics is not None:
             check_given(runner.hooks, metrics)
 
     def after_run(self, runner) -> None:
@@ -107,7 +104,7 @@ class RunCheckHook(Hook):
     def _watch(self, runner) -> None:
         say_mismatches_again()  # it is loaded by now
         if not self._handles:
-            self._handles = watch_tokens(_detector(runner))
+            self._handles = watch_tokens(unwrap(runner.model))
 
 
 def add_run_check_hook(runner, asked_by: Hook | None = None) -> None:
@@ -128,23 +125,10 @@ def add_run_check_hook(runner, asked_by: Hook | None = None) -> None:
         hook.before_run(runner)
 
 
-def _initialize_without_downloads(runner: Runner) -> None:
-    model = _unwrap(runner.model)
-    covered = covered_modules(model, runner)
-    initialize = runner._init_model_weights
-
-    def init_model_weights() -> None:
-        del runner._init_model_weights
-        with initializing(model, covered):
-            initialize()
-
-    runner._init_model_weights = init_model_weights
-
-
 def _pipelines(runner) -> dict[str, list]:
     found = {}
     for name in ('train', 'val', 'test'):
-        if not isinstance(getattr(runner, f'_{name}_loop'), BaseLoop):
+        if built_loop(runner, name) is None:
             continue
         dataset = (runner.cfg.get(f'{name}_dataloader') or {}).get('dataset') or {}
         while isinstance(dataset, dict) and isinstance(dataset.get('dataset'), dict):
@@ -154,12 +138,3 @@ def _pipelines(runner) -> dict[str, list]:
         if isinstance(dataset, dict) and dataset.get('pipeline'):
             found[f'{name}_dataloader'] = dataset['pipeline']
     return found
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model
-
-
-def _detector(runner) -> nn.Module:
-    model = _unwrap(runner.model)
-    return model.module if isinstance(model, BaseTTAModel) else model

@@ -1,9 +1,9 @@
 """What an adapter takes from the weights, which a runner loads after it has built everything."""
 
 from mmengine.dist import broadcast
-from mmengine.hooks import EMAHook
 from torch import nn
 
+from ..runs import averaged_models
 from ..tuning import require_state
 
 
@@ -16,7 +16,7 @@ def start_from_weights(runner, model: nn.Module) -> None:
         runner (Runner): A runner about to train.
         model (nn.Module): Its adapted model, not wrapped; nothing in it is trained yet.
     """
-    copies = [hook.ema_model.module for hook in runner.hooks if isinstance(hook, EMAHook)]
+    copies = averaged_models(runner)
     handed_out = getattr(getattr(runner, 'strategy', None), 'first_has_weights', False)
     for name in require_state(model).adapted:
         layer = model.get_submodule(name)

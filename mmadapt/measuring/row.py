@@ -12,10 +12,8 @@ from statistics import median
 import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
-from torch import nn
 
 from ..cli import run_tool
 from ..errors import UserError
@@ -24,6 +22,7 @@ from ..meters.tally import SavedActivations, gradient_bytes, optimizer_bytes, pa
 from ..recipes.images import hint
 from ..recipes.recipe import parse_recipe
 from ..recipes.run import prepared
+from ..runs import unwrap
 
 OUT_OF_MEMORY, FAILED = 'out of memory', 'failed'
 # Of torch on a CPU, of C++ and of Python.
@@ -48,7 +47,7 @@ class Meter(Hook):
 
     def before_train(self, runner) -> None:
         """Set the meters up; the model is wrapped and the optimizer built by now."""
-        self._model, self._wrapper = _unwrap(runner.model), runner.optim_wrapper
+        self._model, self._wrapper = unwrap(runner.model), runner.optim_wrapper
         self.figures.update(
             parameters=sum(getattr(p, 'ds_numel', p.numel()) for p in self._model.parameters()),
             trainable=sum(getattr(p, 'ds_numel', p.numel()) for p in self._model.parameters()
@@ -136,12 +135,6 @@ def _measure(row: dict) -> dict:
 
 def _device() -> torch.device:
     return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    while is_model_wrapper(model):
-        model = model.module
-    return model
 
 
 if __name__ == '__main__':

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from mmengine._strategy import SingleDeviceStrategy
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import load_state_dict, weights_to_cpu
 from torch import Tensor, nn
@@ -15,20 +14,11 @@ from ..errors import UserError
 from ..files import guard, read_checkpoint
 from ..files.pretrained import covered_modules, initializing
 from ..files.resumable import check_can_resume
-from ..files.to_load import checkpoint_to_load
 from ..logs import warn
 from ..optim.groups import check_groups
 from ..optim.resumed import report_resumed, resumed_differences
 from ..optim.trained_only import build_for_trained
-
-
-def detector(model: nn.Module) -> nn.Module:
-    """Return what is called: a model for augmentation at test time only calls another one.
-
-    Args:
-        model (nn.Module): The model of a run, not wrapped.
-    """
-    return model.module if isinstance(model, BaseTTAModel) else model
+from ..runs import accumulative_counts, checkpoint_to_load, unwrap
 
 
 class AdaptingStrategy(SingleDeviceStrategy):
@@ -100,7 +90,7 @@ class AdaptingStrategy(SingleDeviceStrategy):
         pending, self._pending = self._pending, None
         if pending is not None:
             self.restore_training(pending)
-        if getattr(self.optim_wrapper, '_accumulative_counts', 1) > 1:
+        if accumulative_counts(self.optim_wrapper) > 1:
             self.optim_wrapper.initialize_count_status(
                 self.model, 0 if pending is None else pending['meta']['iter'],
                 self.dispatch_kwargs['max_iters'])
@@ -216,7 +206,7 @@ class AdaptingStrategy(SingleDeviceStrategy):
     @property
     def unwrapped(self) -> nn.Module:
         """nn.Module: The model itself."""
-        return self.model.module if is_model_wrapper(self.model) else self.model
+        return unwrap(self.model)
 
     def _say_differences(self, checkpoint: dict) -> None:
         groups = getattr(self.optim_wrapper, 'param_groups', None)
@@ -235,11 +225,11 @@ class AdaptingStrategy(SingleDeviceStrategy):
             check_groups(state['param_groups'], [len(params) for params in groups])
 
     def _check_some_fit(self, state: Mapping[str, Tensor], filename: str) -> None:
-        own = detector(self.unwrapped).state_dict()
+        own = self.unwrapped.state_dict()
         fitting = [key for key, value in state.items()
                    if key in own and own[key].shape == value.shape]
         if not fitting and own:
             raise UserError(f'{filename} has none of the {len(own)} weights of this '
-                            f'{type(detector(self.unwrapped)).__name__}: its first key is '
+                            f'{type(self.unwrapped).__name__}: its first key is '
                             f"{next(iter(state), None)!r}, the model's {next(iter(own))!r}")
         self.logger.info(f'{len(fitting)} of the {len(own)} tensors of the model are in {filename}')

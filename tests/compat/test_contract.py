@@ -20,37 +20,27 @@ from private_uses import (
 # By its full name, what begins with an underscore or is in a module that does.
 CONTRACT = {
     # MMEngine's runners, strategies and optimizer wrappers.
-    'mmengine.runner.Runner._train_loop':
-        'hooks/inject_hook.py hooks/loaded_hook.py hooks/memory_hook.py '
-        'hooks/random_state_hook.py hooks/resume_data.py hooks/run_check_hook.py '
-        'strategies/fsdp2/strategy.py',
-    'mmengine.runner.Runner._val_loop': 'hooks/loaded_hook.py hooks/run_check_hook.py',
-    'mmengine.runner.Runner._test_loop': 'hooks/loaded_hook.py hooks/run_check_hook.py',
-    'mmengine.runner.Runner._resume':
-        'files/to_load.py hooks/base_check.py hooks/inject_hook.py hooks/loaded_hook.py '
-        'hooks/random_state_hook.py hooks/rehearsal.py hooks/run_check_hook.py',
-    'mmengine.runner.Runner._load_from': 'files/to_load.py hooks/loaded_hook.py',
-    'mmengine.runner.Runner._hooks': 'hooks/register.py',
-    'mmengine.runner.Runner._randomness_cfg': 'hooks/resume_data.py',
+    'mmengine.runner.Runner._train_loop': 'runs.py',
+    'mmengine.runner.Runner._val_loop': 'runs.py',
+    'mmengine.runner.Runner._test_loop': 'runs.py',
+    'mmengine.runner.Runner._resume': 'runs.py',
+    'mmengine.runner.Runner._load_from': 'runs.py',
+    'mmengine.runner.Runner._hooks': 'runs.py',
+    'mmengine.runner.Runner._randomness_cfg': 'runs.py',
     'mmengine.runner.Runner._init_model_weights':
-        'hooks/run_check_hook.py strategies/fsdp2/strategy.py strategies/lifecycle.py',
-    'mmengine.runner.FlexibleRunner._train_loop':
-        'hooks/inject_hook.py hooks/loaded_hook.py hooks/memory_hook.py '
-        'hooks/random_state_hook.py hooks/resume_data.py hooks/run_check_hook.py '
-        'strategies/fsdp2/strategy.py',
-    'mmengine.runner.FlexibleRunner._val_loop': 'hooks/loaded_hook.py hooks/run_check_hook.py',
-    'mmengine.runner.FlexibleRunner._test_loop': 'hooks/loaded_hook.py hooks/run_check_hook.py',
-    'mmengine.runner.FlexibleRunner._resume':
-        'files/to_load.py hooks/base_check.py hooks/inject_hook.py hooks/loaded_hook.py '
-        'hooks/random_state_hook.py hooks/rehearsal.py hooks/run_check_hook.py',
-    'mmengine.runner.FlexibleRunner._load_from': 'files/to_load.py hooks/loaded_hook.py',
-    'mmengine.runner.FlexibleRunner._hooks': 'hooks/register.py',
-    'mmengine.runner.FlexibleRunner._randomness_cfg': 'hooks/resume_data.py',
+        'runs.py strategies/fsdp2/strategy.py strategies/lifecycle.py',
+    'mmengine.runner.FlexibleRunner._train_loop': 'runs.py',
+    'mmengine.runner.FlexibleRunner._val_loop': 'runs.py',
+    'mmengine.runner.FlexibleRunner._test_loop': 'runs.py',
+    'mmengine.runner.FlexibleRunner._resume': 'runs.py',
+    'mmengine.runner.FlexibleRunner._load_from': 'runs.py',
+    'mmengine.runner.FlexibleRunner._hooks': 'runs.py',
+    'mmengine.runner.FlexibleRunner._randomness_cfg': 'runs.py',
     'mmengine.runner.FlexibleRunner._compile':
         'runner/flexible_runner.py strategies/fsdp2/strategy.py',
     'mmengine._strategy.BaseStrategy': 'strategies/choice.py',
     'mmengine._strategy.BaseStrategy._init_model_weights':
-        'hooks/run_check_hook.py strategies/fsdp2/strategy.py strategies/lifecycle.py',
+        'runs.py strategies/fsdp2/strategy.py strategies/lifecycle.py',
     'mmengine._strategy.BaseStrategy._prepared':
         'strategies/deepspeed/strategy.py strategies/lifecycle.py',
     'mmengine._strategy.BaseStrategy._prepared_components': 'strategies/lifecycle.py',
@@ -65,10 +55,8 @@ CONTRACT = {
     'mmengine._strategy.DDPStrategy': 'strategies/ddp.py',
     'mmengine._strategy.DDPStrategy._wrap_model': 'strategies/ddp.py',
     'mmengine._strategy.deepspeed.MMDeepSpeedEngineWrapper': 'strategies/deepspeed/engine.py',
-    'mmengine.optim.OptimWrapper._accumulative_counts':
-        'hooks/random_state_hook.py strategies/deepspeed/strategy.py strategies/lifecycle.py',
-    'mmengine.optim.OptimWrapper._inner_count':
-        'hooks/random_state_hook.py strategies/deepspeed/engine.py',
+    'mmengine.optim.OptimWrapper._accumulative_counts': 'runs.py',
+    'mmengine.optim.OptimWrapper._inner_count': 'runs.py strategies/deepspeed/engine.py',
     'mmengine.optim.OptimWrapper._clip_grad': 'optim/autocast.py',
     'mmengine.optim.AmpOptimWrapper._scale_update_param': 'optim/autocast.py',
     'mmengine.optim.DefaultOptimWrapperConstructor._validate_cfg': 'optim/lora_plus.py',
@@ -131,7 +119,7 @@ CONTRACT = {
     'torch._ops.OpOverload._schema': 'meters/shapes.py',
     'torch.amp.GradScaler._found_inf_per_device': 'optim/autocast.py',
     'torch.autograd.graph._engine_run_backward': 'planning/needs.py',
-    'torch._dynamo.eval_frame.OptimizedModule._orig_mod': 'hooks/random_state_hook.py',
+    'torch._dynamo.eval_frame.OptimizedModule._orig_mod': 'runs.py',
     'torch._dynamo.eval_frame._TorchDynamoContext._torchdynamo_orig_callable': 'files/merged.py',
     'torch.distributed.elastic.agent.server.local_elastic_agent.LocalElasticAgent._start_workers':
         'cli/launcher.py',

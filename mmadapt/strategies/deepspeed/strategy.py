@@ -7,6 +7,7 @@ from mmengine.hooks import EMAHook
 from torch import Tensor, nn
 
 from ...errors import UserError
+from ...runs import accumulative_counts
 from ..ddp import DDPStrategy
 from ..registry import STRATEGIES
 from . import operators
@@ -136,7 +137,7 @@ class DeepSpeedStrategy(DDPStrategy):
                 yield parameters
             return
         if self.optim_wrapper.pending:
-            refuse_inside(self.optim_wrapper._accumulative_counts)
+            refuse_inside(accumulative_counts(self.optim_wrapper))
         yield Unreachable()
 
     def gather(self, save_optimizer: bool) -> dict:

@@ -10,17 +10,17 @@ from unittest import mock
 import mmengine
 from mmengine.device import get_device
 from mmengine.dist import get_rank, get_world_size, is_main_process
-from mmengine.hooks import CheckpointHook, EMAHook
+from mmengine.hooks import CheckpointHook
 from mmengine.model import BaseDataPreprocessor, revert_sync_batchnorm
 from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
-from mmengine.runner import BaseLoop, save_checkpoint
+from mmengine.runner import save_checkpoint
 from mmengine.utils import get_git_hash
 from torch import Tensor, nn
 
 from ...errors import UserError
 from ...files import write_sharded
+from ...runs import averaging_hooks, optim_wrappers, trains, unwrap
 from ..ddp import DDPStrategy
-from ..lifecycle import detector
 from ..processes import backend_for
 from ..registry import STRATEGIES
 from .average import divide_average
@@ -106,7 +106,7 @@ class FSDP2Strategy(DDPStrategy):
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         """Build the model; without weights, where another process has them."""
-        self.first_has_weights &= isinstance(self.runner._train_loop, BaseLoop)
+        self.first_has_weights &= trains(self.runner)
         if not self._has_no_weights:
             return super().build_model(model)
         # Whatever loads weights does so everywhere, and torch says once a tensor that this is vain.
@@ -129,7 +129,7 @@ class FSDP2Strategy(DDPStrategy):
     def place(self, model: nn.Module) -> nn.Module:
         """Convert the norms as asked for. The model stays on the CPU until it is divided."""
         self._check_config()
-        called = detector(model)
+        called = unwrap(model)
         self._units = find_units(called, self._shard)
         self._kinds = Counter(type(called.get_submodule(name)).__name__ for name in self._units)
         model = self.convert_model(model)
@@ -149,13 +149,13 @@ class FSDP2Strategy(DDPStrategy):
         """Divide the model, and the copy of it that is averaged."""
         if self.first_has_weights and not self._randomness.get('diff_rank_seed'):
             draw_as_first()
-        called = detector(model)
+        called = unwrap(model)
         sharding = Sharding(self._mesh, self._units, self._reshard_after_forward, self._prefetch,
                             self._offload)
         self._log_units(called)
         self._scalars = sharding.apply(called)
         self._check_flat_decay()
-        for hook in self._averaging_hooks():
+        for hook in averaging_hooks(self.runner.hooks):
             divide_average(hook, sharding)
         Calls(called, sharding)
         return model
@@ -163,8 +163,7 @@ class FSDP2Strategy(DDPStrategy):
     def wrap_optimizer(self) -> None:
         """Let the optimizer load whole states, and step as it would over whole parameters."""
         scalars = {p for n, p in self.unwrapped.named_parameters() if n in self._scalars}
-        wrappers = getattr(self.optim_wrapper, 'optim_wrappers', {'': self.optim_wrapper})
-        for wrapper in wrappers.values():
+        for wrapper in optim_wrappers(self.optim_wrapper):
             clip = wrapper.clip_grad_kwargs or {}
             if float(clip.get('norm_type', 2)) == float('inf'):
                 raise UserError('optim_wrapper.clip_grad.norm_type=inf: the largest element of a '
@@ -179,8 +178,7 @@ class FSDP2Strategy(DDPStrategy):
 
     def _step_together(self) -> None:
         """Choose what torch chooses for ordinary tensors; divided ones it would step one by one."""
-        wrappers = getattr(self.optim_wrapper, 'optim_wrappers', {'': self.optim_wrapper})
-        for wrapper in wrappers.values():
+        for wrapper in optim_wrappers(self.optim_wrapper):
             for group in wrapper.optimizer.param_groups:
                 if get_device() != 'cpu' and not group.get('fused') and \
                         group.get('foreach', False) is None:
@@ -228,7 +226,8 @@ class FSDP2Strategy(DDPStrategy):
         checkpoint['meta'] = dict(
             checkpoint.get('meta', {}), seed=self.seed, mmengine=mmengine.__version__
             + get_git_hash(), time=time.strftime('%Y%m%d_%H%M%S', time.localtime()))
-        averages = [(hook.ema_model, read(hook.ema_model)) for hook in self._averaging_hooks()]
+        averages = [(hook.ema_model, read(hook.ema_model))
+                    for hook in averaging_hooks(self.runner.hooks)]
         if not is_main_process() and not self._writes_folders:
             return
         if callback is not None:
@@ -242,9 +241,6 @@ class FSDP2Strategy(DDPStrategy):
         else:
             save_checkpoint(checkpoint, filename)
 
-    def _averaging_hooks(self) -> list[EMAHook]:
-        return [hook for hook in self.runner.hooks if isinstance(hook, EMAHook)]
-
     def _check_flat_decay(self) -> None:
         wrapper = self.runner.cfg.get('optim_wrapper') or {}
         if self._scalars and 'flat_decay_mult' in (wrapper.get('paramwise_cfg') or {}):
@@ -254,7 +250,7 @@ class FSDP2Strategy(DDPStrategy):
                             'train with mmadapt.DDPStrategy')
 
     def _check_config(self) -> None:
-        if self.runner._compile and isinstance(self.runner._train_loop, BaseLoop):
+        if self.runner._compile and trains(self.runner):
             raise UserError('compile: a model is not compiled under FSDP2Strategy, which exchanges '
                             'its weights while it computes; remove it, or train with '
                             'mmadapt.DDPStrategy')
