@@ -1,16 +1,18 @@
 """Which strategy a config trains by, as far as a plan has to know it."""
 
+import copy
 import inspect
 
 from mmengine.config import Config
-from mmengine.hooks import EMAHook
-from mmengine.registry import HOOKS
 
 from ..errors import UserError
-from ..preflight.peft_hook import hook_names
 from ..strategies import FSDP2Strategy
+from ..strategies.deepspeed import refusals as deepspeed
+from ..strategies.deepspeed.optimization import read_optim_wrapper
 from ..strategies.deepspeed.settings import parse_settings
-from ..strategies.fsdp2.options import check_group, check_values, refuse_unknown
+from ..strategies.fsdp2 import refusals as fsdp2
+from ..strategies.fsdp2.options import check_groups, check_values, refuse_unknown
+from ..strategies.used_hooks import hooks_of_config
 
 _AUTOCAST = ('AmpOptimWrapper', 'AutocastOptimWrapper')
 # What every strategy takes.
@@ -76,35 +78,19 @@ def why_not(cfg: Config, processes: int) -> str:
         UserError: The processes cannot be divided as the strategy says.
     """
     kind, settings = strategy_of(cfg)
-    if kind in (None, 'ddp'):
-        return ''
+    hooks, compiles = hooks_of_config(cfg), bool(cfg.get('compile'))
     if kind == 'fsdp2':
-        _check_groups(settings, processes)
-    if cfg.get('compile'):
-        return 'compile: the strategy does not train a compiled model'
-    for hook in hook_names(cfg):
-        if _reads_weights(hook, kind):
-            return f'{hook} reads whole weights, which the strategy divides'
-    if (cfg.get('peft') or {}).get('quant'):
-        if kind == 'zero3':
-            return 'peft.quant: ZeRO-3 cannot divide quantized weights'
-        if settings.get('meta_init'):
-            return 'peft.quant quantizes in every process, and with meta_init one has the weights'
+        check_groups(settings, processes)
+        return fsdp2.why_not(cfg, hooks, settings, compiles)
+    if kind in ('zero1', 'zero2', 'zero3'):
+        reason = deepspeed.why_not(cfg, hooks, settings['zero_optimization']['stage'], compiles)
+        return reason or _why_not_optimized(cfg, settings)
     return ''
 
 
-def _check_groups(settings: dict, processes: int) -> None:
-    copies = settings['replicate']
-    if copies not in range(1, processes + 1) or processes % copies:
-        raise UserError(f'strategy.replicate={copies!r}: {processes} processes cannot be divided '
-                        'into so many groups; choose --processes and it to fit')
-    check_group(settings['reshard_after_forward'], processes // copies)
-
-
-def _reads_weights(hook: str, kind: str) -> bool:
-    """Return whether a hook needs weights that a strategy divides; of EMAHook FSDP2 takes care."""
-    if hook == 'SyncNormHook':
-        return kind in ('zero3', 'fsdp2')
-    cls = HOOKS.get(hook)
-    return kind == 'zero3' and (hook == 'MeanTeacherHook' or (
-        isinstance(cls, type) and issubclass(cls, EMAHook)))
+def _why_not_optimized(cfg: Config, settings: dict) -> str:
+    try:
+        read_optim_wrapper(cfg.get('optim_wrapper'), copy.deepcopy(settings))
+    except UserError as error:
+        return str(error)
+    return ''

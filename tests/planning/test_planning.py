@@ -291,21 +291,29 @@ def test_the_recipe_that_fits_and_changes_least_is_recommended_and_another_tunin
 def test_a_plan_leaves_out_what_strategies_refuse(kind, hook, quant):
     cls = hook if isinstance(hook, type) else HOOKS.get(hook)
     cfg = Config(dict(custom_hooks=[dict(type=cls.__name__)], peft=dict(quant=quant),
+                      optim_wrapper=dict(optimizer=dict(type='AdamW')),
                       runner_type='FlexibleRunner', strategy=dict(
                           ddp=dict(type='mmadapt.DDPStrategy'), fsdp2=dict(type='FSDP2Strategy'),
                           zero2=dict(type='mmadapt.DeepSpeedStrategy'),
                           zero3=dict(type='mmadapt.DeepSpeedStrategy',
                                      zero_optimization=dict(stage=3)))[kind]))
-    runner = SimpleNamespace(hooks=[cls.__new__(cls)], cfg=cfg, _compile=False)
-    run = SimpleNamespace(runner=runner, sharded=kind == 'zero3', first_has_weights=False,
-                          _writes_folders=False)
-    refuses = False
+    runner = SimpleNamespace(hooks=[cls.__new__(cls)], cfg=cfg)
+    run = SimpleNamespace(runner=runner, stage=3 if kind == 'zero3' else 2,
+                          first_has_weights=False, _writes_folders=False)
+    refused = ''
     try:
         if kind != 'ddp':
-            (FSDP2Strategy if kind == 'fsdp2' else DeepSpeedStrategy)._check_config(run)
-    except UserError:
-        refuses = True
-    assert bool(strategies.why_not(cfg, 2)) == refuses
+            (FSDP2Strategy if kind == 'fsdp2' else DeepSpeedStrategy).check_run(run, compiles=False)
+    except UserError as error:
+        refused = str(error)
+    assert strategies.why_not(cfg, 2) == refused
+
+
+def test_a_plan_leaves_out_an_optimizer_that_zero_cannot_run():
+    cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type='Adafactor')),
+                      runner_type='FlexibleRunner',
+                      strategy=dict(type='mmadapt.DeepSpeedStrategy')))
+    assert "type='Adafactor' does not work under DeepSpeedStrategy" in strategies.why_not(cfg, 2)
 
 
 @pytest.mark.parametrize(('strategy', 'message'), [
@@ -313,7 +321,7 @@ def test_a_plan_leaves_out_what_strategies_refuse(kind, hook, quant):
      'stage is 1, 2 or 3, got None'),
     (dict(type='FSDPStrategy'), "nothing is known of what it divides; known are 'mmadapt.DDP"),
     (dict(type='FSDP2Strategy', shards=['SwinBlock']), "nearest: 'shard'"),
-    (dict(type='FSDP2Strategy', replicate=3), 'replicate=3: 8 processes cannot be divided'),
+    (dict(type='FSDP2Strategy', replicate=3), r'replicate=3: the 8 .* into \[1, 2, 4, 8\]'),
     (dict(type='FSDP2Strategy', reshard_after_forward=3), r'in groups of \[2, 4\]'),
 ])
 def test_a_wrong_strategy_of_the_config_is_refused_before_anything_is_measured(strategy, message):

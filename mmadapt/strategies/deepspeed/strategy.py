@@ -3,16 +3,17 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from mmengine.hooks import EMAHook
 from torch import Tensor, nn
 
 from ...errors import UserError
 from ...runs import accumulative_counts
 from ..ddp import DDPStrategy
 from ..registry import STRATEGIES
+from ..used_hooks import hooks_of_run
 from . import operators
 from .accumulation import Unreachable, check_intervals, refuse_inside
 from .optimization import class_name, read_optim_wrapper
+from .refusals import why_not
 from .settings import parse_settings, require_bfloat16
 from .state import whole_state_dict
 
@@ -88,10 +89,7 @@ class DeepSpeedStrategy(DDPStrategy):
         """
         # Without a runner it is refused below.
         if optim_wrapper is not None and not self._prepared and self.runner is not None:
-            if compile:
-                raise UserError('compile: a model is not compiled under DeepSpeedStrategy; remove '
-                                'it, or train with mmadapt.DDPStrategy')
-            self._check_config()
+            self.check_run(bool(compile))
             operators.require_deepspeed()
             operators.register_optimizers()
             optim_wrapper, said = read_optim_wrapper(optim_wrapper, self._settings)
@@ -105,6 +103,19 @@ class DeepSpeedStrategy(DDPStrategy):
             operators.start(class_name(optim_wrapper['optimizer']['type']))
         return super().prepare(model, optim_wrapper=optim_wrapper, param_scheduler=param_scheduler,
                                compile=compile, dispatch_kwargs=dispatch_kwargs)
+
+    def check_run(self, compiles: bool) -> None:
+        """Check that the training of this strategy's runner is one that it can do.
+
+        Args:
+            compiles (bool): Whether the model is to be compiled.
+
+        Raises:
+            UserError: It is not.
+        """
+        reason = why_not(self.runner.cfg, hooks_of_run(self.runner.hooks), self.stage, compiles)
+        if reason:
+            raise UserError(reason)
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Return the model as it is: DeepSpeed wants its optimizer with it."""
@@ -146,16 +157,3 @@ class DeepSpeedStrategy(DDPStrategy):
         if save_optimizer:
             whole['optimizer'] = self.optim_wrapper.state_dict()
         return whole
-
-    def _check_config(self) -> None:
-        """Refuse in stage 3 what needs whole weights."""
-        if not self.sharded:
-            return
-        remedy = 'write strategy.zero_optimization=dict(stage=2)'
-        for hook in self.runner.hooks:
-            name = type(hook).__name__
-            if isinstance(hook, EMAHook) or name in ('MeanTeacherHook', 'SyncNormHook'):
-                raise UserError(f'{name} reads whole weights, which ZeRO-3 divides; {remedy}, or '
-                                'remove the hook')
-        if (self.runner.cfg.get('peft') or {}).get('quant'):
-            raise UserError(f'peft.quant: ZeRO-3 cannot divide quantized weights; {remedy}')

@@ -61,18 +61,26 @@ def check_values(options: Mapping) -> None:
                         f'processes, got {options["reshard_after_forward"]!r}')
 
 
-def check_group(reshard_after_forward: bool | int, size: int) -> None:
-    """Check how many processes keep a unit together between forward and backward.
+def check_groups(options: Mapping, processes: int) -> None:
+    """Check into which groups the processes of a run are divided.
 
     Args:
-        reshard_after_forward (bool or int): The argument of this name.
-        size (int): Among how many processes a copy of the model is divided.
+        options (Mapping): The strategy's arguments, of which ``replicate`` and
+            ``reshard_after_forward`` are read.
+        processes (int): How many processes there are.
 
     Raises:
-        UserError: They cannot be divided into groups of so many.
+        UserError: They cannot be divided into such groups.
     """
+    copies, kept = options['replicate'], options['reshard_after_forward']
+    whole = isinstance(copies, int) and not isinstance(copies, bool) and copies > 0
+    if not whole or processes % copies:
+        near = [n for n in range(1, processes + 1) if processes % n == 0]
+        raise UserError(f'strategy.replicate={copies!r}: the {processes} processes of this run can '
+                        f'be divided into {near} groups of one size')
+    size = processes // copies
     groups = [n for n in range(2, size) if size % n == 0]
-    if not isinstance(reshard_after_forward, bool) and reshard_after_forward not in groups:
-        raise UserError(f'strategy.reshard_after_forward={reshard_after_forward}: the {size} '
-                        'processes that divide the model can keep it together in groups of '
+    if not isinstance(kept, bool) and kept not in groups:
+        raise UserError(f'strategy.reshard_after_forward={kept}: the {size} processes that divide '
+                        'the model can keep it together in groups of '
                         f'{groups or "no other size"}; or write True or False')

@@ -10,7 +10,6 @@ from unittest import mock
 import mmengine
 from mmengine.device import get_device
 from mmengine.dist import get_rank, get_world_size, is_main_process
-from mmengine.hooks import CheckpointHook
 from mmengine.model import BaseDataPreprocessor, revert_sync_batchnorm
 from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.runner import save_checkpoint
@@ -23,10 +22,12 @@ from ...runs import averaging_hooks, optim_wrappers, trains, unwrap
 from ..ddp import DDPStrategy
 from ..processes import backend_for
 from ..registry import STRATEGIES
+from ..used_hooks import hooks_of_run
 from .average import divide_average
 from .mesh import make_mesh
 from .meta import draw_as_first, without_values
-from .options import check_group, check_values, refuse_unknown
+from .options import check_groups, check_values, refuse_unknown
+from .refusals import why_not
 from .shard import Calls, Sharding, gathered
 from .state import gather, model_state, serve_whole_state
 from .units import find_units
@@ -95,8 +96,8 @@ class FSDP2Strategy(DDPStrategy):
         super().__init__(sync_bn=sync_bn, env_kwargs=env_kwargs, log_kwargs=log_kwargs,
                          auto_scale_lr=auto_scale_lr, work_dir=work_dir,
                          experiment_name=experiment_name)
+        check_groups(own, get_world_size())
         self._mesh = make_mesh(replicate)
-        check_group(reshard_after_forward, self._mesh['shard'].size())
 
     def _setup_distributed(self, launcher: str = 'pytorch', backend: str = 'nccl',
                            **kwargs) -> None:
@@ -104,9 +105,35 @@ class FSDP2Strategy(DDPStrategy):
 
     # From a config to a divided model.
 
+    def prepare(self, model: nn.Module | dict, *, optim_wrapper=None, param_scheduler=None,
+                compile: dict | bool = False, dispatch_kwargs: dict | None = None):
+        """Do what every strategy does, if it can be done with a divided model.
+
+        Raises:
+            UserError: It cannot.
+        """
+        if not self._prepared and self.runner is not None:  # without one it is refused below
+            self.first_has_weights &= trains(self.runner)
+            self.check_run(bool(compile))
+        return super().prepare(model, optim_wrapper=optim_wrapper, param_scheduler=param_scheduler,
+                               compile=compile, dispatch_kwargs=dispatch_kwargs)
+
+    def check_run(self, compiles: bool) -> None:
+        """Check that the run of this strategy's runner is one that it can do.
+
+        Args:
+            compiles (bool): Whether the model is to be compiled.
+
+        Raises:
+            UserError: It is not.
+        """
+        options = dict(meta_init=self.first_has_weights, sharded_checkpoints=self._writes_folders)
+        reason = why_not(self.runner.cfg, hooks_of_run(self.runner.hooks), options, compiles)
+        if reason:
+            raise UserError(reason)
+
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         """Build the model; without weights, where another process has them."""
-        self.first_has_weights &= trains(self.runner)
         if not self._has_no_weights:
             return super().build_model(model)
         # Whatever loads weights does so everywhere, and torch says once a tensor that this is vain.
@@ -128,7 +155,6 @@ class FSDP2Strategy(DDPStrategy):
 
     def place(self, model: nn.Module) -> nn.Module:
         """Convert the norms as asked for. The model stays on the CPU until it is divided."""
-        self._check_config()
         called = unwrap(model)
         self._units = find_units(called, self._shard)
         self._kinds = Counter(type(called.get_submodule(name)).__name__ for name in self._units)
@@ -248,29 +274,6 @@ class FSDP2Strategy(DDPStrategy):
                             f'{self._scalars[0]} too, which has one dimension under FSDP2Strategy '
                             'and none elsewhere; write norm_decay_mult and bias_decay_mult, or '
                             'train with mmadapt.DDPStrategy')
-
-    def _check_config(self) -> None:
-        if self.runner._compile and trains(self.runner):
-            raise UserError('compile: a model is not compiled under FSDP2Strategy, which exchanges '
-                            'its weights while it computes; remove it, or train with '
-                            'mmadapt.DDPStrategy')
-        if self.first_has_weights and (self.runner.cfg.get('peft') or {}).get('quant'):
-            raise UserError('strategy.meta_init=True: peft.quant quantizes in every process, and '
-                            'the first one alone has the weights; write meta_init=False')
-        for hook in self.runner.hooks:
-            if self._writes_folders and isinstance(hook, CheckpointHook) \
-                    and '://' in str(hook.out_dir):
-                raise UserError(f'default_hooks.checkpoint.out_dir={hook.out_dir}: sharded '
-                                'checkpoints are written to local folders; set '
-                                'strategy.sharded_checkpoints=False')
-            if self._writes_folders and isinstance(hook, CheckpointHook) \
-                    and hook.published_keys is not None:
-                raise UserError('default_hooks.checkpoint.published_keys makes a file of a '
-                                'checkpoint that is one; set strategy.sharded_checkpoints=False')
-            if type(hook).__name__ == 'SyncNormHook':
-                raise UserError('SyncNormHook averages whole weights of norms, which are divided; '
-                                "write dict(type='SyncBuffersHook') in its place: the weights are "
-                                'the same everywhere in any case')
 
     def _log_units(self, model: nn.Module) -> None:
         inside = {p for name in self._units for p in model.get_submodule(name).parameters()}
