@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.hooks import EMAHook
-from mmengine.model import ExponentialMovingAverage
+from mmengine.model import BaseTTAModel, ExponentialMovingAverage
 from torch import nn
 
 from mmadapt import UserError, inject
@@ -21,6 +21,12 @@ SMALL = {'model.backbone.depths': (1, 1, 1, 1), 'model.test_cfg.nms_pre': 10,
          'train_dataloader.batch_size': 6, 'train_cfg.max_epochs': 2}
 EMA = dict(custom_hooks=[dict(type='EMAHook', momentum=0.2, update_buffers=True, priority=49),
                          dict(type='PEFTInjectHook')])
+
+
+class Averaging(BaseTTAModel):
+
+    def merge_preds(self, data_samples_list):
+        return data_samples_list
 
 
 @pytest.fixture(autouse=True)
@@ -103,3 +109,17 @@ def test_an_average_of_a_quantized_model_moves_with_the_adapter_alone(update_buf
     assert (moving == 0.25).all()
     assert (averaged == 1).all()
     assert torch.equal(layer.weight, codes)
+
+
+def test_an_average_of_a_model_that_augments_at_test_time_shares_the_codes_too():
+    layer = nn.Linear(64, 8)
+    model = nn.Sequential(layer, nn.Linear(8, 8), nn.Linear(8, 64))
+    model.test_step = None
+    inject(model, dict(method=dict(type='LoRA', r=2), head='adapt', quant=dict(bits=4)),
+           weights_follow=True)
+    hook = EMAHook()
+    hook.ema_model = ExponentialMovingAverage(Averaging(model))
+    quantize_loaded(SimpleNamespace(hooks=[hook]), model)
+    assert hook.ema_model.module.module[0].weight is layer.weight
+    assert {*hook.ema_model.avg_parameters} == {
+        f'module.{number}.{name}' for number in range(3) for name in ('bias', 'lora_A', 'lora_B')}
