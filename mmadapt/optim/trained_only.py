@@ -5,6 +5,7 @@ from logging import Logger
 
 from mmengine.optim import BaseOptimWrapper
 
+from ..runs import optim_wrappers
 from .zero_redundancy import is_zero_redundancy
 
 
@@ -26,7 +27,7 @@ def build_for_trained(build: Callable[[], BaseOptimWrapper], logger: Logger) -> 
         optim_wrapper = build()
     finally:
         logger.removeFilter(_is_not_of_frozen_parameter)
-    for wrapper in getattr(optim_wrapper, 'optim_wrappers', {'': optim_wrapper}).values():
+    for wrapper in optim_wrappers(optim_wrapper):
         if not is_zero_redundancy(wrapper):  # which has dealt them out when it was built
             _drop_frozen(wrapper.optimizer)
     return optim_wrapper

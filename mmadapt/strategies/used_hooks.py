@@ -49,7 +49,7 @@ def hooks_of_config(cfg: Mapping) -> list[UsedHook]:
             found += hooks_of_run([hook])
         elif hook is not None:
             kind = hook.get('type')
-            name = kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
+            name = getattr(kind, '__name__', str(kind)).rpartition('.')[2]
             cls = HOOKS.get(name) if isinstance(kind, str) else kind
             found.append(UsedHook(name, cls if isinstance(cls, type) else None, hook))
     return found
