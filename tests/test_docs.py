@@ -112,7 +112,7 @@ def test_every_part_of_the_package_is_on_the_page_of_architecture():
     rows = re.findall(r'^\| (`.+?) \|', (DOCS / 'architecture.md').read_text(), re.M)
     told = {name.rstrip('/') for row in rows for name in re.findall(r'`([^`]+)`', row)}
     package = Path(mmadapt.__file__).parent
-    assert {path.name for path in package.iterdir() if path.is_dir()} - {'__pycache__'} <= told
+    assert {path.name for path in package.iterdir() if [*path.rglob('*.py')]} <= told
     assert all((package / name).exists() for name in told)
 
 
