@@ -10,7 +10,7 @@ from . import hooks, optim, runner, strategies, wrappers  # noqa: E402,F401  reg
 from .config_files import base  # noqa: E402
 from .errors import UserError  # noqa: E402
 from .files import export_hf, load_adapter, save_adapter  # noqa: E402
-from .tuning import (  # noqa: E402
+from .peft import (  # noqa: E402
     active_adapter,
     adapter_names,
     inject,

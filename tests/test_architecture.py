@@ -43,7 +43,7 @@ def test_no_part_knows_one_that_knows_it():
             continue
         knows.setdefault(part, set()).update(imported(path) - {part})
     assert {'hooks', 'runner', 'strategies', 'adapters'} <= knows.keys()
-    assert 'tuning' in knows['hooks']
+    assert 'peft' in knows['hooks']
     for part, others in knows.items():
         assert others <= knows.keys(), part
     TopologicalSorter(knows).prepare()  # raises CycleError, which names a circle

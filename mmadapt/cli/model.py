@@ -8,7 +8,7 @@ from mmengine.config import Config
 from ..config_files import inherited
 from ..errors import UserError
 from ..files import is_checkpoint
-from ..tuning import PEFTConfig
+from ..peft import PEFTConfig
 
 
 def get_peft(cfg: Config) -> PEFTConfig:

@@ -13,8 +13,8 @@ from ..cli.model import get_peft, local_file
 from ..config_model import build_model
 from ..files import KEY, AdapterRecord, make_base_record, read_checkpoint, refuse_adapter
 from ..hooks.going_on import find_misfits
-from ..tuning import inject
-from ..tuning.report import WIDE
+from ..peft import inject
+from ..peft.report import WIDE
 
 
 def parse_args(arguments: list[str]) -> argparse.Namespace:

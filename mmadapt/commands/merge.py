@@ -25,7 +25,7 @@ from ..files import (
     write_atomically,
     write_merged,
 )
-from ..tuning.config import check_export
+from ..peft.config import check_export
 
 _HEADER = '# Written by `mmadapt merge`: what {} is tested and used with, without mmadapt.\n'
 

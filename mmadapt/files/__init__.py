@@ -2,22 +2,23 @@
 
 from .adapter_folder import check_adapter_fits, read_adapter, save_adapter
 from .atomic import replace_folder, write_atomically, write_checkpoints_atomically
-from .base import BaseRecord, base_state_dict, make_base_record, read_checkpoint
-from .contents import (
+from .base_weights import BaseRecord, base_state_dict, make_base_record
+from .fingerprint import fingerprint
+from .hugging_face_export import export_hf
+from .load_adapters import load_adapter
+from .loader import is_adapter, is_checkpoint, refuse_adapter
+from .merged import MERGED_NAMES, READ_BY, write_merged
+from .reading import read_checkpoint
+from .rebuild import complete, rebuild, restore
+from .record import AdapterRecord
+from .sharded import is_sharded, write_sharded
+from .stored_tensors import (
     canonical_keys,
     complete_state_dict,
     frozen_tensors,
     lacks_only_buffers,
     stored_keys,
 )
-from .fingerprint import fingerprint
-from .hugging_face_export import export_hf
-from .load import load_adapter
-from .loader import is_adapter, is_checkpoint, refuse_adapter
-from .merged import MERGED_NAMES, READ_BY, write_merged
-from .rebuild import complete, rebuild, restore
-from .record import AdapterRecord
-from .sharded import is_sharded, write_sharded
 from .trained_part import KEY, TrainedPart, guard, note_contents, unguard
 from .writing import check_can_write, full_disk
 

@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 from ..adapters import AdapterLayer
 from ..errors import UserError
-from ..tuning import check_intact, require_state
+from ..peft import check_intact, require_state
 from .atomic import replace_folder
-from .base import BaseRecord
-from .contents import frozen_tensors, stored_keys
+from .base_weights import BaseRecord
 from .fingerprint import fingerprint
 from .hugging_face import file_tensors, layers_without_form, own_shape, split_key
 from .hugging_face_config import hf_config, read_hf_config, trained_key
 from .record import AdapterRecord, merge_command
+from .stored_tensors import frozen_tensors, stored_keys
 from .trained_part import KEY
 
 CONFIG_NAME = 'adapter_config.json'

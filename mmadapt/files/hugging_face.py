@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..adapters import AdapterLayer, DoRA, LoRA, is_linear
 from ..adapters.layers.conv import ConvLayer
-from .contents import canonical_keys
+from .stored_tensors import canonical_keys
 
 PREFIX = 'base_model.model.'
 SHARED = 'it stands in the model under several names'

@@ -10,7 +10,7 @@ from torch import nn
 from ..adapters import DoRA, LoRA, is_linear
 from ..adapters.lora_init import WEIGHT_INITS
 from ..errors import UserError
-from .base import BaseRecord
+from .base_weights import BaseRecord
 from .hugging_face import PREFIX, split_key
 from .record import AdapterRecord
 

@@ -9,10 +9,10 @@ from torch import nn
 from ..adapters import AdapterLayer
 from ..errors import UserError
 from .adapter_folder import check_can_save, write_folder
-from .base import BaseRecord
-from .contents import stored_keys
+from .base_weights import BaseRecord
 from .hugging_face import PREFIX, SHARED, file_tensors, layers_without_form, shared_layers
 from .hugging_face_config import hf_config
+from .stored_tensors import stored_keys
 
 _SHOWN = 20
 # The modules inside PEFT's layers, which it searches too.

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..tuning import merged_state_dict, remove
+from ..peft import merged_state_dict, remove
 from .atomic import write_atomically
 from .writing import save_torch
 

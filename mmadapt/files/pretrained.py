@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from ..downloads import naming_pretrained
 from ..logs import say
 from ..runs import checkpoint_to_load, unwrap
-from .base import pretrained_files, pretrained_modules, read_checkpoint
+from .base_weights import pretrained_files, pretrained_modules
+from .reading import read_checkpoint
 from .trained_part import KEY
 
 

@@ -8,13 +8,14 @@ from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..tuning import adapter_names, quantize_base, require_state
+from ..peft import adapter_names, quantize_base, require_state
 from .adapter_folder import read_adapter
-from .base import base_state_dict, read_checkpoint
-from .contents import canonical_keys, complete_state_dict
+from .base_weights import base_state_dict
 from .fingerprint import fingerprint
 from .loader import is_checkpoint
+from .reading import read_checkpoint
 from .record import AdapterRecord
+from .stored_tensors import canonical_keys, complete_state_dict
 from .trained_part import KEY, TrainedPart
 
 

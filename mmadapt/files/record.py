@@ -7,7 +7,7 @@ from torch import nn
 
 from ..adapters import build_method
 from ..errors import UserError
-from ..tuning import (
+from ..peft import (
     CLASS_COUNTS,
     DEFAULT_NAME,
     PEFTConfig,
@@ -16,7 +16,7 @@ from ..tuning import (
     remove,
     require_state,
 )
-from .base import BaseRecord
+from .base_weights import BaseRecord
 from .hugging_face import SHARED, layers_without_form, shared_layers
 
 FORMAT = 1

@@ -11,8 +11,8 @@ from ..adapters.affine import move_affine
 from ..adapters.layers.norm import NormLayer
 from ..adapters.layers.weight import WeightLayer
 from .affine import affine_of
-from .hooks import is_watched
 from .scaled_conv import can_rescale, rescaled_conv
+from .watched import is_watched
 
 
 class FoldingConvModule(ConvModule):

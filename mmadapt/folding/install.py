@@ -9,8 +9,8 @@ from ..adapters.affine import Affine, move_affine
 from ..adapters.layers.norm import NormLayer
 from ..adapters.layers.weight import WeightLayer
 from .affine import affine_of, is_affine
-from .hooks import is_watched
 from .sites import Site, find_sites
+from .watched import is_watched
 
 
 @dataclass

@@ -14,10 +14,10 @@ from ..errors import UserError
 from ..files import BaseRecord
 from ..files.built_in import built_in_keys, changed
 from ..logs import say, warn
+from ..peft import PEFTConfig
+from ..peft.heads import find_heads
 from ..random_state import get_random_state, set_random_state
 from ..runs import resumes
-from ..tuning import PEFTConfig
-from ..tuning.heads import find_heads
 
 
 def check_base_is_read(config: PEFTConfig, load_from: str | None) -> None:

@@ -30,8 +30,8 @@ from ..files import (
     write_merged,
 )
 from ..logs import warn
+from ..peft import PEFTConfig
 from ..runs import averaged_models
-from ..tuning import PEFTConfig
 
 
 class PEFTCheckpointHook(Hook):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..files import AdapterRecord, canonical_keys
 from ..logs import say, warn
-from ..tuning.heads import find_heads
+from ..peft.heads import find_heads
 
 
 def find_misfits(model: nn.Module, stored: Mapping[str, Tensor], base: Mapping[str, Tensor],

@@ -33,6 +33,7 @@ from ..files.prefix import part_of_checkpoint, with_full_keys
 from ..files.resumable import check_can_resume
 from ..files.trained_part import NOTE, is_whole
 from ..logs import say, warn
+from ..peft import PEFTConfig, check_intact, inject, require_state
 from ..runner import FlexibleRunner
 from ..runs import (
     averaging_hooks,
@@ -43,7 +44,6 @@ from ..runs import (
     unwrap,
 )
 from ..strategies import AdaptingStrategy
-from ..tuning import PEFTConfig, check_intact, inject, require_state
 from .base_check import (
     check_base,
     check_base_is_read,
@@ -52,6 +52,7 @@ from .base_check import (
 )
 from .checkpoint_hook import PEFTCheckpointHook
 from .going_on import check_one_adapter, find_misfits, layer_of, tensors_anew
+from .initial_values import start_from_weights
 from .loaded_hook import check_evaluated, class_names, evaluated_classes
 from .memory_hook import MemoryHook, lacks_memory_hook
 from .quantize import quantize_loaded
@@ -59,7 +60,6 @@ from .random_state_hook import add_random_state_hook
 from .rewire import rewire
 from .run_check_hook import add_run_check_hook
 from .safe_checkpoints import secure_checkpoints
-from .start import start_from_weights
 
 
 @HOOKS.register_module()

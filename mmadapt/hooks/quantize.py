@@ -2,10 +2,10 @@
 
 from torch import nn
 
+from ..peft import quantize_base
+from ..peft.quantized_base import pack_base
+from ..peft.targets import module_names
 from ..runs import averaging_hooks, unwrap
-from ..tuning import quantize_base
-from ..tuning.quantized_base import pack_base
-from ..tuning.targets import module_names
 
 
 def quantize_loaded(runner, model: nn.Module) -> None:

@@ -16,18 +16,14 @@ from ..datasets.checks import class_names_of
 from ..downloads import not_initialized, why_not_downloaded
 from ..errors import UserError
 from ..files import KEY, AdapterRecord, guard, read_adapter, read_checkpoint
-from ..files.base import (
-    check_base_is_there,
-    check_is_there,
-    pretrained_files,
-    pretrained_modules,
-)
+from ..files.base_weights import check_base_is_there, pretrained_files, pretrained_modules
 from ..files.pretrained import covered_modules, read_shapes
+from ..files.reading import check_is_there
 from ..logs import is_first_process, silent
+from ..peft import PEFTConfig, inject
 from ..preflight.misspelled import explain_building
 from ..runs import checkpoint_to_load, planned_run, resumes, unwrap
 from ..strategies.fsdp2.meta import without_values
-from ..tuning import PEFTConfig, inject
 from .inject_hook import PEFTInjectHook
 from .loaded_hook import check_fits, class_names
 from .memory_hook import check_names

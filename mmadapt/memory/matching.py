@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from torch import nn
 
 from ..errors import UserError
-from ..tuning.targets import module_names
+from ..peft.targets import module_names
 
 
 def find_modules(model: nn.Module, patterns: str | list[str],

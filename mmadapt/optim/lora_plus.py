@@ -15,7 +15,7 @@ from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
 from ..errors import UserError
-from ..tuning import get_state
+from ..peft import get_state
 
 _RATIO = 'lora_plus_ratio'
 # What DefaultOptimWrapperConstructor reads; it ignores whatever else it finds.

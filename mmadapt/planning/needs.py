@@ -18,12 +18,12 @@ from ..meters.like_cuda import like_cuda
 from ..meters.shapes import ShapesOnly
 from ..meters.tally import SavedActivations, optimizer_bytes
 from ..optim.trained_only import build_for_trained
+from ..peft import PEFTConfig, inject
 from ..preflight.peft_hook import hook_names
 from ..recipes.images import batch_for, drop_downloads
 from ..recipes.run import SEED
 from ..recipes.strategies import has_amp, strategy_of
 from ..strategies.fsdp2.units import find_units
-from ..tuning import PEFTConfig, inject
 
 # Of what is computed in a backward pass and by an optimizer only counters are looked at.
 _COUNTERS = 2**12

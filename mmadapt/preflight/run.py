@@ -5,7 +5,7 @@ import os.path as osp
 from ..errors import UserError
 from ..files import read_checkpoint
 from ..memory import MemoryConfig
-from ..tuning import PEFTConfig
+from ..peft import PEFTConfig
 from .memory_hook import check_memory_hook
 from .peft_hook import check_peft_hook, hook_names
 from .strategy import check_strategy

@@ -15,8 +15,8 @@ from ..files import guard, read_checkpoint
 from ..files.pretrained import covered_modules, initializing
 from ..files.resumable import check_can_resume
 from ..logs import warn
-from ..optim.groups import check_groups
 from ..optim.resumed import report_resumed, resumed_differences
+from ..optim.saved_groups import check_groups
 from ..optim.trained_only import build_for_trained
 from ..runs import accumulative_counts, checkpoint_to_load, unwrap
 

@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..files import write_checkpoints_atomically
 from ..files.loaded_keys import LoadedKeys
 from ..logs import say
-from ..tuning import PEFTConfig, inject
+from ..peft import PEFTConfig, inject
 
 
 @MODEL_WRAPPERS.register_module()

@@ -86,17 +86,17 @@ CONTRACT = {
     'torch.nn.Module._parameters':
         'adapters/layer.py files/loaded_keys.py memory/islands.py norms.py '
         'quantization/convert.py quantization/linear.py strategies/fsdp2/scalars.py '
-        'strategies/fsdp2/units.py tuning/changes.py tuning/class_counts.py tuning/inject.py '
-        'tuning/read_layers.py tuning/rules.py tuning/targets.py',
+        'strategies/fsdp2/units.py peft/changes.py peft/class_counts.py peft/inject.py '
+        'peft/read_layers.py peft/rules.py peft/targets.py',
     'torch.nn.Module._buffers':
-        'files/contents.py files/loaded_keys.py hooks/model_attributes.py tuning/changes.py '
-        'tuning/class_counts.py tuning/rules.py',
+        'files/stored_tensors.py files/loaded_keys.py hooks/model_attributes.py peft/changes.py '
+        'peft/class_counts.py peft/rules.py',
     'torch.nn.Module._modules': 'norms.py',
     'torch.nn.Module._non_persistent_buffers_set': 'hooks/model_attributes.py',
-    'torch.nn.Module._forward_hooks': 'folding/hooks.py memory/inherited.py',
-    'torch.nn.Module._forward_pre_hooks': 'folding/hooks.py memory/inherited.py',
-    'torch.nn.Module._backward_hooks': 'folding/hooks.py',
-    'torch.nn.Module._backward_pre_hooks': 'folding/hooks.py',
+    'torch.nn.Module._forward_hooks': 'folding/watched.py memory/inherited.py',
+    'torch.nn.Module._forward_pre_hooks': 'folding/watched.py memory/inherited.py',
+    'torch.nn.Module._backward_hooks': 'folding/watched.py',
+    'torch.nn.Module._backward_pre_hooks': 'folding/watched.py',
     'torch.nn.Module._load_from_state_dict': 'adapters/layer.py quantization/linear.py',
     'torch.nn.Module._register_load_state_dict_pre_hook': 'files/loaded_keys.py',
     'torch.nn.Module._metadata': 'strategies/fsdp2/strategy.py strategies/lifecycle.py',
@@ -110,7 +110,7 @@ CONTRACT = {
     'torch.nn.MultiheadAttention._qkv_same_embed_dim': 'adapters/layers/attention.py',
     'torch.nn.modules.batchnorm._BatchNorm': 'folding/affine.py',
     'torch.nn.modules.batchnorm._NormBase': 'norms.py',
-    'torch.nn.modules.conv._ConvNd': 'folding/sites.py tuning/rules.py',
+    'torch.nn.modules.conv._ConvNd': 'folding/sites.py peft/rules.py',
     'torch.Tensor._base': 'meters/tally.py',
     'torch.Tensor._version': 'memory/offload.py',
     'torch.UntypedStorage._cdata': 'meters/shapes.py meters/step.py',
@@ -146,9 +146,9 @@ CONTRACT = {
         'strategies/deepspeed/state.py',
     'deepspeed.runtime.zero.stage_1_and_2.DeepSpeedZeroOptimizer._lazy_init_hp_params_optimizer_state':
         'strategies/deepspeed/state.py',
-    'transformers.PreTrainedModel._set_gradient_checkpointing': 'tuning/recomputation.py',
+    'transformers.PreTrainedModel._set_gradient_checkpointing': 'peft/recomputation.py',
     'transformers.modeling_utils.PreTrainedModel._gradient_checkpointing_func':
-        'tuning/recomputation.py',
+        'peft/recomputation.py',
 }
 
 # What has no underscore and is in nobody's documentation.
@@ -179,13 +179,13 @@ UNDOCUMENTED = {
 
 # What looks alike. Our own names, where a file uses another one's or sets them by `vars`:
 OURS = {
-    '_check': 'memory/config.py tuning/config.py',
+    '_check': 'memory/config.py peft/config.py',
     '_checks_configs': 'compat/run_configs.py',
     '_compute_factored': 'adapters/layers/embedding.py',
     '_inplace_before_folding': 'folding/install.py',
     '_is_loading': 'adapters/layer.py',
     '_is_sharded': 'adapters/layer.py',
-    '_mmadapt': 'tuning/state.py',
+    '_mmadapt': 'peft/state.py',
     '_mmadapt_repaired': 'compat/cpu.py',
     '_once': 'compat/mismatches.py',
     '_pack': 'meters/tally.py',
@@ -267,9 +267,10 @@ def test_a_name_that_is_gone_is_named_with_the_files_that_use_it():
 
 
 def test_a_new_use_is_named_with_its_file():
-    assert unlisted({'_call_stack': {'files/load.py'}, '_fields': {'files/load.py'}}) == [
-        'mmadapt/files/load.py uses _call_stack, of which CONTRACT does not know',
-        'mmadapt/files/load.py uses _fields, of which CONTRACT does not know']
+    one = {'files/load_adapters.py'}
+    assert unlisted({'_call_stack': one, '_fields': one}) == [
+        'mmadapt/files/load_adapters.py uses _call_stack, of which CONTRACT does not know',
+        'mmadapt/files/load_adapters.py uses _fields, of which CONTRACT does not know']
 
 
 def test_uses_are_what_a_module_has_not_defined():

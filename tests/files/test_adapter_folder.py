@@ -12,7 +12,7 @@ from torch import nn
 from mmadapt import UserError, export_hf, inject, load_adapter, merge, remove, save_adapter
 from mmadapt.adapters import AdapterLayer
 from mmadapt.files import BaseRecord, read_adapter
-from mmadapt.tuning import get_state
+from mmadapt.peft import get_state
 
 LORA = dict(type='LoRA', r=2, alpha=6)
 CONFIG, WEIGHTS = 'adapter_config.json', 'adapter_model.safetensors'

@@ -12,7 +12,7 @@ from torch import nn
 from mmadapt import UserError, export_hf, inject, load_adapter, merge, save_adapter
 from mmadapt.adapters import AdapterLayer
 from mmadapt.files import BaseRecord, check_adapter_fits, rebuild
-from mmadapt.tuning import get_state
+from mmadapt.peft import get_state
 
 peft = pytest.importorskip('peft', reason='peft, the reference, is not installed')
 CONFIG, WEIGHTS = 'adapter_config.json', 'adapter_model.safetensors'

@@ -18,8 +18,8 @@ from mmadapt import UserError, inject
 from mmadapt.adapters import AdapterLayer
 from mmadapt.files import MERGED_NAMES, READ_BY, write_merged
 from mmadapt.memory.checkpointing import is_recomputed, recompute
-from mmadapt.tuning import merged_state_dict
-from mmadapt.tuning.config import EXPORTS
+from mmadapt.peft import merged_state_dict
+from mmadapt.peft.config import EXPORTS
 
 METAINFO = dict(classes=('cat', 'dog'), palette=[(1, 2, 3), (4, 5, 6)])
 # RTMDet has convolutions under several names, here adapted ones and frozen ones; ResNet freezes

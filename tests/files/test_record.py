@@ -7,7 +7,7 @@ from torch import nn
 
 from mmadapt import UserError, inject
 from mmadapt.files import AdapterRecord, BaseRecord
-from mmadapt.tuning import PEFTConfig, get_state, require_state
+from mmadapt.peft import PEFTConfig, get_state, require_state
 
 LORA = dict(type='LoRA', r=2)
 

@@ -15,7 +15,7 @@ from mmadapt import UserError, inject
 from mmadapt.files import BaseRecord, base_state_dict, read_checkpoint, write_sharded
 from mmadapt.files.trained_part import NOTE, guard
 from mmadapt.hooks import PEFTCheckpointHook
-from mmadapt.tuning import PEFTConfig
+from mmadapt.peft import PEFTConfig
 
 LORA = dict(method=dict(type='LoRA', r=2), head='freeze')
 RUNNER = SimpleNamespace(train_dataloader=SimpleNamespace(dataset=None))

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from mmadapt import UserError
 from mmadapt.files import read_checkpoint, rebuild
 from mmadapt.files.built_in import built_in_keys
-from mmadapt.tuning import require_state
+from mmadapt.peft import require_state
 
 LORA = dict(method=dict(type='LoRA', r=2, alpha=4))
 

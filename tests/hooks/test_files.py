@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from stock_runs import LORA, TTA, environment, run, write_config
 
 from mmadapt.files import MERGED_NAMES, read_adapter, read_checkpoint
-from mmadapt.tuning import merged_state_dict
+from mmadapt.peft import merged_state_dict
 
 _WITHOUT_MMADAPT = """
 import sys

@@ -22,7 +22,7 @@ from mmadapt.files import (
 )
 from mmadapt.hooks.going_on import find_misfits, tensors_anew
 from mmadapt.hooks.rehearsal import rehearse
-from mmadapt.tuning import require_state
+from mmadapt.peft import require_state
 
 ONE = {'model.bbox_head.num_classes': 1, 'optim_wrapper.optimizer.lr': 0.0,
        **{f'{split}_dataloader.dataset.metainfo.classes': ('dot', )

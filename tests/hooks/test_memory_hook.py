@@ -19,7 +19,7 @@ from mmadapt import UserError
 from mmadapt.commands.test import set_tta
 from mmadapt.hooks import MemoryHook
 from mmadapt.memory.checkpointing import is_recomputed
-from mmadapt.tuning import require_state
+from mmadapt.peft import require_state
 
 # Everything but the training.
 NOT_AT_ALL = {'train_cfg.max_epochs': 0, 'param_scheduler': None}

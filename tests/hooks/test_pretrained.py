@@ -4,7 +4,7 @@ import torch
 from stock_runs import LORA
 
 from mmadapt.files import read_checkpoint
-from mmadapt.tuning import require_state
+from mmadapt.peft import require_state
 
 
 def _backbone_file(bases, folder):

@@ -11,8 +11,8 @@ from torch import nn
 from mmadapt import UserError, inject
 from mmadapt.files import read_checkpoint
 from mmadapt.hooks.quantize import quantize_loaded
+from mmadapt.peft import merged_state_dict
 from mmadapt.quantization import QuantizedLinear
-from mmadapt.tuning import merged_state_dict
 
 QDORA = dict(method=dict(type='DoRA', r=4, alpha=8, dropout=0.1), targets='all-linear',
              quant=dict(bits=4, double_quant=True))

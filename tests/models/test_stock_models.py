@@ -14,7 +14,7 @@ from model_zoo import DETECTORS, raw_outputs
 
 from mmadapt import merge, unmerge
 from mmadapt.norms import statistics_move
-from mmadapt.tuning import merged_state_dict
+from mmadapt.peft import merged_state_dict
 
 # DETR's queries enter its decoder as zeros: the first self-attention attends to equal values (the
 # bias), whatever its q and k are, and no weight of its v is multiplied by anything else than zero.

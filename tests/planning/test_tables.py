@@ -10,8 +10,8 @@ from mmadapt import UserError
 from mmadapt.commands import measure, plan
 from mmadapt.config_files import CONFIGS
 from mmadapt.measuring.tables import show_measured
+from mmadapt.peft.report import LayerReport, Report
 from mmadapt.planning.tables import PLANNED, show_plan
-from mmadapt.tuning.report import LayerReport, Report
 
 RTMDET = 'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
 

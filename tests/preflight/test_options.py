@@ -7,8 +7,8 @@ from mmengine.config import Config
 
 from mmadapt.cli.options import DictAction
 from mmadapt.errors import UserError
+from mmadapt.peft import PEFTConfig
 from mmadapt.preflight import check_options
-from mmadapt.tuning import PEFTConfig
 
 CFG = dict(max_epochs=12, lucky=7, train_cfg=dict(max_epochs=12), peft=dict(method=dict(r=4)),
            train_dataloader=dict(dataset=dict(datasets=[dict(data_root='a'), dict(data_root='b')])),

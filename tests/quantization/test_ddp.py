@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mmadapt import inject
+from mmadapt.peft import quantize_base
 from mmadapt.quantization import QuantizedLinear
-from mmadapt.tuning import quantize_base
 
 
 def train(rank, processes, folder, queue=None):

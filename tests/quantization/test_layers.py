@@ -10,8 +10,8 @@ from mmcv.cnn.bricks.wrappers import Linear as MMCVLinear
 from torch import nn
 
 from mmadapt import UserError, inject, merge, remove, unmerge
+from mmadapt.peft import merged_state_dict
 from mmadapt.quantization import QuantizedLinear
-from mmadapt.tuning import merged_state_dict
 
 QUANTS = dict(nf4=dict(bits=4), fp4=dict(bits=4, type='fp4'),
               double=dict(bits=4, double_quant=True), int8=dict(bits=8),
@@ -228,7 +228,7 @@ def test_a_threshold_is_said_to_change_nothing_on_a_cpu(
         bitsandbytes, monkeypatch, threshold, warned):
     said = []
     for speak in ('say', 'warn'):
-        monkeypatch.setattr(f'mmadapt.tuning.quantized_base.{speak}', said.append)
+        monkeypatch.setattr(f'mmadapt.peft.quantized_base.{speak}', said.append)
     adapted(quant='int8', threshold=threshold)
     assert any('peft.quant.threshold' in text for text in said) is warned
     assert any('1 Linear layers in 8 bits' in text for text in said)

@@ -9,8 +9,8 @@ from torch import nn
 
 from mmadapt import UserError, inject, load_adapter, merge, save_adapter, unmerge
 from mmadapt.files import fingerprint, frozen_tensors, read_adapter
+from mmadapt.peft import merged_state_dict
 from mmadapt.quantization import QuantizedLinear
-from mmadapt.tuning import merged_state_dict
 
 SWIN = 'swin/retinanet_swin-t-p4-w7_fpn_1x_coco.py'
 MASK_RCNN = 'swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py'

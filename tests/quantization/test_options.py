@@ -6,8 +6,8 @@ import pytest
 from torch import nn
 
 from mmadapt import UserError, inject
+from mmadapt.peft import PEFTConfig
 from mmadapt.quantization import EightBit, FourBit, parse_quant, quant_to_dict
-from mmadapt.tuning import PEFTConfig
 
 # The tables of options that users of nyuntam know, under their names here.
 FOUR = dict(bits=4, type='fp4', compute_dtype='bfloat16', double_quant=True, skip=['a'])

@@ -9,7 +9,7 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from ...errors import UserError
 from ...memory.blocks import called
 from ...memory.matching import find_modules
-from ...tuning.read_layers import layers_read
+from ...peft.read_layers import layers_read
 
 WHERE = 'strategy.shard'
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from mmadapt import UserError, inject
 from mmadapt.adapters import AdapterLayer
-from mmadapt.tuning.heads import find_heads, guess_heads, resolve_head_policy
+from mmadapt.peft.heads import find_heads, guess_heads, resolve_head_policy
 
 LORA = dict(type='LoRA', r=1)
 

@@ -5,7 +5,7 @@ from mmengine.config import Config
 
 from mmadapt import UserError
 from mmadapt.adapters import build_method
-from mmadapt.tuning import PEFTConfig
+from mmadapt.peft import PEFTConfig
 
 LORA = dict(type='LoRA', r=4)
 

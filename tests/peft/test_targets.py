@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 
 from mmadapt import UserError
-from mmadapt.tuning.targets import module_names, select
+from mmadapt.peft.targets import module_names, select
 
 
 class Block(nn.Module):

@@ -1,6 +1,6 @@
 """What becomes of each module: the rules behind ``peft``, in the order of precedence.
 
-Nothing is changed here; :func:`~mmadapt.tuning.inject.inject` does that once all is decided.
+Nothing is changed here; :func:`~mmadapt.peft.inject.inject` does that once all is decided.
 """
 
 from collections.abc import Collection

@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 
 from mmadapt import inject
-from mmadapt.tuning import LayerReport, Report
+from mmadapt.peft import LayerReport, Report
 
 
 @pytest.mark.parametrize(('trainable', 'total', 'line'), [

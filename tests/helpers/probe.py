@@ -14,7 +14,7 @@ from mmengine.registry import HOOKS, MODELS
 
 from mmadapt.adapters import AdapterLayer
 from mmadapt.files import read_checkpoint
-from mmadapt.tuning import require_state
+from mmadapt.peft import require_state
 
 
 @HOOKS.register_module()

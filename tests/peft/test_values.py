@@ -13,9 +13,9 @@ from torch import nn
 from mmadapt import UserError, adapter_names, inject
 from mmadapt.adapters import ADAPTERS, other_names
 from mmadapt.memory import MemoryConfig, apply_memory
+from mmadapt.peft import PEFTConfig
+from mmadapt.peft.targets import LayerSelector
 from mmadapt.quantization import EightBit, FourBit, parse_quant
-from mmadapt.tuning import PEFTConfig
-from mmadapt.tuning.targets import LayerSelector
 
 VALUES = [
     None, True, False, -1, 0, 1, 2, 1.5, float('nan'), float('inf'), 10**400, '', 'x', '(', '64',

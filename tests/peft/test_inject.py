@@ -8,7 +8,7 @@ from torch import nn
 
 from mmadapt import UserError, inject, merge, remove
 from mmadapt.adapters import ADAPTERS, AdapterLayer, LoRA
-from mmadapt.tuning import get_state, merged_state_dict
+from mmadapt.peft import get_state, merged_state_dict
 
 RTMDET_S = 'rtmdet/rtmdet_s_8xb32-300e_coco.py'
 FASTER_RCNN = 'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'

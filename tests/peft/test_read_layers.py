@@ -10,7 +10,7 @@ from model_zoo import DETECTORS, Detector, raw_outputs
 from torch import nn
 
 from mmadapt import UserError, inject, merge
-from mmadapt.tuning.read_layers import layers_read
+from mmadapt.peft.read_layers import layers_read
 
 LORA = dict(type='LoRA', r=2)
 TOOD = Detector('tood/tood_r50_fpn_1x_coco.py', dict(

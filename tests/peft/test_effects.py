@@ -7,7 +7,7 @@ from torch import nn
 
 from mmadapt import UserError, inject, load_adapter, save_adapter
 from mmadapt.adapters import ADAPTERS, AdapterMethod
-from mmadapt.tuning import PEFTConfig
+from mmadapt.peft import PEFTConfig
 
 
 def lora(**options):

@@ -21,7 +21,7 @@ from mmadapt import (
     unmerge,
 )
 from mmadapt.norms import FrozenStatistics
-from mmadapt.tuning import Snapshot, adapter_names, merged_state_dict, quantize_base
+from mmadapt.peft import Snapshot, adapter_names, merged_state_dict, quantize_base
 
 LORA, SSF = dict(type='LoRA', r=2), dict(type='SSF')
 # One freezes the statistics of norms, one lets them move, one adapts norms.

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from mmadapt import UserError
-from mmadapt.tuning import CLASS_COUNTS, fit_class_counts
+from mmadapt.peft import CLASS_COUNTS, fit_class_counts
 
 _SMALL = dict(backbone=dict(depth=18, base_channels=16),
               neck=dict(in_channels=[16, 32, 64, 128]))

@@ -19,7 +19,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from mmadapt import UserError, inject
 from mmadapt.adapters import AdapterLayer
-from mmadapt.tuning.heads import find_heads
+from mmadapt.peft.heads import find_heads
 
 # Name: (library, config, heads, what `auto` means, layers that depend on the number of classes).
 FAMILIES = {

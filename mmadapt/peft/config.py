@@ -27,7 +27,7 @@ class PEFTConfig:
             is adapted and grouped convolutions there train fully; without a method, nothing.
             ``'all'``, ``'all-linear'``, ``'all-conv'``, or a list of names, suffixes and regular
             expressions of full names, and dicts that select by layer
-            (:class:`~mmadapt.tuning.targets.LayerSelector`). Defaults to ``'auto'``.
+            (:class:`~mmadapt.peft.targets.LayerSelector`). Defaults to ``'auto'``.
         exclude (list): What stays frozen though ``targets`` names it; the same grammar.
         head (str or list): ``'train'``: the head trains fully; ``'adapt'``: it is treated like the
             rest of the model; ``'freeze'``; ``'auto'``: ``'train'`` for a one-stage head and

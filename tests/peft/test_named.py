@@ -28,7 +28,7 @@ from mmadapt import (
     unmerge,
 )
 from mmadapt.files import BaseRecord
-from mmadapt.tuning import get_state, merged_state_dict
+from mmadapt.peft import get_state, merged_state_dict
 
 RTMDET = 'rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
 _SMALL = dict(backbone=dict(depth=18, base_channels=16, norm_eval=False),

@@ -3,7 +3,7 @@
 A frozen, randomly initialized prediction layer predicts nothing, whatever the rest of the model
 learns. Therefore a layer that has no pretrained weight (the checkpoint lacks it, or holds it for
 another number of classes) trains fully in every family and under every policy;
-:class:`~mmadapt.tuning.rules.Rules` sees to that first. For a head's other layers
+:class:`~mmadapt.peft.rules.Rules` sees to that first. For a head's other layers
 ``peft.head='auto'`` means:
 
 ========================================  =====================  =================================

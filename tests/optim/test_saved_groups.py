@@ -3,7 +3,7 @@
 import pytest
 
 from mmadapt import UserError
-from mmadapt.optim.groups import check_groups
+from mmadapt.optim.saved_groups import check_groups
 
 
 def test_the_state_of_other_parameters_is_refused_before_torch_fails():

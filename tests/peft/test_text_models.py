@@ -7,7 +7,7 @@ from torch import nn
 
 from mmadapt import UserError, inject, merge, remove, save_adapter
 from mmadapt.adapters import AdapterLayer
-from mmadapt.tuning.heads import find_heads, guess_heads
+from mmadapt.peft.heads import find_heads, guess_heads
 
 LORA = dict(type='LoRA', r=2)
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from mmadapt import UserError, inject, merge, remove, unmerge
 from mmadapt.adapters import AdapterLayer
-from mmadapt.tuning import merged_state_dict
+from mmadapt.peft import merged_state_dict
 
 FASTER_RCNN = 'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 SWIN = 'swin/retinanet_swin-t-p4-w7_fpn_1x_coco.py'

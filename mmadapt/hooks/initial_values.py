@@ -3,8 +3,8 @@
 from mmengine.dist import broadcast
 from torch import nn
 
+from ..peft import require_state
 from ..runs import averaged_models
-from ..tuning import require_state
 
 
 def start_from_weights(runner, model: nn.Module) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mmadapt import inject
-from mmadapt.tuning import require_state
+from mmadapt.peft import require_state
 
 METHODS = {'LoRA': dict(type='LoRA', r=4), 'DoRA': dict(type='DoRA', r=4), 'SSF': dict(type='SSF')}
 EVERYWHERE = dict(head='adapt', targets='all')
