@@ -39,7 +39,7 @@ test: env
 	  exit $$status; }
 
 lint: env
-	@.venv/bin/ruff check .
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check --quiet .
 
 docs:
 	@$(MAKE) --no-print-directory env EXTRAS='docs,$(EXTRAS)'

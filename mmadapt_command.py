@@ -62,8 +62,10 @@ def main() -> None:
         run(name, sys.argv[2:])
     else:
         near = get_close_matches(name, COMMANDS, n=1, cutoff=0.0)
-        sys.stderr.write(f'mmadapt has no subcommand {name!r}; nearest: {near[0]!r}, all: '
-                         f'{", ".join(COMMANDS)}\n')
+        sys.stderr.write(
+            f'mmadapt has no subcommand {name!r}; nearest: {near[0]!r}, all: '
+            f'{", ".join(COMMANDS)}\n'
+        )
         sys.exit(2)
 
 
@@ -78,16 +80,25 @@ def run(name: str, arguments: list[str] | None = None) -> None:
     catch_interrupt()
     arguments = sys.argv[1:] if arguments is None else arguments
     from mmadapt.cli import run_tool
+
     command = import_module(f'mmadapt.commands.{name}')
     run_tool(lambda: sys.exit(command.main(arguments)))
 
 
 def _help() -> str:
-    return '\n'.join([
-        'usage: mmadapt SUBCOMMAND ...', '', 'Adapt pretrained OpenMMLab models to your own task.',
-        '', *(f'  {name:9} {what}' for name, what in COMMANDS.items()), '',
-        '  mmadapt train configs/peft/rtmdet_tiny_lora_face.py --cfg-options peft.method.r=16', '',
-        '`mmadapt SUBCOMMAND --help` has its arguments; `mmadapt --version` the version.'])
+    return '\n'.join(
+        [
+            'usage: mmadapt SUBCOMMAND ...',
+            '',
+            'Adapt pretrained OpenMMLab models to your own task.',
+            '',
+            *(f'  {name:9} {what}' for name, what in COMMANDS.items()),
+            '',
+            '  mmadapt train configs/peft/rtmdet_tiny_lora_face.py --cfg-options peft.method.r=16',
+            '',
+            '`mmadapt SUBCOMMAND --help` has its arguments; `mmadapt --version` the version.',
+        ]
+    )
 
 
 def _stop(number, frame) -> None:

@@ -12,8 +12,13 @@ author = 'the mmadapt authors'
 copyright = author
 release = re.search(r"= '(.+)'", (ROOT / 'mmadapt' / 'version.py').read_text())[1]
 
-extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'sphinx.ext.mathjax',
-              'sphinxcontrib.mermaid']
+extensions = [
+    'myst_parser',
+    'sphinx.ext.autodoc',
+    'sphinx.ext.napoleon',
+    'sphinx.ext.mathjax',
+    'sphinxcontrib.mermaid',
+]
 
 # GitHub shows the same files: diagrams stand in ordinary fences, links lead to files.
 myst_fence_as_directive = ['mermaid']

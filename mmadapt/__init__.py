@@ -21,6 +21,17 @@ from .peft import (  # noqa: E402
 )
 
 __all__ = [
-    'UserError', '__version__', 'active_adapter', 'adapter_names', 'base', 'export_hf', 'inject',
-    'load_adapter', 'merge', 'remove', 'save_adapter', 'set_adapter', 'unmerge'
+    'UserError',
+    '__version__',
+    'active_adapter',
+    'adapter_names',
+    'base',
+    'export_hf',
+    'inject',
+    'load_adapter',
+    'merge',
+    'remove',
+    'save_adapter',
+    'set_adapter',
+    'unmerge',
 ]

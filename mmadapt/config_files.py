@@ -39,8 +39,11 @@ def inherited(name: str) -> str:
 
 def config_names() -> list[str]:
     """Return the names of all files: those to inherit begin with ``_base_/``."""
-    return [file.relative_to(CONFIGS).as_posix() for file in sorted(CONFIGS.rglob('*.py'))
-            if file.name != '__init__.py']
+    return [
+        file.relative_to(CONFIGS).as_posix()
+        for file in sorted(CONFIGS.rglob('*.py'))
+        if file.name != '__init__.py'
+    ]
 
 
 def copy_config(name: str, place: str, overwrite: bool = False) -> Path:
@@ -78,8 +81,9 @@ def _find(name: str, folder: Path) -> Path:
         return file
     names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob('*.py'))]
     near = get_close_matches(name, names, n=1, cutoff=0.0)
-    raise UserError(f'mmadapt has no config {name!r}; nearest: {near[0]!r}; '
-                    '`mmadapt configs list` names all')
+    raise UserError(
+        f'mmadapt has no config {name!r}; nearest: {near[0]!r}; `mmadapt configs list` names all'
+    )
 
 
 def _with_bases(source: Path) -> str:
@@ -92,7 +96,7 @@ def _with_bases(source: Path) -> str:
         path = Path(osp.normpath(source.parent / node.value))
         call = inherited(path.relative_to(_BASES).as_posix())
         line = lines[node.lineno - 1]
-        lines[node.lineno - 1] = line[:node.col_offset] + call + line[node.end_col_offset:]
+        lines[node.lineno - 1] = line[: node.col_offset] + call + line[node.end_col_offset :]
     return ''.join(lines)
 
 

@@ -19,11 +19,23 @@ from .errors import UserError
 from .values import nearest
 
 # Beside what Python itself raises: by class name, as none of these packages need be installed.
-_ERRORS = ('LocalEntryNotFoundError', 'OfflineModeIsEnabled', 'HfHubHTTPError', 'ConnectionError',
-           'ConnectError', 'ConnectTimeout', 'ProxyError', 'MaxRetryError')
-_LISTS = {'torchvision': get_torchvision_models, 'modelzoo': get_torchvision_models,
-          'open-mmlab': get_external_models, 'openmmlab': get_external_models,
-          'mmcls': get_mmcls_models}
+_ERRORS = (
+    'LocalEntryNotFoundError',
+    'OfflineModeIsEnabled',
+    'HfHubHTTPError',
+    'ConnectionError',
+    'ConnectError',
+    'ConnectTimeout',
+    'ProxyError',
+    'MaxRetryError',
+)
+_LISTS = {
+    'torchvision': get_torchvision_models,
+    'modelzoo': get_torchvision_models,
+    'open-mmlab': get_external_models,
+    'openmmlab': get_external_models,
+    'mmcls': get_mmcls_models,
+}
 _SECONDS = 10
 _HUB = "couldn't connect to 'https://huggingface.co'"
 
@@ -44,11 +56,14 @@ def why_not_downloaded(path: str) -> str | None:
         models = _LISTS[scheme]()
         name = get_deprecated_model_names().get(name, name)
         if name not in models:
-            raise UserError(f'{path}: MMEngine knows no {name!r} for {scheme}://; nearest: '
-                            f'{nearest(name, models)}')
+            raise UserError(
+                f'{path}: MMEngine knows no {name!r} for {scheme}://; nearest: '
+                f'{nearest(name, models)}'
+            )
         path = models[name]
-    if not path.startswith(('http://', 'https://')) or osp.isfile(osp.join(
-            torch.hub.get_dir(), 'checkpoints', osp.basename(urlparse(path).path))):
+    if not path.startswith(('http://', 'https://')) or osp.isfile(
+        osp.join(torch.hub.get_dir(), 'checkpoints', osp.basename(urlparse(path).path))
+    ):
         return None
     try:
         urlopen(Request(path, headers={'User-Agent': 'torch.hub'}), timeout=_SECONDS).close()
@@ -89,7 +104,8 @@ def not_initialized(name: str, files: list[str], reason) -> UserError:
         f'cannot download {", ".join(files)} ({reason}), with which {name or "the model"} is '
         'initialized: set load_from to a checkpoint of the whole model, whose weights take its '
         'place, or fetch the file by hand and name it with --cfg-options '
-        f'{option}.checkpoint=FILE')
+        f'{option}.checkpoint=FILE'
+    )
 
 
 @contextmanager
@@ -112,7 +128,8 @@ def building_offline() -> Iterator[None]:
             f'a part of the model downloads something when it is built, and cannot: {reason}. '
             'Where load_from has its weights, write pretrained=False for a timm backbone; a name '
             'on Hugging Face (language_model.name and the like) may be a local folder instead, '
-            'which a machine with a network fills by snapshot_download') from error
+            'which a machine with a network fills by snapshot_download'
+        ) from error
 
 
 def _download_in(error: BaseException | None) -> BaseException | None:

@@ -92,9 +92,18 @@ class FrozenInstanceNorm2d(FrozenStatistics, nn.InstanceNorm2d):
     stock_class = nn.InstanceNorm2d
 
 
-_FROZEN = {cls.stock_class: cls for cls in (
-    FrozenBatchNorm1d, FrozenBatchNorm2d, FrozenBatchNorm3d, FrozenSyncBatchNorm,
-    FrozenMMSyncBatchNorm, FrozenBatchNormXd, FrozenInstanceNorm2d)}
+_FROZEN = {
+    cls.stock_class: cls
+    for cls in (
+        FrozenBatchNorm1d,
+        FrozenBatchNorm2d,
+        FrozenBatchNorm3d,
+        FrozenSyncBatchNorm,
+        FrozenMMSyncBatchNorm,
+        FrozenBatchNormXd,
+        FrozenInstanceNorm2d,
+    )
+}
 
 
 def is_norm(module: nn.Module) -> bool:
@@ -106,8 +115,12 @@ def is_norm(module: nn.Module) -> bool:
     if isinstance(module, NORM_LAYERS):
         return True
     own = [p for p in module._parameters.values() if p is not None]
-    return 'norm' in type(module).__name__.lower() and not module._modules \
-        and module._parameters.get('weight') is not None and all(p.dim() == 1 for p in own)
+    return (
+        'norm' in type(module).__name__.lower()
+        and not module._modules
+        and module._parameters.get('weight') is not None
+        and all(p.dim() == 1 for p in own)
+    )
 
 
 def has_statistics(module: nn.Module) -> bool:
@@ -149,8 +162,10 @@ def frozen_class(module: nn.Module, name: str) -> type[nn.Module]:
     if not has_statistics(module) or isinstance(module, FrozenStatistics):
         return type(module)
     if not can_freeze(module):
-        raise UserError(f'{name}: the statistics of a {type(module).__name__} cannot be frozen; '
-                        f"write peft.norm='stats' or 'train'")
+        raise UserError(
+            f'{name}: the statistics of a {type(module).__name__} cannot be frozen; '
+            f"write peft.norm='stats' or 'train'"
+        )
     return _FROZEN[type(module)]
 
 

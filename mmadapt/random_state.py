@@ -13,8 +13,11 @@ def get_random_state() -> dict:
         dict: Only what ``torch.load(weights_only=True)`` reads.
     """
     kind, keys, *rest = np.random.get_state()
-    state = dict(python=random.getstate(), torch=torch.get_rng_state(),
-                 numpy=(kind, torch.from_numpy(keys.astype(np.int64)), *rest))
+    state = dict(
+        python=random.getstate(),
+        torch=torch.get_rng_state(),
+        numpy=(kind, torch.from_numpy(keys.astype(np.int64)), *rest),
+    )
     if torch.cuda.is_available():
         state['cuda'] = torch.cuda.get_rng_state()
     return state

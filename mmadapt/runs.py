@@ -97,8 +97,10 @@ def checkpoint_to_load(runner) -> str | None:
         return runner._load_from
     path = find_latest_checkpoint(runner.work_dir)
     if path is not None and '://' not in path and not osp.exists(path):
-        raise UserError(f'{osp.join(runner.work_dir, "last_checkpoint")} names {path!r}, which is '
-                        'not there; say --resume FILE')
+        raise UserError(
+            f'{osp.join(runner.work_dir, "last_checkpoint")} names {path!r}, which is '
+            'not there; say --resume FILE'
+        )
     return path
 
 
@@ -108,8 +110,12 @@ def planned_run(cfg: Config) -> SimpleNamespace:
     Args:
         cfg (Config): The config of a run, its ``work_dir`` and ``load_from`` set.
     """
-    return SimpleNamespace(cfg=cfg, work_dir=cfg.work_dir, _load_from=cfg.get('load_from'),
-                           _resume=cfg.get('resume', False))
+    return SimpleNamespace(
+        cfg=cfg,
+        work_dir=cfg.work_dir,
+        _load_from=cfg.get('load_from'),
+        _resume=cfg.get('resume', False),
+    )
 
 
 # What can be changed of it.

@@ -35,8 +35,14 @@ def nearest(value, names: Collection[str]) -> str:
     return repr(near[0]) if near else 'none'
 
 
-def check_keys(where: str, cfg, names: Sequence[str], others: Mapping[str, str] | None = None,
-               owner: str = '', hint: str = '') -> None:
+def check_keys(
+    where: str,
+    cfg,
+    names: Sequence[str],
+    others: Mapping[str, str] | None = None,
+    owner: str = '',
+    hint: str = '',
+) -> None:
     """Check the keys of a dict.
 
     Args:
@@ -57,8 +63,9 @@ def check_keys(where: str, cfg, names: Sequence[str], others: Mapping[str, str] 
         if not isinstance(key, str):
             raise UserError(f'{where} has the key {key!r}, which is no string; all: {[*names]}')
         if key not in names:
-            said = (others or {}).get(key) or \
-                f'nearest: {nearest(key, names)}, all: {[*names]}{hint}'
+            said = (others or {}).get(
+                key
+            ) or f'nearest: {nearest(key, names)}, all: {[*names]}{hint}'
             raise UserError(f'{where} has no key {key!r}{owner}; {said}')
 
 
@@ -70,8 +77,10 @@ def check_one_of(where: str, value, allowed: Sequence, otherwise: str = '') -> N
     """
     # By type too: 1 is no True, 0.0 no None.
     if not any(type(value) is type(one) and value == one for one in allowed):
-        raise UserError(f'{where}={value!r} is not one of {[*allowed]}; nearest: '
-                        f'{nearest(value, allowed)}{otherwise}')
+        raise UserError(
+            f'{where}={value!r} is not one of {[*allowed]}; nearest: '
+            f'{nearest(value, allowed)}{otherwise}'
+        )
 
 
 def check_flag(where: str, value) -> None:
@@ -153,8 +162,10 @@ def check_patterns(where: str, value, check: Callable[[str, object], None]) -> N
         UserError: It is no dict of patterns, or one of its values is wrong.
     """
     if value is not None and not isinstance(value, Mapping):
-        raise UserError(f"{where} must be a dict such as {{'backbone': 4}}, by name, suffix or "
-                        f'regular expression of layers; got {value!r}')
+        raise UserError(
+            f"{where} must be a dict such as {{'backbone': 4}}, by name, suffix or "
+            f'regular expression of layers; got {value!r}'
+        )
     for pattern, one in (value or {}).items():
         check_text(f'{where}: a key', pattern, 'a name, suffix or regular expression of layers')
         check(f'{where}[{pattern!r}]', one)

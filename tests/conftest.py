@@ -40,11 +40,13 @@ def build_detector():
     pytest.importorskip('mmdet', reason='MMDetection is not installed')
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
+
     configs = Path(importlib.util.find_spec('mmdet').origin).parent / '.mim' / 'configs'
     built = {}
 
     def build(name=RTMDET, num_classes=2, **changes):
         from mmdet.registry import MODELS
+
         init_default_scope('mmdet')
         key = (name, num_classes, str(changes))
         if key not in built:
@@ -82,5 +84,5 @@ def _adjust(node, num_classes: int) -> None:
         if 'num_classes' in node:
             node['num_classes'] = num_classes
     if isinstance(node, (dict, list, tuple)):
-        for item in (node.values() if isinstance(node, dict) else node):
+        for item in node.values() if isinstance(node, dict) else node:
             _adjust(item, num_classes)

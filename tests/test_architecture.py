@@ -29,7 +29,7 @@ def imported(path):
                 continue
             names = module[1:]
         else:
-            names = [*inside[:len(inside) - node.level], *filter(None, module)]
+            names = [*inside[: len(inside) - node.level], *filter(None, module)]
         found |= {names[0]} if names else {alias.name for alias in node.names}
     return found
 
@@ -39,7 +39,7 @@ def test_no_part_knows_one_that_knows_it():
     for path in sorted(PACKAGE.rglob('*.py')):
         parts = path.relative_to(PACKAGE).parts
         part = part_of(parts)
-        if part in FACES or parts[:1] == ('configs', ):
+        if part in FACES or parts[:1] == ('configs',):
             continue
         knows.setdefault(part, set()).update(imported(path) - {part})
     assert {'hooks', 'runner', 'strategies', 'adapters'} <= knows.keys()

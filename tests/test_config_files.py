@@ -13,9 +13,11 @@ LEAVES = [name for name in config_names() if not name.startswith('_base_/')]
 
 def test_a_stock_config_inherits_a_file_from_anywhere_dumps_and_reloads(tmp_path):
     config = tmp_path / 'config.py'
-    config.write_text(f"_base_ = [{STOCK}, __import__('mmadapt').base('peft/lora.py')]\n"
-                      "custom_hooks = [*_base_.get('custom_hooks', []), "
-                      "dict(type='PEFTInjectHook')]\n")
+    config.write_text(
+        f"_base_ = [{STOCK}, __import__('mmadapt').base('peft/lora.py')]\n"
+        "custom_hooks = [*_base_.get('custom_hooks', []), "
+        "dict(type='PEFTInjectHook')]\n"
+    )
     cfg = Config.fromfile(config)
     assert cfg.peft == Config.fromfile(CONFIGS / '_base_/peft/lora.py').peft
     assert len(cfg.custom_hooks) == 3

@@ -71,8 +71,7 @@ def test_a_merged_model_normalizes_as_the_config_says(config, tmp_path):
     torch.nn.init.normal_(model.layer.lora_B)
     save_adapter(model, str(tmp_path / 'adapter'), BaseRecord(str(tmp_path / 'base.pth')))
     out = tmp_path / 'merged.pth'
-    merge.main([*map(str, (
-        config, tmp_path / 'adapter', out, '--format', 'full_torch_model'))])
+    merge.main([*map(str, (config, tmp_path / 'adapter', out, '--format', 'full_torch_model'))])
 
     merged = torch.load(out, weights_only=False)
     image = torch.randint(0, 255, (3, 8, 8), dtype=torch.uint8)
@@ -90,8 +89,11 @@ def test_a_merged_model_normalizes_as_the_config_says(config, tmp_path):
 
 def test_what_averages_over_augmented_images_calls_a_model_that_normalizes(config):
     cfg = Config.fromfile(config)
-    cfg.update(tta_model=dict(type='BaseTTAModel'), tta_pipeline=[],
-               test_dataloader=dict(dataset=dict(pipeline=[])))
+    cfg.update(
+        tta_model=dict(type='BaseTTAModel'),
+        tta_pipeline=[],
+        test_dataloader=dict(dataset=dict(pipeline=[])),
+    )
     set_tta(cfg)
     assert cfg.model.module.data_preprocessor.mean == MEAN
 
@@ -101,6 +103,6 @@ def test_the_config_beside_a_merged_model_names_its_classes_where_the_data_does_
     cfg = Config(dict(model=dict(type='_Classifier'), test_dataloader=dict(dataset=data)))
     inner = plain_config(cfg, ['cat', 'dog']).test_dataloader.dataset.dataset
     assert inner.metainfo.classes == ('cat', 'dog')
-    cfg.test_dataloader.dataset.dataset.metainfo = dict(classes=('own', ))
+    cfg.test_dataloader.dataset.dataset.metainfo = dict(classes=('own',))
     inner = plain_config(cfg, ['cat', 'dog']).test_dataloader.dataset.dataset
-    assert inner.metainfo.classes == ('own', )
+    assert inner.metainfo.classes == ('own',)

@@ -21,13 +21,27 @@ from mmadapt_command import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / 'docs'
-PAGES = [*sorted(ROOT.glob('*.md')), *sorted(DOCS.rglob('*.md')),
-         *sorted((ROOT / 'projects').rglob('*.md'))]
+PAGES = [
+    *sorted(ROOT.glob('*.md')),
+    *sorted(DOCS.rglob('*.md')),
+    *sorted((ROOT / 'projects').rglob('*.md')),
+]
 # What is said by other packages, or put together of parts.
-NOT_OURS = ('torchvision::nms', 'Float but found', 'import cv2 fails', 'NoneType takes',
-            'a step of', 'not implemented for', 'AP on several', 'GLOBAL mmadapt',
-            'no module ensurepip', 'warms up until', 'CachedMosaic', 'No space left',
-            'peft has no key')
+NOT_OURS = (
+    'torchvision::nms',
+    'Float but found',
+    'import cv2 fails',
+    'NoneType takes',
+    'a step of',
+    'not implemented for',
+    'AP on several',
+    'GLOBAL mmadapt',
+    'no module ensurepip',
+    'warms up until',
+    'CachedMosaic',
+    'No space left',
+    'peft has no key',
+)
 
 
 def named(path):
@@ -55,8 +69,13 @@ def test_a_method_a_layer_and_a_strategy_are_added_as_the_page_says(tmp_path):
     # In a process of its own: what it registers is none of the other tests' business.
     path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
     env = dict(os.environ, PYTHONPATH=path)
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', '\n'.join(blocks)], cwd=tmp_path,
-                          env=env, text=True, capture_output=True)
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', '\n'.join(blocks)],
+        cwd=tmp_path,
+        env=env,
+        text=True,
+        capture_output=True,
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / 'work_dirs' / 'small' / 'epoch_1.pth').is_file()
     assert (tmp_path / 'work_dirs' / 'small' / 'adapter').is_dir()
@@ -70,7 +89,8 @@ def test_the_configs_are_read_beside_what_the_command_writes(tmp_path, monkeypat
     for split, place in (('train', 'train'), ('val', 'validation')):
         (data / f'{split}.json').rename(data / place / 'annotations_coco.json')
     import_module('mmadapt.commands.dataset').main(
-        ['data/my_faces', '--out', 'my_faces.py', '--skip-test'])
+        ['data/my_faces', '--out', 'my_faces.py', '--skip-test']
+    )
     three, _, whole = fenced(DOCS / 'adapting.md', 'python')
     for page in (ROOT / 'README.md', DOCS / 'index.md'):
         assert fenced(page, 'python')[0] == three
@@ -147,8 +167,9 @@ def said_in_the_code():
     for path in [*(ROOT / 'mmadapt').rglob('*.py'), *(ROOT / 'tools').rglob('*.py')]:
         for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
             if isinstance(node, ast.JoinedStr):
-                texts.append('\0'.join(part.value for part in node.values
-                                       if isinstance(part, ast.Constant)))
+                texts.append(
+                    '\0'.join(part.value for part in node.values if isinstance(part, ast.Constant))
+                )
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 texts.append(node.value)
     return texts
@@ -164,8 +185,10 @@ def test_every_message_in_the_tables_is_one_that_is_said():
         if any(part in message for part in NOT_OURS):
             continue
         # What is left of it without names, numbers and what is left out.
-        pieces = [piece.strip(' :;,.()') for piece in re.split(
-            r"\.\.\.|'[^']*'|[\w.%=-]*\d[\w.%=-]*|LoRA", message)]
+        pieces = [
+            piece.strip(' :;,.()')
+            for piece in re.split(r"\.\.\.|'[^']*'|[\w.%=-]*\d[\w.%=-]*|LoRA", message)
+        ]
         longest = max(pieces, key=len)
         if not any(longest in text.replace('`', '') for text in texts):
             unsaid.append(f'{message}: {longest!r}')

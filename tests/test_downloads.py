@@ -17,19 +17,27 @@ def _from(error, cause):
     return error
 
 
-@pytest.mark.parametrize('error', [
-    URLError('Name or service not known'), LocalEntryNotFoundError('no such entry on disk'),
-    OSError("We couldn't connect to 'https://huggingface.co' to load this file"),
-    _from(TypeError('class `Thing` in thing.py: offline'), ConnectionError('offline'))])
+@pytest.mark.parametrize(
+    'error',
+    [
+        URLError('Name or service not known'),
+        LocalEntryNotFoundError('no such entry on disk'),
+        OSError("We couldn't connect to 'https://huggingface.co' to load this file"),
+        _from(TypeError('class `Thing` in thing.py: offline'), ConnectionError('offline')),
+    ],
+)
 def test_a_model_that_cannot_download_when_it_is_built_is_one_line(error):
-    with pytest.raises(UserError, match='downloads something when it is built') as caught, \
-            building_offline():
+    with (
+        pytest.raises(UserError, match='downloads something when it is built') as caught,
+        building_offline(),
+    ):
         raise error
     assert '\n' not in str(caught.value)
 
 
-@pytest.mark.parametrize('error', [
-    ValueError('num_classes'), FileNotFoundError('annotations.json'), UserError('peft')])
+@pytest.mark.parametrize(
+    'error', [ValueError('num_classes'), FileNotFoundError('annotations.json'), UserError('peft')]
+)
 def test_other_errors_stay_what_they_are(error):
     with pytest.raises(type(error)) as caught, building_offline():
         raise error
@@ -40,7 +48,12 @@ def test_other_errors_stay_what_they_are(error):
 def test_a_pretrained_file_is_named_with_its_option(name):
     error = HTTPError('https://host/file.pth', 404, 'Not Found', {}, None)
     option = f'model{"." * bool(name)}{name}.init_cfg.checkpoint=FILE'
-    with pytest.raises(UserError, match=rf'cannot download torchvision://resnet50 \(Not Found\).*'
-                       f'--cfg-options {option}'), \
-            naming_pretrained(name, ['torchvision://resnet50']):
+    with (
+        pytest.raises(
+            UserError,
+            match=rf'cannot download torchvision://resnet50 \(Not Found\).*'
+            f'--cfg-options {option}',
+        ),
+        naming_pretrained(name, ['torchvision://resnet50']),
+    ):
         raise error

@@ -33,7 +33,6 @@ from mmadapt.runs import (
 
 
 class Model(BaseModel):
-
     def __init__(self):
         super().__init__()
         self.layer = nn.Linear(2, 2)
@@ -43,13 +42,11 @@ class Model(BaseModel):
 
 
 class Averaging(BaseTTAModel):
-
     def merge_preds(self, data_samples_list):
         return data_samples_list
 
 
 class Wrapper(nn.Module):
-
     def __init__(self, module):
         super().__init__()
         self.module = module
@@ -77,13 +74,17 @@ def test_a_model_that_nothing_surrounds_is_itself():
 
 def test_a_model_is_found_in_any_nesting(process, wrapper):
     model = Model()
-    for nested in (MMDistributedDataParallel(model), Averaging(model),
-                   MMDistributedDataParallel(Averaging(model)),
-                   Averaging(MMDistributedDataParallel(model)),
-                   wrapper(Averaging(MMDistributedDataParallel(model))),
-                   wrapper(wrapper(Averaging(Averaging(model)))),
-                   torch.compile(model), MMDistributedDataParallel(torch.compile(model)),
-                   torch.compile(wrapper(Averaging(model)))):
+    for nested in (
+        MMDistributedDataParallel(model),
+        Averaging(model),
+        MMDistributedDataParallel(Averaging(model)),
+        Averaging(MMDistributedDataParallel(model)),
+        wrapper(Averaging(MMDistributedDataParallel(model))),
+        wrapper(wrapper(Averaging(Averaging(model)))),
+        torch.compile(model),
+        MMDistributedDataParallel(torch.compile(model)),
+        torch.compile(wrapper(Averaging(model))),
+    ):
         assert unwrap(nested) is model, nested
 
 
@@ -116,8 +117,7 @@ def test_a_loop_is_there_once_it_is_built():
 def test_of_an_accumulation_it_is_known_whether_gradients_wait():
     model = Model()
     single = OptimWrapper(torch.optim.SGD(model.parameters(), 0.1), accumulative_counts=2)
-    double = OptimWrapperDict(
-        a=single, b=OptimWrapper(torch.optim.SGD(model.parameters(), 0.1)))
+    double = OptimWrapperDict(a=single, b=OptimWrapper(torch.optim.SGD(model.parameters(), 0.1)))
     assert optim_wrappers(single) == [single]
     assert optim_wrappers(double)[0] is single
     assert len(optim_wrappers(double)) == 2
@@ -130,10 +130,17 @@ def test_of_an_accumulation_it_is_known_whether_gradients_wait():
     assert waits == [True, False, True]
 
 
-@pytest.mark.parametrize(('load_from', 'resume', 'latest', 'expected'), [
-    (None, False, 'epoch_1.pth', None), ('base.pth', False, 'epoch_1.pth', 'base.pth'),
-    (None, True, None, None), (None, True, 'epoch_1.pth', 'epoch_1.pth'),
-    ('base.pth', True, 'epoch_1.pth', 'base.pth'), (None, 'here.pth', 'epoch_1.pth', 'here.pth')])
+@pytest.mark.parametrize(
+    ('load_from', 'resume', 'latest', 'expected'),
+    [
+        (None, False, 'epoch_1.pth', None),
+        ('base.pth', False, 'epoch_1.pth', 'base.pth'),
+        (None, True, None, None),
+        (None, True, 'epoch_1.pth', 'epoch_1.pth'),
+        ('base.pth', True, 'epoch_1.pth', 'base.pth'),
+        (None, 'here.pth', 'epoch_1.pth', 'here.pth'),
+    ],
+)
 def test_a_run_loads_what_its_runner_will_load(tmp_path, load_from, resume, latest, expected):
     if latest:
         (tmp_path / latest).touch()

@@ -42,21 +42,22 @@ def installed(tmp_path_factory):
         (source / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, source / name)
     for name in ('mmadapt', 'requirements'):
-        shutil.copytree(ROOT / name, source / name,
-                        ignore=shutil.ignore_patterns('__pycache__'))
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns('__pycache__'))
     pip = [sys.executable, '-m', 'pip', '--disable-pip-version-check']
-    subprocess.run([*pip, 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', folder, source],
-                   check=True)
+    subprocess.run(
+        [*pip, 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', folder, source], check=True
+    )
     shutil.rmtree(source)
     venv.create(folder / 'env', symlinks=True)
     packages = Path(sysconfig.get_path('purelib', vars=dict(base=folder / 'env')))
     # Packages are found there, but an editable installation of this checkout is not followed.
     (packages / 'below.pth').write_text('\n'.join(site.getsitepackages()))
     python = folder / 'env' / 'bin' / 'python'
-    wheel, = folder.glob('*.whl')
-    subprocess.run([python, *pip[1:], 'install', '-q', '--no-deps', '--no-index',
-                    '--ignore-installed', wheel],
-                   check=True)
+    (wheel,) = folder.glob('*.whl')
+    subprocess.run(
+        [python, *pip[1:], 'install', '-q', '--no-deps', '--no-index', '--ignore-installed', wheel],
+        check=True,
+    )
     return python.parent
 
 
@@ -64,14 +65,21 @@ def installed(tmp_path_factory):
 def run(installed, tmp_path_factory):
     """Return a function that runs a program of that environment, in a folder of its own."""
     cwd = tmp_path_factory.mktemp('user')
-    env = {key: value for key, value in os.environ.items()
-           if key not in ('PYTHONPATH', 'VIRTUAL_ENV')}
-    env.update(PATH=f'{installed}:{env["PATH"]}', OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='-1',
-               PYTHONWARNINGS='ignore', COLUMNS='200')
+    env = {
+        key: value for key, value in os.environ.items() if key not in ('PYTHONPATH', 'VIRTUAL_ENV')
+    }
+    env.update(
+        PATH=f'{installed}:{env["PATH"]}',
+        OMP_NUM_THREADS='1',
+        CUDA_VISIBLE_DEVICES='-1',
+        PYTHONWARNINGS='ignore',
+        COLUMNS='200',
+    )
 
     def _run(*words, code=0):
-        done = subprocess.run([*map(str, words)], cwd=cwd, env=env, text=True, capture_output=True,
-                              timeout=500)
+        done = subprocess.run(
+            [*map(str, words)], cwd=cwd, env=env, text=True, capture_output=True, timeout=500
+        )
         assert done.returncode == code, done.stdout[-3000:] + done.stderr[-3000:]
         return done.stdout + done.stderr
 
@@ -96,8 +104,11 @@ def data(run):
 
 
 def test_nothing_is_of_a_checkout(run):
-    where = run('python', '-c', 'import mmadapt, mmadapt_command; '
-                'print(mmadapt.__file__, mmadapt_command.__file__)')
+    where = run(
+        'python',
+        '-c',
+        'import mmadapt, mmadapt_command; print(mmadapt.__file__, mmadapt_command.__file__)',
+    )
     assert str(ROOT) not in where
     assert where.count('site-packages') == 2
 
@@ -136,14 +147,15 @@ def test_a_stock_config_with_three_lines_is_trained_by_the_unmodified_tool(run, 
         'model = dict(backbone=dict(init_cfg=None), bbox_head=dict(num_classes=2))\n'
         "data = dict(metainfo=dict(classes=('faces', 'face')), data_root='data/face_det/',\n"
         "            ann_file='train/annotations_coco.json', data_prefix=dict(img='train/'))\n"
-        + SIZES.partition('\n\n')[0].split('\n', 2)[2].partition('train_dataloader')[0] +
-        'train_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False,\n'
+        + SIZES.partition('\n\n')[0].split('\n', 2)[2].partition('train_dataloader')[0]
+        + 'train_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False,\n'
         '                        dataset=dict(data, pipeline=pipeline))\n'
         'val_cfg = val_dataloader = val_evaluator = None\n'
         'test_cfg = test_dataloader = test_evaluator = None\n'
         "train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=2)\n"
         'default_hooks = dict(checkpoint=dict(by_epoch=False, interval=2),\n'
-        '                     logger=dict(interval=1))\n')
+        '                     logger=dict(interval=1))\n'
+    )
     said = run('python', MMDET_TOOLS / 'train.py', config)
     assert 'trainable params' in said
     assert (run.cwd / 'work_dirs' / 'three_lines' / 'iter_2.pth').is_file()
@@ -157,10 +169,15 @@ def test_files_to_inherit_are_read_in_the_pure_python_form_too(run):
         '    from mmadapt.configs._base_.memory.checkpoint_swin_detr import *\n'
         '    from mmadapt.configs._base_.schedules.adamw_cosine import *\n\n'
         'optim_wrapper = dict(type=OptimWrapper, optimizer=finetune_optimizer)\n'
-        'peft.update(head="freeze")\n')
-    said = run('python', '-c', 'from mmengine.config import Config; '
-               'cfg = Config.fromfile("new_style.py"); print(cfg.peft.method.r, cfg.peft.head, '
-               'cfg.memory.checkpoint[0], cfg.optim_wrapper.optimizer.type)')
+        'peft.update(head="freeze")\n'
+    )
+    said = run(
+        'python',
+        '-c',
+        'from mmengine.config import Config; '
+        'cfg = Config.fromfile("new_style.py"); print(cfg.peft.method.r, cfg.peft.head, '
+        'cfg.memory.checkpoint[0], cfg.optim_wrapper.optimizer.type)',
+    )
     assert said.split() == ['32', 'freeze', 'SwinBlock', 'AdamW']
 
 
@@ -168,7 +185,11 @@ def test_a_folder_named_like_the_package_is_not_taken_for_it(tmp_path):
     """A session in the folder above a clone, where this environment has it editable."""
     (tmp_path / 'mmadapt' / 'mmadapt').mkdir(parents=True)
     env = {key: value for key, value in os.environ.items() if key != 'PYTHONPATH'}
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', 'import mmadapt; '
-                           'print(mmadapt.load_adapter)'], cwd=tmp_path, env=env, text=True,
-                          capture_output=True)
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', 'import mmadapt; print(mmadapt.load_adapter)'],
+        cwd=tmp_path,
+        env=env,
+        text=True,
+        capture_output=True,
+    )
     assert 'function load_adapter' in done.stdout, done.stderr

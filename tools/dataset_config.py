@@ -1,6 +1,6 @@
 """``mmadapt dataset``.
 
-    python tools/dataset_config.py data/face_det
+python tools/dataset_config.py data/face_det
 """
 
 from mmadapt_command import run

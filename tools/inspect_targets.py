@@ -1,6 +1,6 @@
 """``mmadapt inspect``.
 
-    python tools/inspect_targets.py configs/peft/rtmdet_tiny_lora_face.py
+python tools/inspect_targets.py configs/peft/rtmdet_tiny_lora_face.py
 """
 
 from mmadapt_command import run

@@ -1,6 +1,6 @@
 """torchrun for tools/train.py and tools/test.py, with short errors; what dist_*.sh call.
 
-    python tools/launch.py TORCHRUN_ARGS SCRIPT SCRIPT_ARGS
+python tools/launch.py TORCHRUN_ARGS SCRIPT SCRIPT_ARGS
 """
 
 from mmadapt_command import catch_interrupt
@@ -10,4 +10,5 @@ if __name__ == '__main__':
     import sys
 
     from mmadapt.cli.launcher import launch
+
     sys.exit(launch(sys.argv[1:]))

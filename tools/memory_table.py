@@ -1,7 +1,7 @@
 """``mmadapt measure``; with ``--plan``, ``mmadapt plan``.
 
-    python tools/memory_table.py CONFIG --recipes none amp checkpoint lora+amp+checkpoint
-    python tools/memory_table.py CONFIG --plan --memory 24GiB --processes 8
+python tools/memory_table.py CONFIG --recipes none amp checkpoint lora+amp+checkpoint
+python tools/memory_table.py CONFIG --plan --memory 24GiB --processes 8
 """
 
 import sys

@@ -1,6 +1,6 @@
 """``mmadapt merge``.
 
-    python tools/merge_adapter.py CONFIG work_dirs/NAME/best_adapter merged.pth
+python tools/merge_adapter.py CONFIG work_dirs/NAME/best_adapter merged.pth
 """
 
 from mmadapt_command import run

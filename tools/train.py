@@ -1,6 +1,6 @@
 """``mmadapt train``, under the name and with the arguments of MMDetection's tools/train.py.
 
-    python tools/train.py configs/peft/rtmdet_tiny_lora_face.py --cfg-options peft.method.r=16
+python tools/train.py configs/peft/rtmdet_tiny_lora_face.py --cfg-options peft.method.r=16
 """
 
 from mmadapt_command import run

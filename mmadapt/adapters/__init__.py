@@ -15,7 +15,18 @@ from .registry import ADAPTERS, build_method
 from .ssf import SSF
 
 __all__ = [
-    'ADAPTERS', 'AdapterLayer', 'AdapterMethod', 'DoRA', 'LoRA', 'SSF', 'adapt_layer',
-    'adapted_class', 'attach_adapter', 'build_method', 'is_linear', 'other_names',
-    'register_layer', 'write_tensors'
+    'ADAPTERS',
+    'AdapterLayer',
+    'AdapterMethod',
+    'DoRA',
+    'LoRA',
+    'SSF',
+    'adapt_layer',
+    'adapted_class',
+    'attach_adapter',
+    'build_method',
+    'is_linear',
+    'other_names',
+    'register_layer',
+    'write_tensors',
 ]

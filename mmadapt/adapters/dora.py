@@ -33,23 +33,26 @@ class DoRA(LoRA):
             self.initialize(weight, bias, tensors)
         return tensors
 
-    def initialize(self, weight: Tensor, bias: Tensor | None,
-                   tensors: Mapping[str, Tensor]) -> None:
+    def initialize(
+        self, weight: Tensor, bias: Tensor | None, tensors: Mapping[str, Tensor]
+    ) -> None:
         """Set the magnitude to the norms of the weight's rows."""
         super().initialize(weight, bias, tensors)
         if 'magnitude' in tensors:
             tensors['magnitude'].copy_(_norms(weight))
 
-    def adapt(self, weight: Tensor, bias: Tensor | None,
-              tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+    def adapt(
+        self, weight: Tensor, bias: Tensor | None, tensors: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
         """Return ``m V / |V|`` and the bias."""
         direction, bias = super().adapt(weight, bias, tensors)
         if 'magnitude' not in tensors:
             return direction, bias
         return scale_rows(direction, _dense_gain(direction, tensors)), bias
 
-    def adapt_scaled(self, weight: Tensor, bias: Tensor | None, tensors: Mapping[str, Tensor],
-                     affine: Affine) -> tuple[Tensor, Tensor]:
+    def adapt_scaled(
+        self, weight: Tensor, bias: Tensor | None, tensors: Mapping[str, Tensor], affine: Affine
+    ) -> tuple[Tensor, Tensor]:
         """Scale the weight once, by the product of both factors."""
         direction, bias = super().adapt(weight, bias, tensors)
         weight = scale_rows(direction, _dense_gain(direction, tensors) * affine[0])

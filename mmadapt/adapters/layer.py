@@ -71,11 +71,15 @@ class AdapterLayer:
     def adapter_tensors(self, part: str = '') -> dict[str, Tensor]:
         """Return the tensors of one of :meth:`weight_parts`, by the names the method knows."""
         suffix = f'_{part}' if part else ''
-        return {name: getattr(self, name + suffix) for name in self.adapter.tensor_names
-                if name + suffix in self.adapter_names}
+        return {
+            name: getattr(self, name + suffix)
+            for name in self.adapter.tensor_names
+            if name + suffix in self.adapter_names
+        }
 
-    def adapted(self, part: str, weight: Tensor,
-                bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def adapted(
+        self, part: str, weight: Tensor, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
         """Return what the adapter makes of one of :meth:`weight_parts`."""
         return self.adapter.adapt(weight, bias, self.adapter_tensors(part))
 
@@ -103,8 +107,11 @@ class AdapterLayer:
         Returns:
             dict: What :func:`attach_adapter` takes to undo it.
         """
-        kept = dict(layer_class=type(self), adapter=self.adapter,
-                    tensors={name: getattr(self, name) for name in self.adapter_names})
+        kept = dict(
+            layer_class=type(self),
+            adapter=self.adapter,
+            tensors={name: getattr(self, name) for name in self.adapter_names},
+        )
         for name in (*self.adapter_names, 'adapter', 'adapter_names'):
             delattr(self, name)
         self.__class__ = self.stock_class
@@ -116,12 +123,18 @@ class AdapterLayer:
         Raises:
             UserError: The weight or bias is replaced, other than by loading a state dict.
         """
-        if name in ('weight', 'bias') and name in self._parameters \
-                and param is not self._parameters[name] and '_is_loading' not in self.__dict__ \
-                and '_is_sharded' not in self.__dict__:
-            raise UserError(f'the {name} of an adapted {self.stock_class.__name__} is being '
-                            'replaced by another, which its adapter does not fit; call '
-                            'mmadapt.merge(model) before such an operation')
+        if (
+            name in ('weight', 'bias')
+            and name in self._parameters
+            and param is not self._parameters[name]
+            and '_is_loading' not in self.__dict__
+            and '_is_sharded' not in self.__dict__
+        ):
+            raise UserError(
+                f'the {name} of an adapted {self.stock_class.__name__} is being '
+                'replaced by another, which its adapter does not fit; call '
+                'mmadapt.merge(model) before such an operation'
+            )
         super().register_parameter(name, param)
 
     def expect_sharding(self) -> None:
@@ -131,19 +144,29 @@ class AdapterLayer:
     def __setattr__(self, name: str, value) -> None:
         # As `efficient_conv_bn_eval` does; the adapter would be dropped without a word.
         if name == 'forward':
-            raise UserError(f'the forward of an adapted {self.stock_class.__name__} is being '
-                            'replaced by one that does not know its adapter; call '
-                            'mmadapt.merge(model) before such an operation')
+            raise UserError(
+                f'the forward of an adapted {self.stock_class.__name__} is being '
+                'replaced by one that does not know its adapter; call '
+                'mmadapt.merge(model) before such an operation'
+            )
         super().__setattr__(name, value)
 
-    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing_keys,
-                              unexpected_keys, error_msgs):
+    def _load_from_state_dict(
+        self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+    ):
         # A stock checkpoint has no adapter; that is no fault of it. One that holds some of this
         # layer's tensors and lacks others is reported as usual.
         self.__dict__['_is_loading'] = True
         try:
-            super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys,
-                                          unexpected_keys, error_msgs)
+            super()._load_from_state_dict(
+                state_dict,
+                prefix,
+                local_metadata,
+                strict,
+                missing_keys,
+                unexpected_keys,
+                error_msgs,
+            )
         finally:
             del self.__dict__['_is_loading']
         own = [prefix + name for name in self.adapter_names]
@@ -165,8 +188,12 @@ def write_tensors(layer: nn.Module, tensors: dict[str, Tensor]) -> None:
             parameter.data = torch.empty_like(parameter.data).copy_(tensor.detach())
 
 
-def attach_adapter(layer: nn.Module, layer_class: type[AdapterLayer], adapter: AdapterMethod,
-                   tensors: dict[str, Tensor]) -> None:
+def attach_adapter(
+    layer: nn.Module,
+    layer_class: type[AdapterLayer],
+    adapter: AdapterMethod,
+    tensors: dict[str, Tensor],
+) -> None:
     """Make an adapted layer of a stock layer, in place.
 
     Args:
@@ -189,14 +216,18 @@ def adapt_layer(layer: nn.Module, layer_class: type[AdapterLayer], method: Adapt
     """Make an adapted layer of a stock layer, in place; it computes what it computed before."""
     attach_adapter(layer, layer_class, method, {})
     try:
-        tensors = {f'{name}_{part}' if part else name: tensor
-                   for part, (weight, bias) in layer.weight_parts().items()
-                   for name, tensor in method.create(weight, bias).items()
-                   if not (layer.standardizes and name in method.row_scales)}
+        tensors = {
+            f'{name}_{part}' if part else name: tensor
+            for part, (weight, bias) in layer.weight_parts().items()
+            for name, tensor in method.create(weight, bias).items()
+            if not (layer.standardizes and name in method.row_scales)
+        }
         if not tensors:
-            raise UserError(f'{type(method).__name__} has nothing to train in a '
-                            f'{layer_class.stock_class.__name__} without a bias: it standardizes '
-                            'its weight; put it into peft.exclude')
+            raise UserError(
+                f'{type(method).__name__} has nothing to train in a '
+                f'{layer_class.stock_class.__name__} without a bias: it standardizes '
+                'its weight; put it into peft.exclude'
+            )
     except Exception:
         layer.detach_adapter()
         raise

@@ -62,10 +62,18 @@ class LoRA(AdapterMethod):
     tensor_names = ('lora_A', 'lora_B', 'lora_A0', 'lora_B0')
     reads_weight = False
 
-    def __init__(self, r: int = 8, alpha: float = 16, dropout: float = 0.0, rslora: bool = False,
-                 init: str = 'kaiming', rank_pattern: Mapping | None = None,
-                 alpha_pattern: Mapping | None = None,
-                 attention: Sequence[str] = ATTENTION_PARTS, compute: str = 'auto') -> None:
+    def __init__(
+        self,
+        r: int = 8,
+        alpha: float = 16,
+        dropout: float = 0.0,
+        rslora: bool = False,
+        init: str = 'kaiming',
+        rank_pattern: Mapping | None = None,
+        alpha_pattern: Mapping | None = None,
+        attention: Sequence[str] = ATTENTION_PARTS,
+        compute: str = 'auto',
+    ) -> None:
         super().__init__(attention)
         check_together(
             lambda: check_count('peft.method.r', r),
@@ -75,9 +83,9 @@ class LoRA(AdapterMethod):
             lambda: check_number('peft.method.dropout', dropout, lambda p: 0 <= p < 1, 'in [0, 1)'),
             lambda: check_flag('peft.method.rslora', rslora),
             lambda: check_one_of('peft.method.init', init, INITS),
-            lambda: check_one_of('peft.method.compute', compute, COMPUTE))
-        if init == 'orthogonal' and any(
-                rank % 2 for rank in (r, *(rank_pattern or {}).values())):
+            lambda: check_one_of('peft.method.compute', compute, COMPUTE),
+        )
+        if init == 'orthogonal' and any(rank % 2 for rank in (r, *(rank_pattern or {}).values())):
             raise UserError("peft.method.init='orthogonal' needs an even rank")
         self.r = r
         self.alpha = alpha
@@ -104,22 +112,24 @@ class LoRA(AdapterMethod):
                 LoRA.initialize(self, weight, bias, tensors)
         return tensors
 
-    def initialize(self, weight: Tensor, bias: Tensor | None,
-                   tensors: Mapping[str, Tensor]) -> None:
+    def initialize(
+        self, weight: Tensor, bias: Tensor | None, tensors: Mapping[str, Tensor]
+    ) -> None:
         """Set A, B and their first values to parts of the weight, where ``init`` says so."""
         if self.init not in WEIGHT_INITS:
             return
         left, right = weight_factors(self.init, weight, self.r, self.scale)
         # Not by flattening them: in channels_last that would be a copy.
         for name in ('lora_A', 'lora_A0'):
-            rows = tensors[name][:len(right)]
+            rows = tensors[name][: len(right)]
             rows.copy_(right.reshape(rows.shape))
         for name in ('lora_B', 'lora_B0'):
-            columns = tensors[name][:, :len(right)]
+            columns = tensors[name][:, : len(right)]
             columns.copy_(left.reshape(columns.shape))
 
-    def adapt(self, weight: Tensor, bias: Tensor | None,
-              tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+    def adapt(
+        self, weight: Tensor, bias: Tensor | None, tensors: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
         """Return ``W + s B A`` and the bias."""
         delta = tensors['lora_B'].flatten(1) @ tensors['lora_A'].flatten(1)
         if 'lora_A0' in tensors:
@@ -127,8 +137,9 @@ class LoRA(AdapterMethod):
         delta = delta.view(weight.shape).to(weight.dtype)
         return torch.add(weight, delta, alpha=self.scale), bias
 
-    def adapt_scaled(self, weight: Tensor, bias: Tensor | None, tensors: Mapping[str, Tensor],
-                     affine: Affine) -> tuple[Tensor, Tensor]:
+    def adapt_scaled(
+        self, weight: Tensor, bias: Tensor | None, tensors: Mapping[str, Tensor], affine: Affine
+    ) -> tuple[Tensor, Tensor]:
         """Scale ``W``, for which there is no gradient, and ``B`` apart: less to do backwards."""
         down, up = self.low_rank(tensors)
         delta = (scale_rows(up, affine[0]) @ down.flatten(1)).view(weight.shape)
@@ -146,15 +157,25 @@ class LoRA(AdapterMethod):
     @property
     def is_free_sum(self) -> bool:
         """bool: Whether the backward pass may go by the factors; not if a subclass adds to it."""
-        return (self.compute == 'auto' and type(self).adapt is LoRA.adapt
-                and type(self).gain is AdapterMethod.gain)
+        return (
+            self.compute == 'auto'
+            and type(self).adapt is LoRA.adapt
+            and type(self).gain is AdapterMethod.gain
+        )
 
     def arguments(self) -> dict:
         """Return the constructor's arguments."""
-        return dict(r=self.r, alpha=self.alpha, dropout=self.dropout, rslora=self.rslora,
-                    init=self.init, rank_pattern=self.rank_pattern,
-                    alpha_pattern=self.alpha_pattern, attention=list(self.attention),
-                    compute=self.compute)
+        return dict(
+            r=self.r,
+            alpha=self.alpha,
+            dropout=self.dropout,
+            rslora=self.rslora,
+            init=self.init,
+            rank_pattern=self.rank_pattern,
+            alpha_pattern=self.alpha_pattern,
+            attention=list(self.attention),
+            compute=self.compute,
+        )
 
 
 def _check_alpha(where: str, value) -> None:

@@ -39,8 +39,8 @@ def random_factors(kind: str, weight: Tensor, r: int) -> tuple[Tensor, Tensor]:
     if kind == 'orthogonal':
         basis = nn.init.orthogonal_(down.new_empty(r, r))
         # A tenth, so that the first steps are those of a small weight.
-        down = basis[0::2].T @ torch.randn_like(down.flatten(1)[:r // 2]) / 10
-        up = torch.randn_like(up[:, :r // 2]) @ basis[1::2] / 10
+        down = basis[0::2].T @ torch.randn_like(down.flatten(1)[: r // 2]) / 10
+        up = torch.randn_like(up[:, : r // 2]) @ basis[1::2] / 10
         return down.view(r, *weight.shape[1:]), up
     if kind == 'gaussian':
         nn.init.normal_(down, std=1 / r)

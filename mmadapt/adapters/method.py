@@ -50,8 +50,9 @@ class AdapterMethod(ABC):
     def __init__(self, attention: Sequence[str] = ATTENTION_PARTS) -> None:
         is_list = isinstance(attention, (list, tuple))
         if not is_list or not attention or any(part not in ATTENTION_PARTS for part in attention):
-            raise UserError(f'peft.method.attention is a list of {list(ATTENTION_PARTS)}, '
-                            f'got {attention!r}')
+            raise UserError(
+                f'peft.method.attention is a list of {list(ATTENTION_PARTS)}, got {attention!r}'
+            )
         self.attention = tuple(attention)
 
     @abstractmethod
@@ -61,20 +62,23 @@ class AdapterMethod(ABC):
         With them :meth:`adapt` returns ``weight`` and ``bias`` as they are.
         """
 
-    def initialize(self, weight: Tensor, bias: Tensor | None,  # noqa: B027  most need none
-                   tensors: Mapping[str, Tensor]) -> None:
+    def initialize(  # noqa: B027  most need none
+        self, weight: Tensor, bias: Tensor | None, tensors: Mapping[str, Tensor]
+    ) -> None:
         """Set the values of tensors that start from the weight itself, in place.
 
         Called whenever the weight has come after the adapter, as a checkpoint does in training.
         """
 
     @abstractmethod
-    def adapt(self, weight: Tensor, bias: Tensor | None,
-              tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+    def adapt(
+        self, weight: Tensor, bias: Tensor | None, tensors: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
         """Return the weight and bias that the adapted layer computes with."""
 
-    def adapt_scaled(self, weight: Tensor, bias: Tensor | None, tensors: Mapping[str, Tensor],
-                     affine: Affine) -> tuple[Tensor, Tensor]:
+    def adapt_scaled(
+        self, weight: Tensor, bias: Tensor | None, tensors: Mapping[str, Tensor], affine: Affine
+    ) -> tuple[Tensor, Tensor]:
         """Return weight and bias of the adapted layer and an affine map of its channels behind it.
 
         Args:

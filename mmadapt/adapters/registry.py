@@ -27,8 +27,9 @@ def build_method(cfg):
             value is out of its range.
     """
     if not isinstance(cfg, Mapping):
-        raise UserError(f"peft.method must be a dict such as dict(type='LoRA', r=8) or None, got "
-                        f'{cfg!r}')
+        raise UserError(
+            f"peft.method must be a dict such as dict(type='LoRA', r=8) or None, got {cfg!r}"
+        )
     cfg = dict(cfg)
     name = cfg.pop('type', None)
     known = sorted(ADAPTERS.module_dict)
@@ -36,10 +37,17 @@ def build_method(cfg):
         raise UserError(f'peft.method needs a `type`, one of {known}; got {name!r}')
     method = ADAPTERS.module_dict.get(name.split('.')[-1])
     if method is None:
-        raise UserError(f'peft.method.type={name!r} is unknown; nearest: {nearest(name, known)}, '
-                        f'all: {known}')
+        raise UserError(
+            f'peft.method.type={name!r} is unknown; nearest: {nearest(name, known)}, all: {known}'
+        )
     arguments = list(inspect.signature(method).parameters)
-    check_keys('peft.method', cfg, arguments, other_names(arguments), f' for {name}',
-               '. A key inherited from the `_base_` of another method is dropped with '
-               f'method=dict(_delete_=True, type={name!r}, ...)')
+    check_keys(
+        'peft.method',
+        cfg,
+        arguments,
+        other_names(arguments),
+        f' for {name}',
+        '. A key inherited from the `_base_` of another method is dropped with '
+        f'method=dict(_delete_=True, type={name!r}, ...)',
+    )
     return method(**cfg)

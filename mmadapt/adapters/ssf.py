@@ -42,8 +42,9 @@ class SSF(AdapterMethod):
             tensors['ssf_shift'] = nn.Parameter(bias.new_zeros(channels, dtype=torch.float32))
         return tensors
 
-    def adapt(self, weight: Tensor, bias: Tensor | None,
-              tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+    def adapt(
+        self, weight: Tensor, bias: Tensor | None, tensors: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
         """Return the scaled weight and the scaled and shifted bias."""
         scale = tensors.get('ssf_scale')
         weight = weight if scale is None else scale_rows(weight, scale)

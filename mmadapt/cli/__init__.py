@@ -6,6 +6,13 @@ from .config import load_config, set_work_dir
 from .exit import run_tool
 
 __all__ = [
-    'check_checkpoint', 'how_to_go_on', 'load_config', 'resume_command', 'run_tool', 'set_amp',
-    'set_resume', 'set_work_dir', 'without_islands'
+    'check_checkpoint',
+    'how_to_go_on',
+    'load_config',
+    'resume_command',
+    'run_tool',
+    'set_amp',
+    'set_resume',
+    'set_work_dir',
+    'without_islands',
 ]

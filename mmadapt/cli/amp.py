@@ -33,10 +33,15 @@ def set_amp(cfg: Config) -> str:
     """
     strategy = _strategy(cfg)
     if strategy == 'ColossalAIStrategy':
-        raise UserError('--amp: ColossalAIStrategy has its own mixed precision; leave out --amp '
-                        'and set strategy.mixed_precision')
-    line = (_set_deepspeed(cfg.strategy) if strategy.endswith('DeepSpeedStrategy')
-            else _set_wrapper(cfg))
+        raise UserError(
+            '--amp: ColossalAIStrategy has its own mixed precision; leave out --amp '
+            'and set strategy.mixed_precision'
+        )
+    line = (
+        _set_deepspeed(cfg.strategy)
+        if strategy.endswith('DeepSpeedStrategy')
+        else _set_wrapper(cfg)
+    )
     return line + _set_islands(cfg)
 
 
@@ -53,17 +58,26 @@ def without_islands(cfg: Config) -> str | None:
         return None
     if _strategy(cfg) == 'DeepSpeedStrategy':
         config = cfg.strategy.get('config')
-        own = [section.get('torch_autocast') for section in (cfg.strategy, config)
-               if isinstance(section, dict)]
+        own = [
+            section.get('torch_autocast')
+            for section in (cfg.strategy, config)
+            if isinstance(section, dict)
+        ]
         is_on = next(filter(None, own), AUTOCAST).get('enabled', False)
         where = 'strategy.torch_autocast' if is_on else ''
     else:
         wrapper = cfg.get('optim_wrapper')
         kind = _name(wrapper.get('type')) if isinstance(wrapper, dict) else ''
         where = f'optim_wrapper.type={kind!r}' if kind in _KEPT else ''
-    return where and (f'{where} computes in a low precision, in which boxes and losses are wrong '
-                      f"and some kernels missing: memory = dict(fp32_modules='{AUTO}') keeps "
-                      'float32 where this model needs it, [] nowhere') or None
+    return (
+        where
+        and (
+            f'{where} computes in a low precision, in which boxes and losses are wrong '
+            f"and some kernels missing: memory = dict(fp32_modules='{AUTO}') keeps "
+            'float32 where this model needs it, [] nowhere'
+        )
+        or None
+    )
 
 
 def _strategy(cfg: Config) -> str:
@@ -81,8 +95,9 @@ def _set_islands(cfg: Config) -> str:
     if _says_islands(cfg):
         return ''
     cfg.memory = ConfigDict(cfg.get('memory') or {}, fp32_modules=AUTO)
-    if cfg.get('runner_type', 'Runner') == 'Runner' and not {
-            'MemoryHook', 'PEFTInjectHook'} & set(hook_names(cfg)):
+    if cfg.get('runner_type', 'Runner') == 'Runner' and not {'MemoryHook', 'PEFTInjectHook'} & set(
+        hook_names(cfg)
+    ):
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='MemoryHook')]
     return f"; float32 where this model needs it (memory.fp32_modules='{AUTO}')"
 
@@ -96,8 +111,10 @@ def _set_wrapper(cfg: Config) -> str:
         dtype = _dtype_of(wrapper.get('dtype')) or f'the default of {kind}'
         return f"--amp: the config's own {kind} is kept, in {dtype}"
     if kind != 'OptimWrapper':
-        raise UserError(f'--amp takes the place of an OptimWrapper, the config has a {kind}; leave '
-                        "out --amp, or set optim_wrapper.type='OptimWrapper'")
+        raise UserError(
+            f'--amp takes the place of an OptimWrapper, the config has a {kind}; leave '
+            "out --amp, or set optim_wrapper.type='OptimWrapper'"
+        )
     wrapper.type = 'AutocastOptimWrapper'
     wrapper.setdefault('dtype', _dtype_of(autocast_dtype()))
     return _said(wrapper.dtype, 'optim_wrapper.dtype')

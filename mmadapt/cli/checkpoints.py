@@ -38,15 +38,20 @@ def check_checkpoint(path: str, what: str = 'checkpoint') -> None:
     if not file.parent.is_dir():
         raise UserError(f'there is no {what} {path}, nor a folder {file.parent}')
     near = get_close_matches(
-        file.name, [f.name for f in file.parent.glob('*') if f.suffix in _SUFFIXES], n=1)
+        file.name, [f.name for f in file.parent.glob('*') if f.suffix in _SUFFIXES], n=1
+    )
     hint = f'did you mean {file.parent / near[0]}? ' if near else ''
     raise UserError(
-        f'there is no {what} {path}; {hint}{file.parent} holds {_checkpoints_in(file.parent)}')
+        f'there is no {what} {path}; {hint}{file.parent} holds {_checkpoints_in(file.parent)}'
+    )
 
 
 def _checkpoints_in(folder: Path) -> str:
-    names = sorted((f for f in folder.glob('*') if f.suffix in _SUFFIXES),
-                   key=lambda f: f.stat().st_mtime, reverse=True)
+    names = sorted(
+        (f for f in folder.glob('*') if f.suffix in _SUFFIXES),
+        key=lambda f: f.stat().st_mtime,
+        reverse=True,
+    )
     shown = ', '.join(f.name for f in names[:8]) + (', ...' if len(names) > 8 else '')
     return shown or 'no .pth file'
 
@@ -68,8 +73,10 @@ def last_checkpoint(work_dir: str) -> str | None:
     for path in (named, note.parent / named.name):  # the second when the folder has been moved
         if is_checkpoint(str(path)):
             return str(path)
-    raise UserError(f'{note} names {named}, which is not there; {work_dir} holds '
-                    f'{_checkpoints_in(Path(work_dir))}: name one with --resume PATH')
+    raise UserError(
+        f'{note} names {named}, which is not there; {work_dir} holds '
+        f'{_checkpoints_in(Path(work_dir))}: name one with --resume PATH'
+    )
 
 
 def _newest(folder: Path) -> str:
@@ -100,8 +107,10 @@ def set_resume(cfg: Config, resume: str | None) -> list[str]:
         return []
     if resume != 'auto':
         if is_adapter(resume):
-            raise UserError(f'--resume {resume} is an adapter, which holds no optimizer: resume '
-                            f'epoch_k.pth, or start from it by --cfg-options peft.adapter={resume}')
+            raise UserError(
+                f'--resume {resume} is an adapter, which holds no optimizer: resume '
+                f'epoch_k.pth, or start from it by --cfg-options peft.adapter={resume}'
+            )
         check_checkpoint(resume, 'checkpoint to resume from')
         cfg.resume, cfg.load_from = True, resume
         return []
@@ -138,6 +147,6 @@ def resume_command(resume: str | None) -> str:
     if '--resume' in words:
         place = words.index('--resume')
         # 'auto' may have been typed out.
-        del words[place:place + (2 if words[place + 1:place + 2] == [resume] else 1)]
+        del words[place : place + (2 if words[place + 1 : place + 2] == [resume] else 1)]
     words = [word for word in words if not word.startswith('--resume=')]
     return f'{shlex.join(words)} --resume'

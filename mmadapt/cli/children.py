@@ -33,8 +33,10 @@ def child(command: Sequence[str], **options) -> Iterator[subprocess.Popen]:
 
 def _end(process: subprocess.Popen) -> None:
     """End a command politely, then not; nobody who is impatient can make it leave something."""
-    before = {number: signal.signal(number, signal.SIG_IGN)
-              for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {
+        number: signal.signal(number, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
     try:
         for number in (signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError):

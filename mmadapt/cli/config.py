@@ -78,5 +78,7 @@ def set_work_dir(cfg: Config, config_path: str, work_dir: str | None) -> None:
         with tempfile.TemporaryFile(dir=cfg.work_dir):
             pass
     except OSError as error:
-        raise UserError(f'work_dir {cfg.work_dir} cannot be written: {error.strerror}; '
-                        'name another one with --work-dir') from error
+        raise UserError(
+            f'work_dir {cfg.work_dir} cannot be written: {error.strerror}; '
+            'name another one with --work-dir'
+        ) from error

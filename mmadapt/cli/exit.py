@@ -138,6 +138,7 @@ def _run(main: Callable[[], None]) -> None:
         main()
     except OSError as error:
         from ..files.writing import full_disk
+
         full = full_disk(error)
         if full is None:
             raise
@@ -145,12 +146,14 @@ def _run(main: Callable[[], None]) -> None:
     except ValueError as error:
         # At the beginning it would take each tool a second.
         from ..datasets.nothing_left import nothing_left
+
         empty = nothing_left(error)
         if empty is None:
             raise
         raise empty from None
     except (KeyError, TypeError) as error:
         from ..preflight import explain_building
+
         misspelled = explain_building(error)
         if misspelled is None:
             raise

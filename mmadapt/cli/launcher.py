@@ -34,9 +34,11 @@ def prepare(args) -> str | None:
     """Set the threads of a process; return what is wrong with the number of processes."""
     wanted, gpus = int(args.nproc_per_node), torch.cuda.device_count()
     if gpus and wanted > gpus:
-        return (f'{wanted} processes on this machine, which has {gpus} '
-                f'GPU{"s" if gpus > 1 else ""}: ask for at most {gpus}, or hide the GPUs with '
-                'CUDA_VISIBLE_DEVICES= to train on the CPU')
+        return (
+            f'{wanted} processes on this machine, which has {gpus} '
+            f'GPU{"s" if gpus > 1 else ""}: ask for at most {gpus}, or hide the GPUs with '
+            'CUDA_VISIBLE_DEVICES= to train on the CPU'
+        )
     if not gpus:
         # Without a number every process takes all cores, and they get in each other's way.
         cores = len(os.sched_getaffinity(0))
@@ -47,10 +49,15 @@ def prepare(args) -> str | None:
 def explain(failure) -> str | None:
     """Return the line to show for a failed process; None when it has shown its own."""
     if failure.exitcode < 0:
-        hint = ('; the system kills what takes more memory than there is'
-                if failure.exitcode == -signal.SIGKILL else '')
-        return (f'process {failure.local_rank} was ended by signal {-failure.exitcode} '
-                f'({failure.signal_name()}){hint}')
+        hint = (
+            '; the system kills what takes more memory than there is'
+            if failure.exitcode == -signal.SIGKILL
+            else ''
+        )
+        return (
+            f'process {failure.local_rank} was ended by signal {-failure.exitcode} '
+            f'({failure.signal_name()}){hint}'
+        )
     if isinstance(failure.message, dict) and failure.exitcode == USER_ERROR:
         return failure.message['message'].removeprefix('UserError: ')
     return None
@@ -74,7 +81,8 @@ def start_before_stopping() -> None:
         starting.append(True)
         # Inherited; mmadapt_command takes it back.
         mask = signal.pthread_sigmask(
-            signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+            signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+        )
         try:
             started = start(self, *args)
         finally:
@@ -127,8 +135,11 @@ def launch(arguments: list[str]) -> int:
 
 def stopped(stop: Stopped, said: str, training: bool) -> int:
     """Show what the first process has said of being stopped, else how to go on; return the code."""
-    hint = ('; with --resume it goes on from the last checkpoint of its work directory'
-            if training and '--resume' not in typed_command() else '')
+    hint = (
+        '; with --resume it goes on from the last checkpoint of its work directory'
+        if training and '--resume' not in typed_command()
+        else ''
+    )
     print_error(said or f'Stopped by {stop.by}. To start again: {typed_command()}{hint}')
     return 128 + stop.number
 

@@ -18,8 +18,10 @@ def get_peft(cfg: Config) -> PEFTConfig:
         UserError: There is none, or it is wrong.
     """
     if cfg.get('peft') is None:
-        raise UserError(f'the config has no `peft`; inherit {inherited("peft/lora.py")} or write '
-                        '--cfg-options peft.method.type=LoRA')
+        raise UserError(
+            f'the config has no `peft`; inherit {inherited("peft/lora.py")} or write '
+            '--cfg-options peft.method.type=LoRA'
+        )
     return PEFTConfig.parse(cfg.peft)
 
 

@@ -23,8 +23,10 @@ class DictAction(StockAction):
                 super().__call__(parser, namespace, [word], option_string)
             except (AssertionError, RecursionError):
                 raise argparse.ArgumentError(
-                    self, f'{word!r}: its brackets are not those of a list such as "[a,b]" or '
-                    '"[(a,b),(c,d)]"; write it in the config') from None
+                    self,
+                    f'{word!r}: its brackets are not those of a list such as "[a,b]" or '
+                    '"[(a,b),(c,d)]"; write it in the config',
+                ) from None
 
     @staticmethod
     def _parse_iterable(val: str):

@@ -23,5 +23,7 @@ def refuse_existing(force: bool, *files: str | None) -> None:
     """
     there = [file for file in files if file is not None and Path(file).exists()]
     if there and not force:
-        raise UserError(f'{", ".join(there)} {"are" if len(there) > 1 else "is"} there; --force '
-                        'overwrites it, or name another file')
+        raise UserError(
+            f'{", ".join(there)} {"are" if len(there) > 1 else "is"} there; --force '
+            'overwrites it, or name another file'
+        )

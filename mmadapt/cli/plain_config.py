@@ -8,9 +8,22 @@ from mmengine.config import Config
 from ..config_model import model_config
 
 # Nothing of how it was trained: that is where mmadapt's own names stand.
-_KEPT = ('default_scope', 'custom_imports', 'data_preprocessor', 'test_cfg', 'test_dataloader',
-         'test_evaluator', 'tta_model', 'tta_pipeline', 'default_hooks', 'env_cfg', 'log_level',
-         'log_processor', 'vis_backends', 'visualizer')
+_KEPT = (
+    'default_scope',
+    'custom_imports',
+    'data_preprocessor',
+    'test_cfg',
+    'test_dataloader',
+    'test_evaluator',
+    'tta_model',
+    'tta_pipeline',
+    'default_hooks',
+    'env_cfg',
+    'log_level',
+    'log_processor',
+    'vis_backends',
+    'visualizer',
+)
 _OWN = __name__.split('.')[0]
 
 
@@ -29,8 +42,11 @@ def plain_config(cfg: Config, class_names: Sequence[str] | None = None) -> Confi
     plain['model'] = model_config(cfg)
     imports = plain.pop('custom_imports', {})
     names = imports.get('imports', [])
-    others = [name for name in ([names] if isinstance(names, str) else names)
-              if name.split('.')[0] != _OWN]
+    others = [
+        name
+        for name in ([names] if isinstance(names, str) else names)
+        if name.split('.')[0] != _OWN
+    ]
     if others:
         plain['custom_imports'] = dict(imports, imports=others)
     if class_names and 'test_dataloader' in plain:

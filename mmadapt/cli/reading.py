@@ -24,8 +24,11 @@ def explain(error: Exception, path: str) -> str:
         str: The file that is wrong, which may be one that the config inherits, and why.
     """
     frames = list(traceback.walk_tb(error.__traceback__))
-    reading = [frame for frame, _ in frames if frame.f_code.co_name in (
-        '_file2dict', '_parse_lazy_import', 'fromfile')]
+    reading = [
+        frame
+        for frame, _ in frames
+        if frame.f_code.co_name in ('_file2dict', '_parse_lazy_import', 'fromfile')
+    ]
     if len(reading) > 1 and not Path(str(reading[-1].f_locals['filename'])).is_file():
         reading.pop()  # what is missing; before it, what inherits it
     file = str(reading[-1].f_locals['filename']) if reading else path
@@ -49,8 +52,10 @@ def explain(error: Exception, path: str) -> str:
         while cause.__cause__ or cause.__context__:
             cause = cause.__cause__ or cause.__context__
         name = str(error.__cause__).removeprefix('Failed to import ')
-        return (f'{file}: custom_imports={name}: {type(cause).__name__}: {cause}; the '
-                'folder it is in has to be in PYTHONPATH')
+        return (
+            f'{file}: custom_imports={name}: {type(cause).__name__}: {cause}; the '
+            'folder it is in has to be in PYTHONPATH'
+        )
     message = error.args[0] if isinstance(error, KeyError) and error.args else error
     lines = [line for frame, line in frames if frame.f_code.co_filename == own]
     last, line = frames[-1][0].f_code.co_filename, frames[-1][1]
@@ -95,9 +100,13 @@ def nearest_file(path: Path) -> str:
 
 def _duplicate(keys: list[str], file: str, second: str | None) -> str:
     names = ', '.join(f'`{key}`' for key in keys)
-    what = (f'{file}: two files of its _base_ set {names}, the second is {second}; MMEngine merges '
-            'no key of two bases')
+    what = (
+        f'{file}: two files of its _base_ set {names}, the second is {second}; MMEngine merges '
+        'no key of two bases'
+    )
     if set(keys) <= set(_MERGED):
-        return (f'{what}: inherit one of them, and write {keys[0]} = dict(...) with what is to be '
-                'other in the config itself')
+        return (
+            f'{what}: inherit one of them, and write {keys[0]} = dict(...) with what is to be '
+            'other in the config itself'
+        )
     return f'{what}: let one of them inherit the other, or inherit one and write the rest here'

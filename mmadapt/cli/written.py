@@ -22,10 +22,16 @@ def what_was_written(runner, config: str) -> list[str]:
         list[str]: Lines for the log; none where nothing was written.
     """
     last, best = _checkpoints(runner)
-    left = [f'{_named(path, runner)} ({", ".join(filter(None, [what, _size(path)]))})'
-            for path, what in {**last, **best}.items()]
-    exports = [path for hook in runner.hooks if isinstance(hook, PEFTCheckpointHook)
-               for path in hook.written]
+    left = [
+        f'{_named(path, runner)} ({", ".join(filter(None, [what, _size(path)]))})'
+        for path, what in {**last, **best}.items()
+    ]
+    exports = [
+        path
+        for hook in runner.hooks
+        if isinstance(hook, PEFTCheckpointHook)
+        for path in hook.written
+    ]
     left += [f'{_named(path, runner)} ({_size(path)})' for path in exports]
     if not left:
         return []
@@ -34,8 +40,10 @@ def what_was_written(runner, config: str) -> list[str]:
     if tested and runner.cfg.get('test_dataloader') is not None:
         lines.append(_to_test(runner.cfg, config, *tested))
     if merged:
-        lines.append('to make an ordinary checkpoint of it: ' + _command(
-            'merge', config, *merged, osp.join(runner.work_dir, 'merged.pth')))
+        lines.append(
+            'to make an ordinary checkpoint of it: '
+            + _command('merge', config, *merged, osp.join(runner.work_dir, 'merged.pth'))
+        )
     return lines
 
 
@@ -54,16 +62,18 @@ def how_to_use(config: str, merged: str, cfg: Config) -> list[str]:
     if cfg.get('test_dataloader') is not None:
         lines.append(_to_test(cfg, config, merged, typed=False))
     if cfg.get('default_scope') == 'mmdet':
-        lines.append(f'to use it: from mmdet.apis import DetInferencer; DetInferencer({config!r}, '
-                     f"{merged!r})('IMAGE', out_dir='images')")
+        lines.append(
+            f'to use it: from mmdet.apis import DetInferencer; DetInferencer({config!r}, '
+            f"{merged!r})('IMAGE', out_dir='images')"
+        )
     return lines
 
 
 def _to_test(cfg: Config, config: str, checkpoint: str, typed: bool = True) -> str:
-    shown = ['--show-dir', 'images'] if 'visualization' in (
-        cfg.get('default_hooks') or {}) else []
-    return ('to test it, with images of its predictions: ' if shown else 'to test it: ') + \
-        _command('test', config, checkpoint, *shown, typed=typed)
+    shown = ['--show-dir', 'images'] if 'visualization' in (cfg.get('default_hooks') or {}) else []
+    return ('to test it, with images of its predictions: ' if shown else 'to test it: ') + _command(
+        'test', config, checkpoint, *shown, typed=typed
+    )
 
 
 def _checkpoints(runner) -> tuple[dict[str, str], dict[str, str]]:
@@ -78,8 +88,9 @@ def _checkpoints(runner) -> tuple[dict[str, str], dict[str, str]]:
             continue
         paths = getattr(hook, 'best_ckpt_path_dict', None)
         single = paths is None
-        for metric, path in ({hook.key_indicators[0]: hook.best_ckpt_path} if single
-                             else paths).items():
+        for metric, path in (
+            {hook.key_indicators[0]: hook.best_ckpt_path} if single else paths
+        ).items():
             score = info.get('best_score' if single else f'best_score_{metric}')
             if path:
                 best[str(path)] = f'the best: {metric} {score:.4f}'
@@ -88,7 +99,7 @@ def _checkpoints(runner) -> tuple[dict[str, str], dict[str, str]]:
 
 def _command(subcommand: str, *arguments: str, typed: bool = True) -> str:
     # What was typed after --cfg-options may say where the data is.
-    words = sys.argv[sys.argv.index('--cfg-options'):] if '--cfg-options' in sys.argv else []
+    words = sys.argv[sys.argv.index('--cfg-options') :] if '--cfg-options' in sys.argv else []
     end = next((i for i, word in enumerate(words) if i and word.startswith('--')), len(words))
     return shlex.join(['mmadapt', subcommand, *arguments, *(words[:end] if typed else [])])
 

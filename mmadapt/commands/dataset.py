@@ -34,24 +34,40 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
     parser = make_parser('dataset', __doc__)
     parser.add_argument('folder', help='the data set folder, with train/ and validation/ in it')
     parser.add_argument('--out', help='the file to write; configs/_base_/datasets/NAME.py')
-    parser.add_argument('--name', help='what every name in the file begins with; by default the '
-                        'name of --out or of the folder')
+    parser.add_argument(
+        '--name',
+        help='what every name in the file begins with; by default the '
+        'name of --out or of the folder',
+    )
     for split in SPLIT_ORDER:
-        parser.add_argument(f'--{split}-ann', metavar='JSON',
-                            help=f'annotation file of the {split} split, relative to the folder')
-    parser.add_argument('--skip-test', action='store_true',
-                        help='leave the test split out; validation stands for it')
-    parser.add_argument('--keep-unused', action='store_true',
-                        help='keep the parent category of Roboflow as a class')
-    parser.add_argument('--fix', action='store_true',
-                        help='write a corrected copy beside each annotation file that needs it, '
-                        'and use the copy')
-    parser.add_argument('--fix-ignored', action='store_true',
-                        help='like --fix, and in the copies boxes marked iscrowd or ignore, which '
-                        'are never trained on, become single objects like the others')
+        parser.add_argument(
+            f'--{split}-ann',
+            metavar='JSON',
+            help=f'annotation file of the {split} split, relative to the folder',
+        )
+    parser.add_argument(
+        '--skip-test',
+        action='store_true',
+        help='leave the test split out; validation stands for it',
+    )
+    parser.add_argument(
+        '--keep-unused', action='store_true', help='keep the parent category of Roboflow as a class'
+    )
+    parser.add_argument(
+        '--fix',
+        action='store_true',
+        help='write a corrected copy beside each annotation file that needs it, and use the copy',
+    )
+    parser.add_argument(
+        '--fix-ignored',
+        action='store_true',
+        help='like --fix, and in the copies boxes marked iscrowd or ignore, which '
+        'are never trained on, become single objects like the others',
+    )
     parser.add_argument('--force', action='store_true', help='overwrite the file')
-    parser.add_argument('--max-shown', type=int, default=10,
-                        help='problems of one kind spelled out per file')
+    parser.add_argument(
+        '--max-shown', type=int, default=10, help='problems of one kind spelled out per file'
+    )
     return parser.parse_args(arguments)
 
 
@@ -69,8 +85,9 @@ def show_tables(console: Console, export: Export) -> None:
     for label, name in enumerate(export.classes):
         counts.add_row(str(label), escape(name), *(f'{s.class_counts[name]:,}' for s in splits))
     sizes = [split.box_sizes for split in splits]
-    summary.add_row('annotations', *(escape(str(s.ann_file.relative_to(export.folder)))
-                                     for s in splits))
+    summary.add_row(
+        'annotations', *(escape(str(s.ann_file.relative_to(export.folder))) for s in splits)
+    )
     summary.add_row('images', *(f'{len(s.images):,}' for s in splits))
     summary.add_row('images without boxes', *(f'{s.num_empty:,}' for s in splits))
     summary.add_row('boxes', *(f'{num_boxes(s, export.classes):,}' for s in splits))
@@ -102,11 +119,16 @@ def find_mask_files(console: Console, export: Export, fix: bool) -> dict[str, Pa
     files = {s.name: s.ann_file for s in export.splits.values() if s.has_masks}
     if fix and not export.problems.has_errors:
         for name, (path, left_out) in write_mask_files(export).items():
-            console.print(escape(f'wrote {path}, for masks: left out {left_out} annotations '
-                                 'without one'), style='green', soft_wrap=True)
+            console.print(
+                escape(f'wrote {path}, for masks: left out {left_out} annotations without one'),
+                style='green',
+                soft_wrap=True,
+            )
             export.problems.settle(
-                NO_MASKS, str(export.splits[name].ann_file),
-                f'good for boxes; for masks {path.name} has been written, without them')
+                NO_MASKS,
+                str(export.splits[name].ann_file),
+                f'good for boxes; for masks {path.name} has been written, without them',
+            )
             files[name] = path
     return files if files.keys() == export.splits.keys() else {}
 
@@ -119,8 +141,11 @@ def show_problems(console: Console, export: Export, max_shown: int) -> None:
 
 def show_lines(console: Console, prefix: str, out: Path, masks: bool) -> None:
     """Print the lines that bind the file to a stock model."""
-    console.print(f'\nA config of a model that predicts {"masks" if masks else "boxes"} begins '
-                  'with, for instance:', style='green')
+    console.print(
+        f'\nA config of a model that predicts {"masks" if masks else "boxes"} begins '
+        'with, for instance:',
+        style='green',
+    )
     for line in lines_to_paste(prefix, out, masks):
         console.print(escape(line), soft_wrap=True, highlight=False)
 
@@ -143,9 +168,14 @@ def main(arguments: list[str]) -> int:
         mask_files = find_mask_files(console, export, fix)
     except WriteError as error:
         links = f'cp -rs {folder.resolve()} NEW && chmod -R u+w NEW'
-        console.print(escape(f'{error}; where --fix cannot write beside the annotations, make a '
-                             f'folder of links and use that: {links}'),
-                      style='red', soft_wrap=True)
+        console.print(
+            escape(
+                f'{error}; where --fix cannot write beside the annotations, make a '
+                f'folder of links and use that: {links}'
+            ),
+            style='red',
+            soft_wrap=True,
+        )
         return 1
     show_tables(console, export)
     show_problems(console, export, args.max_shown)
@@ -153,26 +183,45 @@ def main(arguments: list[str]) -> int:
         count = export.problems.count('error')
         console.print(f'{count} error{"s" * (count > 1)}: no config written', style='red')
         return 1
-    prefix = variable_prefix(args.name or (Path(args.out).stem if args.out
-                                           else folder.resolve().name))
+    prefix = variable_prefix(
+        args.name or (Path(args.out).stem if args.out else folder.resolve().name)
+    )
     out = Path(args.out or f'configs/_base_/datasets/{prefix}.py')
     given = [word for word in arguments if word != '--force']
-    text = render(export, prefix, f'{folder.as_posix()}/',
-                  shlex.join(['mmadapt', 'dataset', *given]), mask_files)
+    text = render(
+        export,
+        prefix,
+        f'{folder.as_posix()}/',
+        shlex.join(['mmadapt', 'dataset', *given]),
+        mask_files,
+    )
     try:
         if out.exists() and not args.force and out.read_text(encoding='utf-8') != text:
             again = shlex.join(['mmadapt', 'dataset', *given, '--force'])
-            console.print(escape(f'{out} exists and differs: {again} overwrites it, --out names '
-                                 'another file'), style='red', soft_wrap=True)
+            console.print(
+                escape(
+                    f'{out} exists and differs: {again} overwrites it, --out names another file'
+                ),
+                style='red',
+                soft_wrap=True,
+            )
             return 1
         refuse_read_only(out)
         write_atomically(out, lambda part: Path(part).write_text(text, encoding='utf-8'))
     except WriteError as error:
-        console.print(escape(f'{error}; nothing was changed there: --out names a file elsewhere'),
-                      style='red', soft_wrap=True)
+        console.print(
+            escape(f'{error}; nothing was changed there: --out names a file elsewhere'),
+            style='red',
+            soft_wrap=True,
+        )
         return 1
-    console.print(escape(f'wrote {out}: {len(export.classes)} classes; every name in it begins '
-                         f'with {prefix}_'), style='green', soft_wrap=True)
+    console.print(
+        escape(
+            f'wrote {out}: {len(export.classes)} classes; every name in it begins with {prefix}_'
+        ),
+        style='green',
+        soft_wrap=True,
+    )
     show_lines(console, prefix, out, masks=False)
     if mask_files:
         show_lines(console, prefix, out, masks=True)

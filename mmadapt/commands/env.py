@@ -1,6 +1,6 @@
 """Show the versions that a report of a fault needs, and what importing mmadapt changes.
 
-    mmadapt env
+mmadapt env
 """
 
 import argparse
@@ -16,8 +16,20 @@ from ..compat.versions import TESTED, installed_version
 from ..config_files import CONFIGS
 from ..version import __version__
 
-_OTHERS = ('torchvision', 'numpy', 'safetensors', 'mmpose', 'mmsegmentation', 'mmpretrain', 'timm',
-           'transformers', 'peft', 'bitsandbytes', 'deepspeed', 'fairscale')
+_OTHERS = (
+    'torchvision',
+    'numpy',
+    'safetensors',
+    'mmpose',
+    'mmsegmentation',
+    'mmpretrain',
+    'timm',
+    'transformers',
+    'peft',
+    'bitsandbytes',
+    'deepspeed',
+    'fairscale',
+)
 
 
 def parse_args(arguments: list[str]) -> argparse.Namespace:

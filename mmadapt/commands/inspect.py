@@ -1,6 +1,6 @@
 """Show what a config would adapt, train and freeze, and the count; no data, no training.
 
-    mmadapt inspect configs/peft/rtmdet_tiny_lora_face.py
+mmadapt inspect configs/peft/rtmdet_tiny_lora_face.py
 """
 
 import argparse
@@ -46,10 +46,15 @@ def main(arguments: list[str]) -> None:
     report = inject(model, peft, not_loaded)
     # What is no terminal has no width to fit into.
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDE
-    print('\n'.join([report.summary(width), *report.warnings, report.line()])
-          if args.summary else report.text(width))
+    print(
+        '\n'.join([report.summary(width), *report.warnings, report.line()])
+        if args.summary
+        else report.text(width)
+    )
     if load_from and not file:
-        print(f'{load_from} is not on this machine: layers that it has no weight for would train '
-              'fully and are not counted so here')
+        print(
+            f'{load_from} is not on this machine: layers that it has no weight for would train '
+            'fully and are not counted so here'
+        )
     elif not load_from:
         print('load_from is not set: it is taken for granted that every layer has its weights')

@@ -22,8 +22,11 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument('--nodes', type=int, default=1, help='how many machines; 1 by default')
     parser.add_argument('--node-rank', type=int, default=0, help='which of them this one is')
     parser.add_argument('--master-addr', default='127.0.0.1', help='address of the first')
-    parser.add_argument('--master-port', type=int, help='a port of it; 29500 by default, and on a '
-                        'single machine any that is free')
+    parser.add_argument(
+        '--master-port',
+        type=int,
+        help='a port of it; 29500 by default, and on a single machine any that is free',
+    )
     parser.add_argument('processes', type=int, help='how many on this machine')
     parser.add_argument('subcommand', choices=['train', 'test'])
     parser.add_argument('arguments', nargs=argparse.REMAINDER, help='what the subcommand takes')
@@ -36,12 +39,31 @@ def main(arguments: list[str]) -> int:
     if args.processes < 1:
         raise UserError(f'mmadapt launch {args.processes}: at least 1 process is needed')
     os.environ.setdefault('MMADAPT_COMMAND', shlex.join(typed_words()))
-    return launch([*_where(args), '--nproc-per-node', str(args.processes), '-m', 'mmadapt_command',
-                   args.subcommand, *args.arguments, '--launcher', 'pytorch'])
+    return launch(
+        [
+            *_where(args),
+            '--nproc-per-node',
+            str(args.processes),
+            '-m',
+            'mmadapt_command',
+            args.subcommand,
+            *args.arguments,
+            '--launcher',
+            'pytorch',
+        ]
+    )
 
 
 def _where(args: argparse.Namespace) -> list[str]:
     if args.nodes == 1 and args.master_port is None:
         return ['--standalone']  # on a free port, so that several runs fit on one machine
-    return ['--nnodes', str(args.nodes), '--node-rank', str(args.node_rank), '--master-addr',
-            args.master_addr, '--master-port', str(args.master_port or 29500)]
+    return [
+        '--nnodes',
+        str(args.nodes),
+        '--node-rank',
+        str(args.node_rank),
+        '--master-addr',
+        args.master_addr,
+        '--master-port',
+        str(args.master_port or 29500),
+    ]

@@ -42,8 +42,9 @@ def main(arguments: list[str]) -> None:
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
     table = read_table(args, device, args.iterations, args.warm_up, args.threads)
     with TemporaryDirectory() as folder:
-        rows = run_rows(table.recipes, table.setting, table.model, Path(args.logs or folder),
-                        table.say)
+        rows = run_rows(
+            table.recipes, table.setting, table.model, Path(args.logs or folder), table.say
+        )
     report = dict(table.report, rows=rows, complete=len(rows) == len(table.recipes))
     show_measured(report, table.console)
     if args.out:

@@ -34,13 +34,20 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
     parser = make_parser('merge', __doc__)
     add_config(parser)
     parser.add_argument('adapter', help='an adapter folder, or a checkpoint of the training')
-    parser.add_argument('out', help='the file to write; beside it comes a config of the same name '
-                        'with .py')
-    parser.add_argument('--format', default='state_dict', metavar='FORMAT',
-                        help=f'what it is to be, one of {", ".join(MERGED_NAMES)}; default: '
-                        'state_dict, an ordinary checkpoint')
-    parser.add_argument('--base', help="the base model's checkpoint, if it is no longer where it "
-                        'was during training')
+    parser.add_argument(
+        'out', help='the file to write; beside it comes a config of the same name with .py'
+    )
+    parser.add_argument(
+        '--format',
+        default='state_dict',
+        metavar='FORMAT',
+        help=f'what it is to be, one of {", ".join(MERGED_NAMES)}; default: '
+        'state_dict, an ordinary checkpoint',
+    )
+    parser.add_argument(
+        '--base',
+        help="the base model's checkpoint, if it is no longer where it was during training",
+    )
     add_force(parser)
     return parser.parse_args(arguments)
 
@@ -53,17 +60,23 @@ def config_beside(out: str) -> Path:
     """
     config = Path(out).with_suffix('.py')
     if config.exists() and not config.read_text(encoding='utf-8', errors='replace').startswith(
-            _HEADER.partition('{')[0]):
-        raise UserError(f'{config} is there, where the config of {out} goes, and was not written '
-                        'by this tool; choose another name for OUT')
+        _HEADER.partition('{')[0]
+    ):
+        raise UserError(
+            f'{config} is there, where the config of {out} goes, and was not written '
+            'by this tool; choose another name for OUT'
+        )
     return config
 
 
 def base_of(record: AdapterRecord, base: str | None) -> str:
     """Name what an adapter was merged into."""
     own = ', '.join(name or 'the model' for name in record.base.pretrained)
-    return base or record.base.load_from or (
-        f'the pretrained weights of {own}' if own else 'the weights that it holds itself')
+    return (
+        base
+        or record.base.load_from
+        or (f'the pretrained weights of {own}' if own else 'the weights that it holds itself')
+    )
 
 
 def main(arguments: list[str]) -> None:
@@ -71,8 +84,10 @@ def main(arguments: list[str]) -> None:
     args = parse_args(arguments)
     check_export('--format', args.format, [*MERGED_NAMES])
     if args.out.endswith('.safetensors') != (args.format == 'safetensors'):
-        raise UserError(f'--format {args.format} does not go with the name {args.out}: '
-                        '.safetensors is for --format safetensors and for nothing else')
+        raise UserError(
+            f'--format {args.format} does not go with the name {args.out}: '
+            '.safetensors is for --format safetensors and for nothing else'
+        )
     config = config_beside(args.out)
     refuse_existing(args.force, args.out)
     check_can_write(args.out)
@@ -85,8 +100,10 @@ def main(arguments: list[str]) -> None:
     plain = plain_config(cfg, record.class_names)
     text = _HEADER.format(Path(args.out).name) + plain.pretty_text
     write_atomically(config, lambda path: Path(path).write_text(text, encoding='utf-8'))
-    print(f'{args.out}: {args.adapter} merged into {base_of(record, base)}\n'
-          f'It is for {READ_BY[args.format]}\n'
-          f'{config}: the config that goes with it, without mmadapt')
+    print(
+        f'{args.out}: {args.adapter} merged into {base_of(record, base)}\n'
+        f'It is for {READ_BY[args.format]}\n'
+        f'{config}: the config that goes with it, without mmadapt'
+    )
     if args.format == 'state_dict':
         print('\n'.join(how_to_use(str(config), args.out, plain)))

@@ -29,8 +29,14 @@ def main(arguments: list[str]) -> None:
     memory = parse_memory(args.memory)
     table = read_table(args)
     rows = plan_rows(table.recipes, table.setting, table.model, memory, table.say)
-    report = dict(table.report, memory_bytes=memory, rows=rows, recommended=advice(
-        rows, table.recipes, table.cfg, table.model, table.setting, load_config(args.config)))
+    report = dict(
+        table.report,
+        memory_bytes=memory,
+        rows=rows,
+        recommended=advice(
+            rows, table.recipes, table.cfg, table.model, table.setting, load_config(args.config)
+        ),
+    )
     show_plan(report, table.console)
     if args.out:
         write_plan(report, args.out)

@@ -1,6 +1,6 @@
 """Test a model: of a PEFT run, merged, or stock.
 
-    mmadapt test configs/peft/rtmdet_tiny_lora_face.py work_dirs/RUN/epoch_1.pth
+mmadapt test configs/peft/rtmdet_tiny_lora_face.py work_dirs/RUN/epoch_1.pth
 """
 
 import argparse
@@ -33,12 +33,17 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
     parser = make_parser('test', __doc__)
     add_config(parser, 'test_dataloader.batch_size=4')
     parser.add_argument('checkpoint', help='checkpoint file or address')
-    parser.add_argument('--work-dir', help='folder for the metrics; default: the '
-                        "config's own, or ./work_dirs/NAME_OF_THE_CONFIG")
+    parser.add_argument(
+        '--work-dir',
+        help="folder for the metrics; default: the config's own, or ./work_dirs/NAME_OF_THE_CONFIG",
+    )
     parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions to a pickle file')
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
-    parser.add_argument('--show-dir', help='write images of the predictions to this folder, '
-                        'below the time stamp in the work directory')
+    parser.add_argument(
+        '--show-dir',
+        help='write images of the predictions to this folder, '
+        'below the time stamp in the work directory',
+    )
     parser.add_argument('--wait-time', type=float, default=2, help='seconds that --show waits')
     parser.add_argument('--tta', action='store_true', help='average over augmented images')
     add_launcher(parser)
@@ -54,17 +59,30 @@ def set_tta(cfg: Config) -> None:
         dataset = dataset.dataset
     if 'tta_model' not in cfg:
         _note('--tta: the config has no tta_model; DetTTAModel with NMS at 0.5 is taken')
-        cfg.tta_model = dict(type='DetTTAModel',
-                             tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
+        cfg.tta_model = dict(
+            type='DetTTAModel',
+            tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
+        )
     if 'tta_pipeline' not in cfg:
         _note('--tta: the config has no tta_pipeline; each image and its mirror image are taken')
-        pack = dict(type='PackDetInputs', meta_keys=(
-            'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip',
-            'flip_direction'))
-        flips = [dict(type='RandomFlip', prob=1.), dict(type='RandomFlip', prob=0.)]
+        pack = dict(
+            type='PackDetInputs',
+            meta_keys=(
+                'img_id',
+                'img_path',
+                'ori_shape',
+                'img_shape',
+                'scale_factor',
+                'flip',
+                'flip_direction',
+            ),
+        )
+        flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
         # The last step of a test pipeline packs; here it has to come after the flips.
-        cfg.tta_pipeline = [*copy.deepcopy(dataset.pipeline[:-1]),
-                            dict(type='TestTimeAug', transforms=[flips, [pack]])]
+        cfg.tta_pipeline = [
+            *copy.deepcopy(dataset.pipeline[:-1]),
+            dict(type='TestTimeAug', transforms=[flips, [pack]]),
+        ]
     # What is at the top of the config is for the model, not for what averages its results.
     cfg.model = ConfigDict(**cfg.tta_model, module=model_config(cfg))
     dataset.pipeline = cfg.tta_pipeline
@@ -89,8 +107,10 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> None:
     set_work_dir(cfg, args.config, args.work_dir)
     if args.show or args.show_dir:
         if 'visualization' not in cfg.get('default_hooks', {}):
-            raise UserError("--show and --show-dir need default_hooks.visualization=dict(type="
-                            "'DetVisualizationHook') in the config")
+            raise UserError(
+                '--show and --show-dir need default_hooks.visualization=dict(type='
+                "'DetVisualizationHook') in the config"
+            )
         trigger_visualization_hook(cfg, args)
     if args.tta:
         set_tta(cfg)
@@ -102,7 +122,7 @@ def main(arguments: list[str]) -> None:
     setup_cache_size_limit_of_dynamo()
     cfg = load_config(args.config, args.cfg_options)
     check_run(cfg)
-    check_arguments(cfg, ('test', ))
+    check_arguments(cfg, ('test',))
     check_data(cfg, ('test',))
     apply_args(cfg, args)
     with building_offline():

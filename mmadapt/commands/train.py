@@ -1,6 +1,6 @@
 """Train or adapt a model; what is wrong with a config, the data or a checkpoint is said first.
 
-    mmadapt train configs/peft/rtmdet_tiny_lora_face.py --cfg-options peft.method.r=16
+mmadapt train configs/peft/rtmdet_tiny_lora_face.py --cfg-options peft.method.r=16
 """
 
 import argparse
@@ -39,16 +39,30 @@ from ..preflight.peft_hook import hook_names
 def parse_args(arguments: list[str]) -> argparse.Namespace:
     parser = make_parser('train', __doc__)
     add_config(parser, 'peft.method.r=16')
-    parser.add_argument('--work-dir', help='folder for logs and checkpoints; default: the '
-                        "config's own, or ./work_dirs/NAME_OF_THE_CONFIG")
-    parser.add_argument('--amp', action='store_true', help='mixed precision: bfloat16 '
-                        'where the device computes in it, else float16 with a gradient scaler')
-    parser.add_argument('--auto-scale-lr', action='store_true',
-                        help='scale the rate by the batch of this run over '
-                        'auto_scale_lr.base_batch_size')
-    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-                        help='go on from this checkpoint; without a value from the last one in the '
-                        'work directory, or from load_from when there is none yet')
+    parser.add_argument(
+        '--work-dir',
+        help='folder for logs and checkpoints; default: the '
+        "config's own, or ./work_dirs/NAME_OF_THE_CONFIG",
+    )
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='mixed precision: bfloat16 '
+        'where the device computes in it, else float16 with a gradient scaler',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the rate by the batch of this run over auto_scale_lr.base_batch_size',
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint; without a value from the last one in the '
+        'work directory, or from load_from when there is none yet',
+    )
     add_launcher(parser)
     args = parser.parse_args(arguments)
     set_local_rank(args)
@@ -66,8 +80,10 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> list[str]:
     begins = set_resume(cfg, args.resume)
     if args.auto_scale_lr:
         if not {'enable', 'base_batch_size'} <= set(cfg.get('auto_scale_lr') or {}):
-            raise UserError('--auto-scale-lr: the config has no auto_scale_lr=dict(enable=False, '
-                            'base_batch_size=N), N being the batch that its rate was chosen for')
+            raise UserError(
+                '--auto-scale-lr: the config has no auto_scale_lr=dict(enable=False, '
+                'base_batch_size=N), N being the batch that its rate was chosen for'
+            )
         cfg.auto_scale_lr.enable = True
     return begins
 
@@ -104,11 +120,15 @@ def main(arguments: list[str]) -> None:
         if isinstance(full, WriteError):
             raise UserError(
                 f'{full}. Stopped at iteration {runner.iter}; what was written before is whole. '
-                + how_to_go_on(cfg.work_dir, args.resume, began)) from error
+                + how_to_go_on(cfg.work_dir, args.resume, began)
+            ) from error
         stop = stop_behind(error)
         if stop is None:
             raise
-        raise Stopped(stop.number, f'Stopped by {stop.by} at iteration {runner.iter}. '
-                      + how_to_go_on(cfg.work_dir, args.resume, began)) from None
+        raise Stopped(
+            stop.number,
+            f'Stopped by {stop.by} at iteration {runner.iter}. '
+            + how_to_go_on(cfg.work_dir, args.resume, began),
+        ) from None
     for line in what_was_written(runner, args.config):
         print_log(line, logger='current')

@@ -36,6 +36,7 @@ class Change(NamedTuple):
 
 def _guard_checkpoints() -> None:
     from ..files.loader import register
+
     register()
 
 
@@ -44,32 +45,66 @@ def _replace_flexible_runner() -> None:
 
 
 CHANGES = (
-    Change(('torch._weights_only_unpickler._marked_safe_globals_set', ), 'torch >= 2.6',
-           "torch.load refuses the numbers in MMEngine's own checkpoints: exactly their classes, "
-           'which run no code, are allowed', allow_checkpoint_globals),
-    Change(('mmengine.config.config.Config.pretty_text', ), 'mmengine 0.10',
-           'the text of a config is formatted once, not at each checkpoint, and Ctrl-C in there '
-           'stays Ctrl-C', repair_config_text),
-    Change(('mmengine.dist.utils._init_dist_pytorch', 'mmengine.dist.utils._init_dist_mpi',
+    Change(
+        ('torch._weights_only_unpickler._marked_safe_globals_set',),
+        'torch >= 2.6',
+        "torch.load refuses the numbers in MMEngine's own checkpoints: exactly their classes, "
+        'which run no code, are allowed',
+        allow_checkpoint_globals,
+    ),
+    Change(
+        ('mmengine.config.config.Config.pretty_text',),
+        'mmengine 0.10',
+        'the text of a config is formatted once, not at each checkpoint, and Ctrl-C in there '
+        'stays Ctrl-C',
+        repair_config_text,
+    ),
+    Change(
+        (
+            'mmengine.dist.utils._init_dist_pytorch',
+            'mmengine.dist.utils._init_dist_mpi',
             'mmengine.dist.utils._init_dist_slurm',
             'mmengine.model.wrappers.distributed.MMDistributedDataParallel.__init__',
-            'mmengine.optim.optimizer.amp_optimizer_wrapper.AmpOptimWrapper.__init__'),
-           'mmengine 0.10', 'several processes, and mixed precision, run on machines without an '
-           'accelerator too; where there is one they are as before', repair_cpu),
-    Change(('sys.meta_path', ), 'mmdet 3', "num_cp of MMDetection's transformers works without "
-           'fairscale', provide_checkpoint_wrapper),
-    Change(('mmengine.runner.runner.Runner.from_cfg', ), 'mmengine 0.10',
-           'a config whose `peft` or `memory` nothing would read is refused', check_run_configs),
-    Change(('mmengine.runner.checkpoint._load_checkpoint_to_model', ), 'mmengine 0.10',
-           'init_detector and DetInferencer complete a checkpoint of a training with `peft` from '
-           'its base', complete_for_inference),
-    Change(('mmengine.runner.checkpoint.CheckpointLoader._schemes', ), 'mmengine 0.10',
-           'checkpoints may be safetensors files and sharded folders, none may run code, from an '
-           'address either; one that holds only what was trained is refused where its base would '
-           'be random', _guard_checkpoints),
-    Change(('mmengine.registry.root.RUNNERS._module_dict', ), 'mmengine 0.10',
-           "runner_type='FlexibleRunner' adapts and loads a model before it is wrapped",
-           _replace_flexible_runner),
+            'mmengine.optim.optimizer.amp_optimizer_wrapper.AmpOptimWrapper.__init__',
+        ),
+        'mmengine 0.10',
+        'several processes, and mixed precision, run on machines without an '
+        'accelerator too; where there is one they are as before',
+        repair_cpu,
+    ),
+    Change(
+        ('sys.meta_path',),
+        'mmdet 3',
+        "num_cp of MMDetection's transformers works without fairscale",
+        provide_checkpoint_wrapper,
+    ),
+    Change(
+        ('mmengine.runner.runner.Runner.from_cfg',),
+        'mmengine 0.10',
+        'a config whose `peft` or `memory` nothing would read is refused',
+        check_run_configs,
+    ),
+    Change(
+        ('mmengine.runner.checkpoint._load_checkpoint_to_model',),
+        'mmengine 0.10',
+        'init_detector and DetInferencer complete a checkpoint of a training with `peft` from '
+        'its base',
+        complete_for_inference,
+    ),
+    Change(
+        ('mmengine.runner.checkpoint.CheckpointLoader._schemes',),
+        'mmengine 0.10',
+        'checkpoints may be safetensors files and sharded folders, none may run code, from an '
+        'address either; one that holds only what was trained is refused where its base would '
+        'be random',
+        _guard_checkpoints,
+    ),
+    Change(
+        ('mmengine.registry.root.RUNNERS._module_dict',),
+        'mmengine 0.10',
+        "runner_type='FlexibleRunner' adapts and loads a model before it is wrapped",
+        _replace_flexible_runner,
+    ),
 )
 
 

@@ -29,8 +29,11 @@ def allow_checkpoint_globals() -> None:
     # numpy 2 renamed numpy.core to numpy._core; checkpoints hold the name of their time.
     for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
         allowed += [(reconstruct, f'{module}._reconstruct'), (scalar, f'{module}.scalar')]
-    allowed += [cls for _, cls in inspect.getmembers(np.dtypes, inspect.isclass)
-                if issubclass(cls, np.dtype) and cls not in _UNSAFE]
+    allowed += [
+        cls
+        for _, cls in inspect.getmembers(np.dtypes, inspect.isclass)
+        if issubclass(cls, np.dtype) and cls not in _UNSAFE
+    ]
     allowed += [(_statistics_method, f'{module}.getattr') for module in ('builtins', '__builtin__')]
     torch.serialization.add_safe_globals(allowed)
 

@@ -18,8 +18,10 @@ from types import ModuleType
 from torch import nn
 
 _LAYERS = 'mmdet.models.layers.transformer.'
-MODULES = tuple(f'{_LAYERS}{name}' for name in (
-    'detr_layers', 'deformable_detr_layers', 'grounding_dino_layers'))
+MODULES = tuple(
+    f'{_LAYERS}{name}'
+    for name in ('detr_layers', 'deformable_detr_layers', 'grounding_dino_layers')
+)
 
 
 def provide_checkpoint_wrapper() -> None:
@@ -34,12 +36,12 @@ def provide_checkpoint_wrapper() -> None:
 def checkpoint_wrapper(module: nn.Module) -> nn.Module:
     """Recompute a module's activations in the backward pass; stands in for fairscale's."""
     from ..memory.checkpointing import recompute
+
     recompute(module)
     return module
 
 
 class _Finder(MetaPathFinder):
-
     def find_spec(self, fullname: str, path, target=None) -> ModuleSpec | None:
         if fullname not in MODULES:
             return None

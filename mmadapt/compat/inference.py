@@ -13,7 +13,7 @@ import sys
 from mmengine.runner import checkpoint as stock
 
 _NAME = '_load_checkpoint_to_model'
-_RUNNERS = ('mmengine.runner.runner', )
+_RUNNERS = ('mmengine.runner.runner',)
 
 
 def complete_for_inference() -> None:
@@ -31,12 +31,17 @@ def complete_for_inference() -> None:
 
 def _completing(load):
     @functools.wraps(load)
-    def load_completing(model, checkpoint, strict=False, logger=None,
-                        revise_keys=((r'^module\.', ''), )):
+    def load_completing(
+        model, checkpoint, strict=False, logger=None, revise_keys=((r'^module\.', ''),)
+    ):
         from ..files import TrainedPart, complete
+
         part = checkpoint.get('state_dict') if isinstance(checkpoint, dict) else None
-        if isinstance(part, TrainedPart) and _is_whole_model(model, part.source) \
-                and [*revise_keys] == [(r'^module\.', '')]:
+        if (
+            isinstance(part, TrainedPart)
+            and _is_whole_model(model, part.source)
+            and [*revise_keys] == [(r'^module\.', '')]
+        ):
             complete(model, part)
             return checkpoint
         return load(model, checkpoint, strict, logger, revise_keys)

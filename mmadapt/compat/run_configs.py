@@ -22,6 +22,7 @@ def check_run_configs() -> None:
     @functools.wraps(stock)
     def from_cfg(cls, cfg):
         from ..preflight import check_runner  # needs what is still being imported
+
         check_runner(cfg, 'Runner')
         return stock(cls, cfg)
 

@@ -54,8 +54,12 @@ def check_environment() -> list[str]:
     wrong = [*unusable(versions), *refused_mmcv(versions)]
     if wrong:
         raise ImportError('\n'.join(wrong))
-    doubtful = [*incomplete(versions), *torchvision_mismatch(versions),
-                *([beside] if beside else []), *untested(versions)]
+    doubtful = [
+        *incomplete(versions),
+        *torchvision_mismatch(versions),
+        *([beside] if beside else []),
+        *untested(versions),
+    ]
     for line in doubtful:
         # Points at the user's `import mmadapt`; Python shows the same line once.
         warnings.warn(f'mmadapt: {line}', stacklevel=3)
@@ -174,17 +178,22 @@ def transformers_too_new(for_detectors: bool = False) -> str | None:
             cannot be either. Defaults to False.
     """
     mmpretrain, transformers = map(installed_version, ('mmpretrain', 'transformers'))
-    if mmpretrain is None or transformers is None \
-            or parsed(mmpretrain) > Version(LAST_MMPRETRAIN):
+    if mmpretrain is None or transformers is None or parsed(mmpretrain) > Version(LAST_MMPRETRAIN):
         return None
-    first = NO_MMDET if for_detectors or parsed(transformers) >= Version(NO_MMDET) \
-        else NO_MMPRETRAIN
+    first = (
+        NO_MMDET if for_detectors or parsed(transformers) >= Version(NO_MMDET) else NO_MMPRETRAIN
+    )
     if parsed(transformers) < Version(first):
         return None
-    what = ('its models and, through it, those of MMDetection and MMSegmentation'
-            if first == NO_MMDET else 'its models')
-    return (f'mmpretrain {mmpretrain} does not fit transformers {transformers}: {what} cannot be '
-            f"imported; pip install 'transformers<{NO_MMPRETRAIN}', or pip uninstall mmpretrain")
+    what = (
+        'its models and, through it, those of MMDetection and MMSegmentation'
+        if first == NO_MMDET
+        else 'its models'
+    )
+    return (
+        f'mmpretrain {mmpretrain} does not fit transformers {transformers}: {what} cannot be '
+        f"imported; pip install 'transformers<{NO_MMPRETRAIN}', or pip uninstall mmpretrain"
+    )
 
 
 def untested(versions: dict[str, str | None]) -> list[str]:

@@ -5,6 +5,11 @@ from .coco_export import Export, Split, read_export
 from .file_checks import check_coco_dataset_cfg, check_evaluator_cfg
 
 __all__ = [
-    'Export', 'Split', 'check_classes_match_head', 'check_coco_dataset_cfg', 'check_data',
-    'check_evaluator_cfg', 'read_export'
+    'Export',
+    'Split',
+    'check_classes_match_head',
+    'check_coco_dataset_cfg',
+    'check_data',
+    'check_evaluator_cfg',
+    'read_export',
 ]

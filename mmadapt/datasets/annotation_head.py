@@ -41,7 +41,7 @@ def read_category_names(path: Path) -> list[str]:
         # The list is short; the window grows only for thousands of categories.
         window = 1 << 16
         while True:
-            text = content[match.end():match.end() + window].decode('utf-8', errors='ignore')
+            text = content[match.end() : match.end() + window].decode('utf-8', errors='ignore')
             try:
                 entries, _ = decoder.raw_decode(text)
             except json.JSONDecodeError:
@@ -52,8 +52,10 @@ def read_category_names(path: Path) -> list[str]:
             if all(isinstance(e, dict) and isinstance(e.get('name'), str) for e in entries):
                 return [entry['name'] for entry in entries]
             break
-    raise UserError(f'{path} has no list "categories" with names: it is cut off or not in COCO '
-                    'format; mmadapt dataset FOLDER says what is wrong with it')
+    raise UserError(
+        f'{path} has no list "categories" with names: it is cut off or not in COCO '
+        'format; mmadapt dataset FOLDER says what is wrong with it'
+    )
 
 
 def first_file_names(path: Path, limit: int = 1000) -> list[str]:

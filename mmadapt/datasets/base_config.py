@@ -30,6 +30,7 @@ def distinct_palette(num_classes: int) -> list[tuple[int, int, int]]:
         20 classes, evenly spaced hues beyond.
     """
     from matplotlib import colormaps
+
     if num_classes <= 20:
         colors = colormaps['tab10' if num_classes <= 10 else 'tab20'].colors[:num_classes]
     else:
@@ -43,8 +44,9 @@ def count_table(export: Export) -> list[str]:
     """list[str]: Boxes by class and split as aligned lines, with the images below."""
     splits = [export.splits[name] for name in SPLIT_ORDER if name in export.splits]
     rows = [('class', *(split.name for split in splits))]
-    rows += [(name, *(f'{split.class_counts[name]:,}' for split in splits))
-             for name in export.classes]
+    rows += [
+        (name, *(f'{split.class_counts[name]:,}' for split in splits)) for name in export.classes
+    ]
     rows.append(('boxes', *(f'{num_boxes(split, export.classes):,}' for split in splits)))
     if any(split.left_out for split in splits):
         rows.append(('left out', *(f'{num_left_out(split):,}' for split in splits)))
@@ -100,8 +102,13 @@ def _dataset(variable: str, prefix: str, split: Split, export: Export) -> str:
     return '\n'.join(lines)
 
 
-def render(export: Export, prefix: str, data_root: str, command: str,
-           mask_files: dict[str, Path] | None = None) -> str:
+def render(
+    export: Export,
+    prefix: str,
+    data_root: str,
+    command: str,
+    mask_files: dict[str, Path] | None = None,
+) -> str:
     """Write the file's text.
 
     Args:
@@ -130,10 +137,12 @@ def render(export: Export, prefix: str, data_root: str, command: str,
         _dataset(f'{prefix}_train', prefix, splits['train'], export),
         _dataset(f'{prefix}_val', prefix, splits['val'], export),
         _dataset(f'{prefix}_test', prefix, splits['test'], export)
-        if has_test else f'{prefix}_test = {prefix}_val',
+        if has_test
+        else f'{prefix}_test = {prefix}_val',
         _evaluator(f'{prefix}_val_evaluator', prefix, splits['val'], export),
         _evaluator(f'{prefix}_test_evaluator', prefix, splits['test'], export)
-        if has_test else f'{prefix}_test_evaluator = {prefix}_val_evaluator',
+        if has_test
+        else f'{prefix}_test_evaluator = {prefix}_val_evaluator',
     ]
     if mask_files:
         parts += _mask_parts(prefix, export, mask_files)
@@ -142,8 +151,10 @@ def render(export: Export, prefix: str, data_root: str, command: str,
 
 def _evaluator(variable: str, prefix: str, split: Split, export: Export) -> str:
     ann_file = _relative(split.ann_file, export.folder)
-    return (f"{variable} = dict(\n    type='CocoMetric',\n"
-            f"    ann_file={prefix}_data_root + {ann_file!r},\n    metric='bbox')")
+    return (
+        f"{variable} = dict(\n    type='CocoMetric',\n"
+        f"    ann_file={prefix}_data_root + {ann_file!r},\n    metric='bbox')"
+    )
 
 
 def _mask_parts(prefix: str, export: Export, mask_files: dict[str, Path]) -> list[str]:
@@ -152,12 +163,15 @@ def _mask_parts(prefix: str, export: Export, mask_files: dict[str, Path]) -> lis
     for name, path in mask_files.items():
         ann_file = _relative(path, export.folder)
         same = path == export.splits[name].ann_file
-        datasets.append(f'{prefix}_masks_{name} = ' + (
-            f'{prefix}_{name}' if same else f'dict({prefix}_{name}, ann_file={ann_file!r})'))
+        datasets.append(
+            f'{prefix}_masks_{name} = '
+            + (f'{prefix}_{name}' if same else f'dict({prefix}_{name}, ann_file={ann_file!r})')
+        )
         if name != 'train':
             evaluators.append(
                 f'{prefix}_masks_{name}_evaluator = dict(\n    {prefix}_{name}_evaluator,\n'
-                f"    ann_file={prefix}_data_root + {ann_file!r},\n    metric=['bbox', 'segm'])")
+                f"    ann_file={prefix}_data_root + {ann_file!r},\n    metric=['bbox', 'segm'])"
+            )
     if 'test' not in mask_files:
         datasets.append(f'{prefix}_masks_test = {prefix}_masks_val')
         evaluators.append(f'{prefix}_masks_test_evaluator = {prefix}_masks_val_evaluator')
@@ -177,11 +191,17 @@ def lines_to_paste(prefix: str, out: Path, masks: bool) -> list[str]:
         list[str]: Lines of Python.
     """
     names = f'{prefix}_masks' if masks else prefix
-    stock = ('mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py' if masks
-             else 'rtmdet/rtmdet_tiny_8xb32-300e_coco.py')
+    stock = (
+        'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
+        if masks
+        else 'rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
+    )
     count = f'num_classes=_base_.{prefix}_num_classes'
-    head = (f'roi_head=dict(bbox_head=dict({count}), mask_head=dict({count}))' if masks
-            else f'bbox_head=dict({count})')
+    head = (
+        f'roi_head=dict(bbox_head=dict({count}), mask_head=dict({count}))'
+        if masks
+        else f'bbox_head=dict({count})'
+    )
     return [
         f"_base_ = ['mmdet::{stock}', {str(out.resolve())!r}]",
         *(f'{loop}_dataloader = dict(dataset=_base_.{names}_{loop})' for loop in SPLIT_ORDER),

@@ -71,8 +71,7 @@ def head_class_counts(model: dict | list, path: str = 'model') -> Iterator[tuple
                 yield from head_class_counts(value, f'{path}.{key}')
 
 
-def check_classes_match_head(cfg: Config,
-                             loops: Sequence[str] = ('train', 'val', 'test')) -> None:
+def check_classes_match_head(cfg: Config, loops: Sequence[str] = ('train', 'val', 'test')) -> None:
     """Check that the data sets' classes are in their files and as many as the heads predict.
 
     Args:
@@ -84,6 +83,7 @@ def check_classes_match_head(cfg: Config,
             head's ``num_classes`` is not the number of classes.
     """
     from mmdet.datasets import BaseDetDataset, BaseVideoDataset
+
     model = cfg.get('model') or {}
     # An open-vocabulary head counts text tokens, not classes.
     heads = [] if 'language_model' in model else list(head_class_counts(model))
@@ -91,8 +91,11 @@ def check_classes_match_head(cfg: Config,
         dataset = (cfg.get(f'{loop}_dataloader') or {}).get('dataset')
         for place, leaf in leaf_datasets(dataset, f'{loop}_dataloader.dataset'):
             cls = dataset_class(leaf, cfg.get('default_scope') or 'mmdet')
-            if not isinstance(cls, type) or not issubclass(cls, BaseDetDataset) or issubclass(
-                    cls, BaseVideoDataset):
+            if (
+                not isinstance(cls, type)
+                or not issubclass(cls, BaseDetDataset)
+                or issubclass(cls, BaseVideoDataset)
+            ):
                 continue
             meta = _metainfo(cls, leaf, place)
             classes = meta.get('classes')
@@ -111,6 +114,7 @@ def class_names_of(cfg: Config, loop: str) -> list[str] | None:
         loop (str): 'train', 'val' or 'test'.
     """
     from mmengine.dataset import BaseDataset
+
     dataset = (cfg.get(f'{loop}_dataloader') or {}).get('dataset')
     for place, leaf in leaf_datasets(dataset, f'{loop}_dataloader.dataset'):
         cls = dataset_class(leaf, cfg.get('default_scope') or 'mmdet')
@@ -126,11 +130,14 @@ def _metainfo(cls: type, leaf: dict, place: str) -> dict:
     given = leaf.get('metainfo') or {}
     for key, value in given.items():
         if key.lower() == 'classes' and key != 'classes':
-            raise UserError(f'{place}.metainfo.{key} is not read: the key is classes, '
-                            'in small letters')
+            raise UserError(
+                f'{place}.metainfo.{key} is not read: the key is classes, in small letters'
+            )
         if key == 'classes' and isinstance(value, str) and not value.endswith('.txt'):
-            raise UserError(f'{place}.metainfo.classes is the text {value!r}; a tuple of one name '
-                            f'needs a comma: ({value!r}, )')
+            raise UserError(
+                f'{place}.metainfo.classes is the text {value!r}; a tuple of one name '
+                f'needs a comma: ({value!r}, )'
+            )
     return cls._load_metainfo(given)
 
 
@@ -145,16 +152,20 @@ def _check_names_in_file(leaf: dict, classes: tuple[str, ...], place: str) -> No
             near = get_close_matches(name, names, n=3) or names[:8]
             raise UserError(
                 f'{place} names {name!r}, but {ann_path} has no such category; the nearest are '
-                f'{", ".join(map(repr, near))}')
+                f'{", ".join(map(repr, near))}'
+            )
     listed = tuple(name for name in names if name in classes)
     if len(listed) > len(classes):
         twice = next(name for name in listed if listed.count(name) > 1)
-        raise UserError(f'{ann_path} has several categories called {twice!r}, of which MMDetection '
-                        'makes as many labels; mmadapt dataset --fix removes an unused one')
+        raise UserError(
+            f'{ann_path} has several categories called {twice!r}, of which MMDetection '
+            'makes as many labels; mmadapt dataset --fix removes an unused one'
+        )
     if listed != tuple(classes):
         raise UserError(
             f'{place} is in another order than the categories of {ann_path}, by which MMDetection '
-            f'labels; write classes={listed!r}')
+            f'labels; write classes={listed!r}'
+        )
 
 
 def _check_counts(heads: list[tuple[str, int]], meta: dict, leaf: dict, place: str) -> None:
@@ -172,4 +183,5 @@ def _check_counts(heads: list[tuple[str, int]], meta: dict, leaf: dict, place: s
     raise UserError(
         f'{" and ".join(f"{where} is {count}" for where, count in wrong)}, but {source} has '
         f'{expected} classes ({names}); set the same number in both, for instance '
-        f'--cfg-options {options}')
+        f'--cfg-options {options}'
+    )

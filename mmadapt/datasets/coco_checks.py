@@ -13,35 +13,62 @@ from pathlib import Path
 from .problems import Kind, Problems
 
 UNREADABLE = Kind('error', 'not a JSON file', 'export it again')
-NOT_COCO = Kind('error', 'not in COCO detection format',
-                'a COCO file is an object with the lists images, annotations, categories')
+NOT_COCO = Kind(
+    'error',
+    'not in COCO detection format',
+    'a COCO file is an object with the lists images, annotations, categories',
+)
 MISSING_KEY = Kind('error', 'keys missing or of the wrong type', 'export it again')
-DUPLICATE_IMAGE_ID = Kind('error', 'image ids used twice',
-                          'give every image its own id: all but the last are lost')
-DUPLICATE_FILE_NAME = Kind('error', 'images listed twice',
-                           'merge the entries: the boxes of one are background in the other')
-DUPLICATE_BOX_ID = Kind('error', 'annotation ids used twice', 'MMDetection stops at them; --fix '
-                        'numbers them anew', True)
+DUPLICATE_IMAGE_ID = Kind(
+    'error', 'image ids used twice', 'give every image its own id: all but the last are lost'
+)
+DUPLICATE_FILE_NAME = Kind(
+    'error',
+    'images listed twice',
+    'merge the entries: the boxes of one are background in the other',
+)
+DUPLICATE_BOX_ID = Kind(
+    'error', 'annotation ids used twice', 'MMDetection stops at them; --fix numbers them anew', True
+)
 ZERO_BOX_ID = Kind(
-    'warning', 'an annotation has id 0',
+    'warning',
+    'an annotation has id 0',
     'COCO evaluation takes 0 for "not matched": a detection of this box counts as a false '
-    'positive; --fix numbers the annotations from 1', True)
-NO_AREA = Kind('error', 'boxes without a positive area key',
-               'MMDetection stops at them or drops them; --fix sets width x height', True)
+    'positive; --fix numbers the annotations from 1',
+    True,
+)
+NO_AREA = Kind(
+    'error',
+    'boxes without a positive area key',
+    'MMDetection stops at them or drops them; --fix sets width x height',
+    True,
+)
 NO_CROWD = Kind('error', 'boxes without iscrowd', 'COCO evaluation stops; --fix sets 0', True)
-BAD_BOX = Kind('error', 'boxes that are not four finite numbers',
-               'correct them; --fix drops them', True)
-EMPTY_BOX = Kind('error', 'boxes without a positive width and height',
-                 'correct them; --fix drops them', True)
+BAD_BOX = Kind(
+    'error', 'boxes that are not four finite numbers', 'correct them; --fix drops them', True
+)
+EMPTY_BOX = Kind(
+    'error', 'boxes without a positive width and height', 'correct them; --fix drops them', True
+)
 OUTSIDE = Kind('error', 'boxes wholly outside their image', 'correct them; --fix drops them', True)
-PARTLY_OUTSIDE = Kind('warning', 'boxes that reach over their image by more than a pixel',
-                      'look at a few: the image may have been resized after labelling')
-TINY_BOX = Kind('warning', 'boxes narrower or lower than a pixel',
-                'MMDetection leaves them out of training, evaluation counts them')
-UNLISTED_IMAGE = Kind('warning', 'annotations of images that are not listed',
-                      'MMDetection ignores them')
-UNDECLARED = Kind('error', 'boxes of categories that are not declared',
-                  'declare the category or correct the boxes')
+PARTLY_OUTSIDE = Kind(
+    'warning',
+    'boxes that reach over their image by more than a pixel',
+    'look at a few: the image may have been resized after labelling',
+)
+TINY_BOX = Kind(
+    'warning',
+    'boxes narrower or lower than a pixel',
+    'MMDetection leaves them out of training, evaluation counts them',
+)
+UNLISTED_IMAGE = Kind(
+    'warning', 'annotations of images that are not listed', 'MMDetection ignores them'
+)
+UNDECLARED = Kind(
+    'error',
+    'boxes of categories that are not declared',
+    'declare the category or correct the boxes',
+)
 NO_IMAGES = Kind('error', 'the split has no images', 'export it again')
 NO_BOXES = Kind('error', 'the split has no boxes', 'label it, or leave the split out')
 
@@ -88,8 +115,9 @@ def is_positive(value) -> bool:
     return _number(value) and value > 0
 
 
-def _well_formed(data: dict, key: str, needs: dict, file: str,
-                 problems: Problems) -> Iterator[tuple[str, dict]]:
+def _well_formed(
+    data: dict, key: str, needs: dict, file: str, problems: Problems
+) -> Iterator[tuple[str, dict]]:
     """Yield (place, entry) for entries with the needed keys; report the others."""
     for index, entry in enumerate(data[key]):
         place = f'{key}[{index}]'
@@ -112,16 +140,26 @@ def check_categories(data: dict, file: str, problems: Problems) -> dict[int, str
 
 def check_images(data: dict, file: str, problems: Problems) -> dict[int, dict]:
     """dict[int, dict]: Image entries by id, for the entries that are well formed."""
-    needs = dict(id=_integer, file_name=lambda v: isinstance(v, str) and bool(v),
-                 width=is_positive, height=is_positive)
+    needs = dict(
+        id=_integer,
+        file_name=lambda v: isinstance(v, str) and bool(v),
+        width=is_positive,
+        height=is_positive,
+    )
     images, names = {}, {}
     for place, image in _well_formed(data, 'images', needs, file, problems):
         if image['id'] in images:
-            problems.add(DUPLICATE_IMAGE_ID, file,
-                         f'{place}: id {image["id"]}, also of {images[image["id"]]["file_name"]}')
+            problems.add(
+                DUPLICATE_IMAGE_ID,
+                file,
+                f'{place}: id {image["id"]}, also of {images[image["id"]]["file_name"]}',
+            )
         if image['file_name'] in names:
-            problems.add(DUPLICATE_FILE_NAME, file,
-                         f'{image["file_name"]}: ids {names[image["file_name"]]}, {image["id"]}')
+            problems.add(
+                DUPLICATE_FILE_NAME,
+                file,
+                f'{image["file_name"]}: ids {names[image["file_name"]]}, {image["id"]}',
+            )
         images[image['id']] = image
         names[image['file_name']] = image['id']
     if not data['images']:
@@ -139,8 +177,12 @@ def box_fault(box, image: dict) -> tuple[Kind, str] | None:
     Returns:
         tuple[Kind, str] | None: The kind and what to say about it; None for a usable box.
     """
-    if not (isinstance(box, list) and len(box) == 4 and all(map(_number, box))
-            and all(map(math.isfinite, box))):
+    if not (
+        isinstance(box, list)
+        and len(box) == 4
+        and all(map(_number, box))
+        and all(map(math.isfinite, box))
+    ):
         return BAD_BOX, f'bbox {box}'
     x, y, w, h = box
     if w <= 0 or h <= 0:
@@ -150,8 +192,14 @@ def box_fault(box, image: dict) -> tuple[Kind, str] | None:
     return None
 
 
-def check_annotations(data: dict, images: dict[int, dict], categories: dict[int, str],
-                      evaluated: bool, file: str, problems: Problems) -> list[dict]:
+def check_annotations(
+    data: dict,
+    images: dict[int, dict],
+    categories: dict[int, str],
+    evaluated: bool,
+    file: str,
+    problems: Problems,
+) -> list[dict]:
     """Check the boxes.
 
     Args:
@@ -185,8 +233,11 @@ def check_annotations(data: dict, images: dict[int, dict], categories: dict[int,
             continue
         x, y, w, h = ann['bbox']
         if min(x, y) < -1 or x + w > image['width'] + 1 or y + h > image['height'] + 1:
-            problems.add(PARTLY_OUTSIDE, file, f'{where}: bbox {ann["bbox"]} in '
-                         f'{image["width"]} x {image["height"]}')
+            problems.add(
+                PARTLY_OUTSIDE,
+                file,
+                f'{where}: bbox {ann["bbox"]} in {image["width"]} x {image["height"]}',
+            )
         if min(w, h) < 1:
             problems.add(TINY_BOX, file, f'{where}: bbox {ann["bbox"]}')
         if not is_positive(ann.get('area')):

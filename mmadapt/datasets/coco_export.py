@@ -21,28 +21,46 @@ from .problems import Kind, Problems
 from .training_use import CROWD, why_untrained
 from .use_checks import check_left, check_many, check_marks, check_masks, mended
 
-DUPLICATE_NAME = Kind('error', 'category names used twice',
-                      'rename or merge them: MMDetection finds categories by name')
+DUPLICATE_NAME = Kind(
+    'error',
+    'category names used twice',
+    'rename or merge them: MMDetection finds categories by name',
+)
 DUPLICATE_CATEGORY_ID = Kind('error', 'category ids used twice', 'give each category its own id')
 PARENT_SHARES_NAME = Kind(
-    'error', 'the unused parent category has the name of a class',
-    'MMDetection would take both and count one class too many; --fix removes the parent', True)
+    'error',
+    'the unused parent category has the name of a class',
+    'MMDetection would take both and count one class too many; --fix removes the parent',
+    True,
+)
 OTHER_CATEGORIES = Kind(
-    'error', 'categories that differ from the training split',
+    'error',
+    'categories that differ from the training split',
     'MMDetection labels by the order of this list, so labels would be wrong; --fix gives the file '
-    "the training split's categories", True)
-FOREIGN_CATEGORY = Kind('error', 'boxes of categories that the training split lacks',
-                        'rename the category or take the boxes out')
-OTHER_IDS = Kind('note', 'category ids differ from the training split',
-                 'harmless to MMDetection, which goes by name and order')
+    "the training split's categories",
+    True,
+)
+FOREIGN_CATEGORY = Kind(
+    'error',
+    'boxes of categories that the training split lacks',
+    'rename the category or take the boxes out',
+)
+OTHER_IDS = Kind(
+    'note',
+    'category ids differ from the training split',
+    'harmless to MMDetection, which goes by name and order',
+)
 UNSORTED = Kind(
-    'warning', 'categories are not listed by ascending id',
-    'CocoMetric(classwise=True) would print figures beside the wrong names; --fix sorts them', True)
-PARENT_DROPPED = Kind('note', "Roboflow's parent category, used by no box, is not a class",
-                      '--keep-unused keeps it')
+    'warning',
+    'categories are not listed by ascending id',
+    'CocoMetric(classwise=True) would print figures beside the wrong names; --fix sorts them',
+    True,
+)
+PARENT_DROPPED = Kind(
+    'note', "Roboflow's parent category, used by no box, is not a class", '--keep-unused keeps it'
+)
 UNUSED = Kind('warning', 'categories that no box of any split uses', 'they stay classes')
-UNUSED_IN_TRAIN = Kind('warning', 'categories that no training box uses',
-                       'they cannot be learned')
+UNUSED_IN_TRAIN = Kind('warning', 'categories that no training box uses', 'they cannot be learned')
 NO_TEST = Kind('note', 'no test split', 'the test data set is the validation split')
 # Mended in all splits or in none, since they are compared with each other.
 CATEGORY_KINDS = frozenset([PARENT_SHARES_NAME, OTHER_CATEGORIES, UNSORTED])
@@ -63,6 +81,7 @@ class Split:
         done (list[str]): What was done to the content to have whole numbers, a line each.
         has_masks (bool): Whether every usable box has a usable mask.
     """
+
     name: str
     ann_file: Path
     image_dir: Path
@@ -127,6 +146,7 @@ class Export:
         dropped (tuple[str, ...]): Categories that were left out of the classes.
         problems (Problems): Everything that was found.
     """
+
     folder: Path
     splits: dict[str, Split]
     classes: tuple[str, ...]
@@ -134,9 +154,12 @@ class Export:
     problems: Problems
 
 
-def read_export(folder: Path, ann_files: dict[str, str | None] | None = None,
-                splits: Sequence[str] = ('train', 'val', 'test'),
-                keep_unused: bool = False) -> Export:
+def read_export(
+    folder: Path,
+    ann_files: dict[str, str | None] | None = None,
+    splits: Sequence[str] = ('train', 'val', 'test'),
+    keep_unused: bool = False,
+) -> Export:
     """Read and check an export.
 
     Args:
@@ -185,8 +208,17 @@ def _read_split(folder: Path, name: str, path: Path, problems: Problems) -> Spli
         check_many(boxes, images, file, problems)
     has_masks = check_masks(boxes, images, file, problems)
     names = [image['file_name'] for image in images.values()]
-    split = Split(name, path, find_image_dir(folder, name, path, names), data, images, boxes,
-                  categories, done, has_masks)
+    split = Split(
+        name,
+        path,
+        find_image_dir(folder, name, path, names),
+        data,
+        images,
+        boxes,
+        categories,
+        done,
+        has_masks,
+    )
     check_left(split.all_counts, split.class_counts, split.left_out, file, problems)
     return split
 
@@ -210,13 +242,17 @@ def parent_category(splits: Sequence[Split]) -> int | None:
     lowest = min(ids)
     name = splits[0].categories[lowest]
     children = [c for c in entries if c.get('supercategory') == name and c.get('id') != lowest]
-    used = any(box['category_id'] == lowest and split.categories.get(lowest) == name
-               for split in splits for box in split.boxes)
+    used = any(
+        box['category_id'] == lowest and split.categories.get(lowest) == name
+        for split in splits
+        for box in split.boxes
+    )
     return lowest if children and not used else None
 
 
-def _choose_classes(splits: dict[str, Split], keep_unused: bool,
-                    problems: Problems) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _choose_classes(
+    splits: dict[str, Split], keep_unused: bool, problems: Problems
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Decide which categories of the training file are classes; returns (classes, dropped)."""
     train = splits['train']
     file = str(train.ann_file)
@@ -243,16 +279,20 @@ def _choose_classes(splits: dict[str, Split], keep_unused: bool,
     return classes, () if parent is None else (train.categories[parent],)
 
 
-def _compare_categories(split: Split, train: Split, classes: tuple[str, ...],
-                        problems: Problems) -> None:
+def _compare_categories(
+    split: Split, train: Split, classes: tuple[str, ...], problems: Problems
+) -> None:
     """Report where a split's labels would not mean what the training split's mean."""
     if split is train:
         return
     file = str(split.ann_file)
     listed = tuple(name for name in split.categories.values() if name in classes)
     if listed != classes:
-        problems.add(OTHER_CATEGORIES, file,
-                     f'lists {", ".join(listed) or "none"} instead of {", ".join(classes)}')
+        problems.add(
+            OTHER_CATEGORIES,
+            file,
+            f'lists {", ".join(listed) or "none"} instead of {", ".join(classes)}',
+        )
     for name in split.all_counts.keys() - set(train.categories.values()) - {None}:
         near = get_close_matches(name, classes, n=1)
         hint = f'; did you mean {near[0]!r}?' if near else ''
@@ -268,8 +308,9 @@ def _check_files(splits: dict[str, Split], problems: Problems) -> None:
     present, listed = {}, {}
     for split in splits.values():
         images = list(split.images.values())
-        present[split.name] = check_image_files(images, split.image_dir, str(split.ann_file),
-                                                problems)
+        present[split.name] = check_image_files(
+            images, split.image_dir, str(split.ann_file), problems
+        )
         listed.setdefault(split.image_dir, set()).update(present[split.name])
     check_unlisted(listed, problems)
     check_leaks(present, problems)

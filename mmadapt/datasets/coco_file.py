@@ -18,11 +18,16 @@ def read_once(path: Path) -> dict:
     try:
         data = json.loads(path.read_text(encoding='utf-8'))
         # Files of images to test on, or without labels, have no annotations.
-        return dict(images=data['images'], annotations=data.get('annotations', []),
-                    categories=data['categories'])
+        return dict(
+            images=data['images'],
+            annotations=data.get('annotations', []),
+            categories=data['categories'],
+        )
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise UserError(f'{path} is cut off or not in COCO format ({type(error).__name__}: {error}'
-                        '); mmadapt dataset FOLDER says what is wrong with it') from None
+        raise UserError(
+            f'{path} is cut off or not in COCO format ({type(error).__name__}: {error}'
+            '); mmadapt dataset FOLDER says what is wrong with it'
+        ) from None
 
 
 def local_file(leaf: dict) -> Path | None:
@@ -49,14 +54,19 @@ class CocoFile:
         self.folder = folder or cfg.get('data_root') or str(self.path.parent)
         self.remedy = f'mmadapt dataset {self.folder}'
         content = read_once(self.path)
-        self.names = {entry['id']: entry['name'] for entry in content['categories']
-                      if entry['name'] in classes}
+        self.names = {
+            entry['id']: entry['name']
+            for entry in content['categories']
+            if entry['name'] in classes
+        }
         self.images = {entry.get('id'): entry for entry in content['images']}
         for entry in content['images']:
             self.need(entry, ('id', 'file_name', 'width', 'height'), 'images')
         self.annotations = [
-            ann for ann in content['annotations']
-            if ann.get('image_id') in self.images and ann.get('category_id') in self.names]
+            ann
+            for ann in content['annotations']
+            if ann.get('image_id') in self.images and ann.get('category_id') in self.names
+        ]
         for ann in content['annotations']:
             # These two are read before anything is left out.
             self.need(ann, NEEDED[:2], 'annotations')
@@ -66,9 +76,11 @@ class CocoFile:
         """Raise UserError where an entry of a list lacks a key."""
         missing = [key for key in keys if entry.get(key) is None]
         if missing:
-            raise UserError(f'{self.path} has {kind} without {missing[0]}, at which MMDetection '
-                            f'stops, for instance the one with id {entry.get("id")}; '
-                            f'{self.remedy} lists them, and --fix mends what needs no decision')
+            raise UserError(
+                f'{self.path} has {kind} without {missing[0]}, at which MMDetection '
+                f'stops, for instance the one with id {entry.get("id")}; '
+                f'{self.remedy} lists them, and --fix mends what needs no decision'
+            )
 
     def boxes(self) -> Iterator[tuple[dict, dict, str | None]]:
         """Yield annotation, image, and why it is not trained on."""
@@ -82,4 +94,5 @@ class CocoFile:
                 raise UserError(
                     f'{self.path}: the bbox of annotation {ann.get("id")} is {ann["bbox"]!r}, not '
                     f'four numbers, at which MMDetection stops; {self.remedy} --fix drops such '
-                    'boxes') from None
+                    'boxes'
+                ) from None

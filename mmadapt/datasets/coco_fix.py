@@ -30,8 +30,9 @@ def canonical_categories(export: Export) -> list[dict]:
     return sorted(kept, key=lambda c: c['id'])
 
 
-def fix_annotations(data: dict, categories: list[dict], image_dir: Path | None = None,
-                    single_objects: bool = False) -> tuple[dict, list[str]]:
+def fix_annotations(
+    data: dict, categories: list[dict], image_dir: Path | None = None, single_objects: bool = False
+) -> tuple[dict, list[str]]:
     """Correct one annotation file.
 
     Boxes without a pixel in their image are dropped, missing ``area`` and ``iscrowd`` are set,
@@ -52,7 +53,8 @@ def fix_annotations(data: dict, categories: list[dict], image_dir: Path | None =
     done = []
     images = {image['id']: image for image in fixed['images']}
     usable = [
-        ann for ann in fixed['annotations']
+        ann
+        for ann in fixed['annotations']
         if ann['image_id'] in images and not box_fault(ann['bbox'], images[ann['image_id']])
     ]
     dropped = len(fixed['annotations']) - len(usable)
@@ -116,7 +118,8 @@ def _mend_masks(boxes: list[dict], images: dict[int, dict]) -> list[str]:
             box['segmentation'] = rest
             partly += 1
     return [f'dropped parts of {partly} masks'] * bool(partly) + [
-        f'dropped {lost} masks of which nothing is usable, their boxes stay'] * bool(lost)
+        f'dropped {lost} masks of which nothing is usable, their boxes stay'
+    ] * bool(lost)
 
 
 def _mend_names(images: list[dict], image_dir: Path) -> list[str]:
@@ -129,8 +132,9 @@ def _mend_names(images: list[dict], image_dir: Path) -> list[str]:
     return [f'named {count} images as they are on disk'] * bool(count)
 
 
-def write_fixed(export: Export,
-                single_objects: bool = False) -> list[tuple[Split, Path, list[str]]]:
+def write_fixed(
+    export: Export, single_objects: bool = False
+) -> list[tuple[Split, Path, list[str]]]:
     """Write corrected copies beside the annotation files that need one.
 
     Args:
@@ -179,8 +183,14 @@ def write_mask_files(export: Export) -> dict[str, tuple[Path, int]]:
         masked = [ann for ann in split.data['annotations'] if ann.get('segmentation')]
         left_out = len(split.data['annotations']) - len(masked)
         if masked and left_out:
-            copies.append((split, _beside(split, f'masks_{FIXED_NAME}'),
-                           dict(split.data, annotations=masked), left_out))
+            copies.append(
+                (
+                    split,
+                    _beside(split, f'masks_{FIXED_NAME}'),
+                    dict(split.data, annotations=masked),
+                    left_out,
+                )
+            )
     _write(copies)
     return {split.name: (path, left_out) for split, path, _, left_out in copies}
 

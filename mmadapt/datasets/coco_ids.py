@@ -8,10 +8,19 @@ from collections.abc import Iterable
 
 from .problems import Kind, Problems
 
-NOT_WHOLE = Kind('note', 'ids that are no whole numbers', 'MMDetection takes them, other programs '
-                 'may not; --fix writes whole numbers', True)
-NOT_FOUND = Kind('error', 'ids that are text in one place and a number in another, or text where '
-                 'evaluation needs a number', '--fix writes whole numbers', True)
+NOT_WHOLE = Kind(
+    'note',
+    'ids that are no whole numbers',
+    'MMDetection takes them, other programs may not; --fix writes whole numbers',
+    True,
+)
+NOT_FOUND = Kind(
+    'error',
+    'ids that are text in one place and a number in another, or text where '
+    'evaluation needs a number',
+    '--fix writes whole numbers',
+    True,
+)
 
 
 def _is_whole(value) -> bool:
@@ -19,8 +28,11 @@ def _is_whole(value) -> bool:
 
 
 def _is_id(value) -> bool:
-    return _is_whole(value) or (isinstance(value, str) and bool(value)) or (
-        isinstance(value, float) and value.is_integer())
+    return (
+        _is_whole(value)
+        or (isinstance(value, str) and bool(value))
+        or (isinstance(value, float) and value.is_integer())
+    )
 
 
 def _text(value) -> str:
@@ -79,8 +91,11 @@ def whole_ids(data: dict, file: str, problems: Problems) -> tuple[dict, list[str
         tuple[dict, list[str]]: The content, its ids whole numbers, and what was done, a line each.
         What is no id at all, None for instance, stays. Without other ids it is ``data`` itself.
     """
-    lists = {key: [entry for entry in data[key] if isinstance(entry, dict)] for key in data
-             if key in ('images', 'annotations', 'categories')}
+    lists = {
+        key: [entry for entry in data[key] if isinstance(entry, dict)]
+        for key in data
+        if key in ('images', 'annotations', 'categories')
+    }
     data, done = dict(data), []
     named_by = dict(images='image_id', categories='category_id', annotations=None)
     for owner, key in named_by.items():
@@ -96,8 +111,9 @@ def whole_ids(data: dict, file: str, problems: Problems) -> tuple[dict, list[str
         lists[owner] = [dict(entry, id=number(entry.get('id'))) for entry in lists[owner]]
         data[owner] = lists[owner]
         if key:
-            lists['annotations'] = [dict(entry, **{key: number(entry.get(key))})
-                                    for entry in lists['annotations']]
+            lists['annotations'] = [
+                dict(entry, **{key: number(entry.get(key))}) for entry in lists['annotations']
+            ]
             data['annotations'] = lists['annotations']
         done.append(f'wrote whole numbers for the ids of the {owner}')
     return data, done

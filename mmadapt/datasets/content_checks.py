@@ -75,17 +75,26 @@ def _check_training(leaves: list[tuple], hook_steps: list[dict], all_known: bool
     where = f'{leaves[0][0]} ({", ".join(paths)})'
     remedy = f'{file.remedy} shows them, and --fix-ignored makes single objects of marked ones'
     if not trained:
-        what = (f'none of its {len(every):,} boxes is trained on: {listed(every)}; {remedy}'
-                if every else 'no annotation of a listed image has one of the classes'
-                + f', {unlisted:,} belong to images that are not' * bool(unlisted))
+        what = (
+            f'none of its {len(every):,} boxes is trained on: {listed(every)}; {remedy}'
+            if every
+            else 'no annotation of a listed image has one of the classes'
+            + f', {unlisted:,} belong to images that are not' * bool(unlisted)
+        )
         raise UserError(f'{where} has nothing to train on: {what}')
     lost = [name for name in reasons if not trained[name]]
     if lost:
-        raise UserError(f'{where}: no box of the class {lost[0]!r} is trained on: '
-                        f'{listed(reasons[lost[0]])}; {remedy}')
+        raise UserError(
+            f'{where}: no box of the class {lost[0]!r} is trained on: '
+            f'{listed(reasons[lost[0]])}; {remedy}'
+        )
     if every:
-        print_log(f'{where}: {len(every):,} of {len(every) + trained.total():,} boxes are not '
-                  f'trained on: {listed(every)}', logger='current', level=logging.WARNING)
+        print_log(
+            f'{where}: {len(every):,} of {len(every) + trained.total():,} boxes are not '
+            f'trained on: {listed(every)}',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def _check_images(file: CocoFile, leaf: dict, place: str) -> None:
@@ -101,12 +110,17 @@ def _check_images(file: CocoFile, leaf: dict, place: str) -> None:
     tiny = {i for i, image in file.images.items() if min(image['width'], image['height']) < small}
     if len(empty | tiny) < len(file.images):
         return
-    does = [f'filter_empty_gt=True removes {len(empty):,} without a box of the classes'
-            ] * bool(empty) + [f'min_size={small} removes {len(tiny):,}, for instance of '
-                               '{width} x {height}'.format(**file.images[min(tiny, key=str)])
-                               ] * bool(tiny)
-    raise UserError(f'nothing is left of the {len(file.images):,} images of {file.path}: '
-                    f'{place}.filter_cfg, {" and ".join(does)}')
+    does = [f'filter_empty_gt=True removes {len(empty):,} without a box of the classes'] * bool(
+        empty
+    ) + [
+        f'min_size={small} removes {len(tiny):,}, for instance of {{width}} x {{height}}'.format(
+            **file.images[min(tiny, key=str)]
+        )
+    ] * bool(tiny)
+    raise UserError(
+        f'nothing is left of the {len(file.images):,} images of {file.path}: '
+        f'{place}.filter_cfg, {" and ".join(does)}'
+    )
 
 
 def _load_steps(pipeline) -> Iterator[dict]:
@@ -153,13 +167,20 @@ def _check_loading(file: CocoFile, steps: list[dict], place: str, trains: bool) 
         raise UserError(
             f'LoadAnnotations(with_mask=True) stops at {len(stops):,} {count}, for instance '
             f'annotation {ann.get("id")}: {fault}; {file.remedy} --fix '
-            + ('writes a file for masks without them' if fault == NO_MASK else 'mends what can be'))
+            + ('writes a file for masks without them' if fault == NO_MASK else 'mends what can be')
+        )
     if not (ignored and trains):
         return
     ann, fault = ignored[0]
-    remedy = (f'{file.remedy} --fix writes a file for masks without them'
-              if fault != 'run lengths' else 'poly2mask=True in every LoadAnnotations takes them')
+    remedy = (
+        f'{file.remedy} --fix writes a file for masks without them'
+        if fault != 'run lengths'
+        else 'poly2mask=True in every LoadAnnotations takes them'
+    )
     what = f'annotation {ann.get("id")}: {fault}' + (
-        ' under poly2mask=False' if fault == 'run lengths' else '')
-    raise UserError(f'MMDetection would train nothing on {len(ignored):,} {count}, for instance '
-                    f'{what}; {remedy}')
+        ' under poly2mask=False' if fault == 'run lengths' else ''
+    )
+    raise UserError(
+        f'MMDetection would train nothing on {len(ignored):,} {count}, for instance '
+        f'{what}; {remedy}'
+    )

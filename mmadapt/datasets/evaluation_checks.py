@@ -13,8 +13,9 @@ from .coco_file import CocoFile, local_file
 from .masks import ODD, SHORT, mask_fault
 
 
-def check_evaluators(cfg: Config, loop: str, classes: Sequence[str], folder: str | None,
-                     scope: str) -> None:
+def check_evaluators(
+    cfg: Config, loop: str, classes: Sequence[str], folder: str | None, scope: str
+) -> None:
     """Check the evaluators of a loop that are MMDetection's `CocoMetric`.
 
     Args:
@@ -28,6 +29,7 @@ def check_evaluators(cfg: Config, loop: str, classes: Sequence[str], folder: str
         UserError: If nothing would be evaluated, or the evaluation would stop.
     """
     from mmdet.evaluation import CocoMetric
+
     evaluators = cfg.get(f'{loop}_evaluator') or []
     for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
         kind = evaluator.get('type') if isinstance(evaluator, dict) else None
@@ -39,12 +41,15 @@ def check_evaluators(cfg: Config, loop: str, classes: Sequence[str], folder: str
         metrics = evaluator.get('metric', 'bbox')
         metrics = [metrics] if isinstance(metrics, str) else list(metrics)
         if 'segm' in metrics and not _predicts_masks(cfg.get('model')):
-            raise UserError(f'{loop}_evaluator evaluates masks (segm), and nothing in `model` '
-                            f'predicts any: --cfg-options {loop}_evaluator.metric=bbox')
+            raise UserError(
+                f'{loop}_evaluator evaluates masks (segm), and nothing in `model` '
+                f'predicts any: --cfg-options {loop}_evaluator.metric=bbox'
+            )
         # Without a file it evaluates what the data set has loaded; format_only writes results.
         if local_file(evaluator) and not evaluator.get('format_only'):
-            _check_ground_truth(CocoFile(evaluator, classes, folder), 'segm' in metrics,
-                                f'{loop}_evaluator')
+            _check_ground_truth(
+                CocoFile(evaluator, classes, folder), 'segm' in metrics, f'{loop}_evaluator'
+            )
 
 
 def _predicts_masks(model) -> bool:
@@ -54,14 +59,17 @@ def _predicts_masks(model) -> bool:
         return False
     name = getattr(model.get('type'), '__name__', model.get('type'))
     return 'mask' in str(name).lower() or any(
-        key != 'data_preprocessor' and value is not None
-        and ('mask' in key.lower() or _predicts_masks(value)) for key, value in model.items())
+        key != 'data_preprocessor'
+        and value is not None
+        and ('mask' in key.lower() or _predicts_masks(value))
+        for key, value in model.items()
+    )
 
 
 def _check_ground_truth(file: CocoFile, masks: bool, place: str) -> None:
     objects, faults = Counter(), []
     for ann, image, _ in file.boxes():
-        file.need(ann, ('iscrowd', ), 'annotations')
+        file.need(ann, ('iscrowd',), 'annotations')
         if not ann['iscrowd']:
             objects[ann['image_id']] += 1
         mask = ann.get('segmentation')
@@ -71,27 +79,40 @@ def _check_ground_truth(file: CocoFile, masks: bool, place: str) -> None:
             faults.append((ann, fault))
     if not objects:
         marked = len(file.annotations)
-        raise UserError(f'{file.path} ({place}) has nothing to find: '
-                        + (f'all {marked:,} boxes are marked iscrowd; {file.remedy} --fix-ignored '
-                           'makes single objects of them' if marked else
-                           'no annotation of a listed image has one of the classes')
-                        + '; every AP would be -1')
+        raise UserError(
+            f'{file.path} ({place}) has nothing to find: '
+            + (
+                f'all {marked:,} boxes are marked iscrowd; {file.remedy} --fix-ignored '
+                'makes single objects of them'
+                if marked
+                else 'no annotation of a listed image has one of the classes'
+            )
+            + '; every AP would be -1'
+        )
     if faults:
         ann, fault = faults[0]
         raise UserError(
             f'evaluation of masks stops or goes wrong at {len(faults):,} of the '
             f'{len(file.annotations):,} annotations of {file.path} ({place}), for instance '
             f'annotation {ann.get("id")}: {fault}; {file.remedy} --fix writes a file for masks '
-            f'without them, or --cfg-options {place}.metric=bbox')
+            f'without them, or --cfg-options {place}.metric=bbox'
+        )
     zero = sum(ann.get('id') == 0 and not ann['iscrowd'] for ann in file.annotations)
     if zero:
-        print_log(f'{file.path} ({place}): an annotation has id 0, which COCO evaluation takes for '
-                  f'"not matched": the detection of its box counts as false; {file.remedy} --fix '
-                  'numbers the annotations from 1', logger='current', level=logging.WARNING)
+        print_log(
+            f'{file.path} ({place}): an annotation has id 0, which COCO evaluation takes for '
+            f'"not matched": the detection of its box counts as false; {file.remedy} --fix '
+            'numbers the annotations from 1',
+            logger='current',
+            level=logging.WARNING,
+        )
     most = max(objects.values())
     if most > 100:
         many = sum(count > 100 for count in objects.values())
-        print_log(f'{file.path} ({place}): {many:,} images have more than 100 boxes, up to {most}: '
-                  'bbox_mAP is computed from the 100 best detections of an image and cannot reach '
-                  '1 there; bbox_mAP_50 and the others take 1000', logger='current',
-                  level=logging.WARNING)
+        print_log(
+            f'{file.path} ({place}): {many:,} images have more than 100 boxes, up to {most}: '
+            'bbox_mAP is computed from the 100 best detections of an image and cannot reach '
+            '1 there; bbox_mAP_50 and the others take 1000',
+            logger='current',
+            level=logging.WARNING,
+        )

@@ -49,16 +49,22 @@ def dataset_class(cfg: dict, scope: str = 'mmdet') -> type | None:
 def labels_by_category_order(cls: type | None) -> bool:
     """bool: Whether a data set labels by the order of a COCO file's categories."""
     from mmdet.datasets import CocoDataset
-    return (isinstance(cls, type) and issubclass(cls, CocoDataset)
-            and cls.load_data_list is CocoDataset.load_data_list)
+
+    return (
+        isinstance(cls, type)
+        and issubclass(cls, CocoDataset)
+        and cls.load_data_list is CocoDataset.load_data_list
+    )
 
 
 def loads_as_coco(cls: type | None) -> bool:
     """bool: Whether a data set reads and filters a COCO file as `CocoDataset` does."""
     from mmdet.datasets import CocoDataset
+
     return labels_by_category_order(cls) and all(
         getattr(cls, name) is getattr(CocoDataset, name)
-        for name in ('parse_data_info', 'filter_data'))
+        for name in ('parse_data_info', 'filter_data')
+    )
 
 
 def complete_path(cfg: dict, path: str) -> Path | None:
@@ -136,16 +142,21 @@ def _prefixes(cfg: dict, cls: type | None, place: str) -> dict[str, str]:
     library = getattr(cls, '__module__', '').split('.')[0]
     wanted = dict(mmdet='img={0!r}', mmpose='img={0!r}', mmseg='img_path={0!r}, seg_map_path=...')
     if library in wanted:
-        raise UserError(f'{place}.data_prefix is the text {prefix!r}; {cls.__name__} reads '
-                        f'dict({wanted[library].format(prefix)})')
+        raise UserError(
+            f'{place}.data_prefix is the text {prefix!r}; {cls.__name__} reads '
+            f'dict({wanted[library].format(prefix)})'
+        )
     # MMPretrain takes a text, and ~ in it for the home.
     return {'': os.path.expanduser(prefix)}
 
 
 def _downloads(cls: type | None, cfg: dict) -> bool:
     """bool: Whether a data set fetches what is missing, as MMPretrain's CIFAR10 does."""
-    return (isinstance(cls, type) and 'download' in inspect.signature(cls).parameters
-            and cfg.get('download', True))
+    return (
+        isinstance(cls, type)
+        and 'download' in inspect.signature(cls).parameters
+        and cfg.get('download', True)
+    )
 
 
 def _check_first_images(ann_path: Path, folder: Path, place: str) -> None:
@@ -153,16 +164,20 @@ def _check_first_images(ann_path: Path, folder: Path, place: str) -> None:
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         here = name_on_disk(folder, missing[0])
-        remedy = (f'which is {here} here; mmadapt dataset FOLDER --fix writes the names of '
-                  'the files here' if here else
-                  'correct the folder, or run mmadapt dataset for the whole list')
+        remedy = (
+            f'which is {here} here; mmadapt dataset FOLDER --fix writes the names of the files here'
+            if here
+            else 'correct the folder, or run mmadapt dataset for the whole list'
+        )
         raise UserError(
             f'{len(missing)} of the first {len(names)} images that {ann_path} lists are not in '
-            f'{folder} ({place}), for instance {missing[0]}; {remedy}')
+            f'{folder} ({place}), for instance {missing[0]}; {remedy}'
+        )
 
 
-def check_evaluator_cfg(evaluator_cfg: dict | list, dataset_cfg: dict | None,
-                        path: str = 'val_evaluator') -> None:
+def check_evaluator_cfg(
+    evaluator_cfg: dict | list, dataset_cfg: dict | None, path: str = 'val_evaluator'
+) -> None:
     """Check that evaluators read a file that exists, and say when it is not their data set's.
 
     Args:
@@ -174,14 +189,18 @@ def check_evaluator_cfg(evaluator_cfg: dict | list, dataset_cfg: dict | None,
         UserError: If an evaluator's annotation file does not exist.
     """
     read = [
-        complete_path(cfg, cfg['ann_file']) for _, cfg in leaf_datasets(dataset_cfg, '')
+        complete_path(cfg, cfg['ann_file'])
+        for _, cfg in leaf_datasets(dataset_cfg, '')
         if isinstance(cfg.get('ann_file'), str)
     ]
     evaluators = evaluator_cfg if isinstance(evaluator_cfg, (list, tuple)) else [evaluator_cfg]
     for evaluator in evaluators:
         ann_file = evaluator.get('ann_file') if isinstance(evaluator, dict) else None
-        ann_path = complete_path(dict(backend_args=evaluator.get('backend_args')),
-                                 ann_file) if isinstance(ann_file, str) else None
+        ann_path = (
+            complete_path(dict(backend_args=evaluator.get('backend_args')), ann_file)
+            if isinstance(ann_file, str)
+            else None
+        )
         if ann_path is None:
             continue
         if not ann_path.is_file():
@@ -191,4 +210,6 @@ def check_evaluator_cfg(evaluator_cfg: dict | list, dataset_cfg: dict | None,
             print_log(
                 f'{path} reads {ann_path} but its data set reads {others[0]}: set both to the '
                 'same file, or the figures may not be about these images',
-                logger='current', level=logging.WARNING)
+                logger='current',
+                level=logging.WARNING,
+            )

@@ -18,18 +18,33 @@ IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.g
 
 MISSING = Kind('error', 'images not on disk', 'put them there, or take them out of the file')
 FOREIGN_NAME = Kind(
-    'error', 'file names as another system or machine has them',
+    'error',
+    'file names as another system or machine has them',
     'back-slashes, or a path from its root: MMDetection finds no such file; --fix writes the names '
-    'of the files here', True)
+    'of the files here',
+    True,
+)
 BROKEN = Kind('error', 'images that cannot be read to their end', 'copy or export them again')
-WRONG_SIZE = Kind('error', 'images of another size than the file says',
-                  'export images and annotations together: the boxes do not fit')
-NOT_LISTED = Kind('warning', 'images on disk that no annotation file lists',
-                  'they are not used; list them without boxes if they show none')
-SAME_CONTENT = Kind('warning', 'images that are in two splits (identical files)',
-                    'take them out of one: the figures of the second would flatter')
-SAME_NAME = Kind('warning', 'images of the same name or source in two splits',
-                 'look at a few: if they show the same, take them out of one split')
+WRONG_SIZE = Kind(
+    'error',
+    'images of another size than the file says',
+    'export images and annotations together: the boxes do not fit',
+)
+NOT_LISTED = Kind(
+    'warning',
+    'images on disk that no annotation file lists',
+    'they are not used; list them without boxes if they show none',
+)
+SAME_CONTENT = Kind(
+    'warning',
+    'images that are in two splits (identical files)',
+    'take them out of one: the figures of the second would flatter',
+)
+SAME_NAME = Kind(
+    'warning',
+    'images of the same name or source in two splits',
+    'look at a few: if they show the same, take them out of one split',
+)
 
 
 def probe(path: Path) -> tuple[int, int] | str:
@@ -49,14 +64,25 @@ def probe(path: Path) -> tuple[int, int] | str:
             # JPEG decodes an eighth of the size many times faster and still meets a cut-off end.
             image.draft(None, (1, 1))
             image.load()
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error,
-            Image.DecompressionBombError) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        struct.error,
+        Image.DecompressionBombError,
+    ) as error:
         return str(error).replace(f' {str(path)!r}', '') or type(error).__name__
     return (height, width) if turned else (width, height)
 
 
-def check_image_files(images: Sequence[dict], image_dir: Path, file: str, problems: Problems,
-                      threads: int | None = None) -> list[Path]:
+def check_image_files(
+    images: Sequence[dict],
+    image_dir: Path,
+    file: str,
+    problems: Problems,
+    threads: int | None = None,
+) -> list[Path]:
     """Check that the images are there, whole, and of the size the annotations say.
 
     Args:
@@ -91,8 +117,11 @@ def check_image_files(images: Sequence[dict], image_dir: Path, file: str, proble
             if isinstance(seen, str):
                 problems.add(BROKEN, file, f'{path}: {seen}')
             elif seen != said:
-                problems.add(WRONG_SIZE, file, '{}: {} x {}, the file says {} x {}'.format(
-                    path, *seen, *said))
+                problems.add(
+                    WRONG_SIZE,
+                    file,
+                    '{}: {} x {}, the file says {} x {}'.format(path, *seen, *said),
+                )
     return present
 
 

@@ -14,17 +14,24 @@ SPLIT_NAMES = {
     'val': ('validation', 'valid', 'val'),
     'test': ('test', 'testing'),
 }
-USUAL_NAMES = ('annotations_coco.json', 'annotations.coco.json', '_annotations.coco.json',
-               'annotations.json', 'instances*.json')
+USUAL_NAMES = (
+    'annotations_coco.json',
+    'annotations.coco.json',
+    '_annotations.coco.json',
+    'annotations.json',
+    'instances*.json',
+)
 # Written by the tool itself, so never taken for the export's own file.
 FIXED_NAME = 'annotations_fixed.json'
 
 NO_FOLDER = Kind('error', 'no such folder', 'give the folder that holds train/ and validation/')
 NO_SPLIT = Kind(
-    'error', 'no annotation file found',
+    'error',
+    'no annotation file found',
     'expected SPLIT/annotations_coco.json (or annotations.coco.json, _annotations.coco.json, '
     'annotations.json, instances_*.json, a single *.json) with SPLIT one of train; '
-    'validation, valid, val; or annotations/instances_SPLIT*.json')
+    'validation, valid, val; or annotations/instances_SPLIT*.json',
+)
 AMBIGUOUS = Kind('error', 'several annotation files', 'choose one')
 NO_SUCH_FILE = Kind('error', 'no such annotation file', 'give a file inside the data set folder')
 
@@ -59,14 +66,17 @@ def annotation_candidates(folder: Path, split: str) -> list[Path]:
             found += _usual(own)
     for place in (folder / 'annotations', folder):
         named = sorted(
-            f for f in place.glob('*.json')
-            if _words(f.stem).intersection(names) and not f.name.endswith(FIXED_NAME))
+            f
+            for f in place.glob('*.json')
+            if _words(f.stem).intersection(names) and not f.name.endswith(FIXED_NAME)
+        )
         found += _usual(named)
     return found
 
 
-def find_annotations(folder: Path, chosen: dict[str, str | None], splits: Sequence[str],
-                     problems: Problems) -> dict[str, Path]:
+def find_annotations(
+    folder: Path, chosen: dict[str, str | None], splits: Sequence[str], problems: Problems
+) -> dict[str, Path]:
     """Find one annotation file for each split.
 
     Args:
@@ -99,13 +109,17 @@ def find_annotations(folder: Path, chosen: dict[str, str | None], splits: Sequen
             files[split] = candidates[0]
         elif candidates:
             for path in candidates:
-                problems.add(AMBIGUOUS, f'{folder}, {split} split',
-                             f'--{split}-ann {path.relative_to(folder).as_posix()}')
+                problems.add(
+                    AMBIGUOUS,
+                    f'{folder}, {split} split',
+                    f'--{split}-ann {path.relative_to(folder).as_posix()}',
+                )
         elif split != 'test':
             holds = sorted(p.name + '/' * p.is_dir() for p in folder.iterdir())
             shown = ', '.join(holds[:8]) + (', ...' if len(holds) > 8 else '')
-            problems.add(NO_SPLIT, f'{folder}, {split} split',
-                         f'the folder holds {shown or "nothing"}')
+            problems.add(
+                NO_SPLIT, f'{folder}, {split} split', f'the folder holds {shown or "nothing"}'
+            )
     return files
 
 
@@ -157,7 +171,8 @@ def find_image_dir(folder: Path, split: str, ann_file: Path, names: Sequence[str
     for parent in (folder, folder / 'images'):
         if parent.is_dir():
             by_name = [
-                d for d in sorted(parent.iterdir())
+                d
+                for d in sorted(parent.iterdir())
                 if d.is_dir() and _words(d.name).intersection(SPLIT_NAMES[split])
             ]
             places += by_name + [d / 'images' for d in by_name]
@@ -165,6 +180,7 @@ def find_image_dir(folder: Path, split: str, ann_file: Path, names: Sequence[str
     if beside.name == 'annotations' or beside == folder:
         places = places[3:] + places[:3]
     places = [p for p in places if p.is_dir()]
-    sample = names[::max(1, len(names) // 50)]
-    return max(places, key=lambda place: sum(
-        name_on_disk(place, name) is not None for name in sample))
+    sample = names[:: max(1, len(names) // 50)]
+    return max(
+        places, key=lambda place: sum(name_on_disk(place, name) is not None for name in sample)
+    )

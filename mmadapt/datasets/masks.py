@@ -49,7 +49,8 @@ def polygon_fault(polygon, image: dict, look_closely: bool = True) -> str | None
         return NOT_NUMBERS
     xs, ys = polygon[::2], polygon[1::2]
     if min(max(xs), image['width']) <= max(min(xs), 0) or (
-            min(max(ys), image['height']) <= max(min(ys), 0)):
+        min(max(ys), image['height']) <= max(min(ys), 0)
+    ):
         return NO_AREA
     pairs = zip(xs, ys, xs[1:] + xs[:1], ys[1:] + ys[:1], strict=True)
     return None if sum(x * v - u * y for x, y, u, v in pairs) else NO_AREA

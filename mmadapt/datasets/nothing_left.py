@@ -44,5 +44,7 @@ def _explain(dataset: BaseDataset) -> str:
         if removed:
             does.append(f'{key}={value!r} removes {removed:,}')
     return f'{what}, which lists {len(samples):,}: ' + (
-        f'filter_cfg, {" and ".join(does)}' if does else
-        f'indices={dataset._indices!r} chooses none of them')
+        f'filter_cfg, {" and ".join(does)}'
+        if does
+        else f'indices={dataset._indices!r} chooses none of them'
+    )

@@ -14,6 +14,7 @@ class Kind:
         remedy (str): What the user can do about it.
         fixable (bool): Whether :func:`mmadapt.datasets.coco_fix.fix_annotations` mends it.
     """
+
     severity: str
     title: str
     remedy: str = ''
@@ -23,8 +24,10 @@ class Kind:
 @dataclass
 class Problems:
     """Problems by file and kind, in the order in which they were met."""
+
     found: dict[str, dict[Kind, list[str]]] = field(
-        default_factory=lambda: defaultdict(lambda: defaultdict(list)))
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
 
     def add(self, kind: Kind, file: str, detail: str = '') -> None:
         """Record one problem.
@@ -61,8 +64,11 @@ class Problems:
     def count(self, severity: str) -> int:
         """int: How many problems of a severity were found, over all files."""
         return sum(
-            len(details) for kinds in self.found.values() for kind, details in kinds.items()
-            if kind.severity == severity)
+            len(details)
+            for kinds in self.found.values()
+            for kind, details in kinds.items()
+            if kind.severity == severity
+        )
 
     def lines(self, max_shown: int = 10) -> list[str]:
         """The problems as text, file by file, errors first.

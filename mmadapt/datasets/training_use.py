@@ -4,8 +4,11 @@ from collections import Counter
 from collections.abc import Iterable
 
 CROWD, IGNORED, TINY, OUTSIDE = (
-    'marked iscrowd', 'marked ignore', 'narrower or lower than a pixel, or without area',
-    'outside their image')
+    'marked iscrowd',
+    'marked ignore',
+    'narrower or lower than a pixel, or without area',
+    'outside their image',
+)
 
 
 def why_untrained(annotation: dict, image: dict) -> str | None:

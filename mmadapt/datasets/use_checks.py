@@ -6,26 +6,53 @@ from .masks import NO_MASK, good_parts, mask_fault
 from .problems import Kind, Problems
 from .training_use import CROWD, IGNORED, listed, why_untrained
 
-CROWD_BOX = Kind('warning', 'boxes marked iscrowd',
-                 'MMDetection never trains on them and evaluation leaves them out; where they are '
-                 'single objects, --fix-ignored says so in a copy', False)
-IGNORED_BOX = Kind('warning', 'boxes marked ignore',
-                   'MMDetection never trains on them, and evaluation counts them; where they are '
-                   'objects like others, --fix-ignored says so in a copy', False)
-BAD_MARK = Kind('error', 'iscrowd or ignore that is neither 0 nor 1',
-                'a text counts as 1, also "0"; --fix writes numbers', True)
-NOTHING_ELSE = Kind('error', 'nothing else than boxes that are left out',
-                    'a run would learn nothing there and end well; where they are single objects, '
-                    '--fix-ignored says so in a copy', False)
-NO_MASKS = Kind('warning', 'annotations without a mask among others that have one',
-                'good for boxes, but training of masks stops at them; --fix writes a second file '
-                'without them for masks', True)
-BAD_MASKS = Kind('warning', 'masks that are not usable or not in all their parts',
-                 'training of masks ignores them or stops, evaluation of masks stops; --fix drops '
-                 'the bad parts, and the mask where nothing is left: the box stays', True)
-MANY_BOXES = Kind('note', 'images with more than 100 boxes',
-                  'bbox_mAP is computed from the 100 best detections of an image and cannot reach '
-                  '1 there; bbox_mAP_50 and the others take 1000')
+CROWD_BOX = Kind(
+    'warning',
+    'boxes marked iscrowd',
+    'MMDetection never trains on them and evaluation leaves them out; where they are '
+    'single objects, --fix-ignored says so in a copy',
+    False,
+)
+IGNORED_BOX = Kind(
+    'warning',
+    'boxes marked ignore',
+    'MMDetection never trains on them, and evaluation counts them; where they are '
+    'objects like others, --fix-ignored says so in a copy',
+    False,
+)
+BAD_MARK = Kind(
+    'error',
+    'iscrowd or ignore that is neither 0 nor 1',
+    'a text counts as 1, also "0"; --fix writes numbers',
+    True,
+)
+NOTHING_ELSE = Kind(
+    'error',
+    'nothing else than boxes that are left out',
+    'a run would learn nothing there and end well; where they are single objects, '
+    '--fix-ignored says so in a copy',
+    False,
+)
+NO_MASKS = Kind(
+    'warning',
+    'annotations without a mask among others that have one',
+    'good for boxes, but training of masks stops at them; --fix writes a second file '
+    'without them for masks',
+    True,
+)
+BAD_MASKS = Kind(
+    'warning',
+    'masks that are not usable or not in all their parts',
+    'training of masks ignores them or stops, evaluation of masks stops; --fix drops '
+    'the bad parts, and the mask where nothing is left: the box stays',
+    True,
+)
+MANY_BOXES = Kind(
+    'note',
+    'images with more than 100 boxes',
+    'bbox_mAP is computed from the 100 best detections of an image and cannot reach '
+    '1 there; bbox_mAP_50 and the others take 1000',
+)
 NUMBERS = (None, 0, 1)  # False and True are equal to 0 and 1
 
 
@@ -60,8 +87,13 @@ def check_marks(boxes: list[dict], images: dict[int, dict], file: str, problems:
             problems.add(CROWD_BOX if reason == CROWD else IGNORED_BOX, file, where)
 
 
-def check_left(all_counts: Counter, counts: Counter, reasons: dict[str, list[str]], file: str,
-               problems: Problems) -> None:
+def check_left(
+    all_counts: Counter,
+    counts: Counter,
+    reasons: dict[str, list[str]],
+    file: str,
+    problems: Problems,
+) -> None:
     """Report a split or a class of which every box is left out.
 
     Args:
@@ -72,16 +104,14 @@ def check_left(all_counts: Counter, counts: Counter, reasons: dict[str, list[str
         problems (Problems): Takes what is found.
     """
     if all_counts and not counts.total():
-        problems.add(NOTHING_ELSE, file,
-                     f'the whole split: {listed(sum(reasons.values(), []))}')
+        problems.add(NOTHING_ELSE, file, f'the whole split: {listed(sum(reasons.values(), []))}')
         return
     for name in all_counts:
         if not counts[name]:
             problems.add(NOTHING_ELSE, file, f'{name!r}: {listed(reasons[name])}')
 
 
-def check_masks(boxes: list[dict], images: dict[int, dict], file: str,
-                problems: Problems) -> bool:
+def check_masks(boxes: list[dict], images: dict[int, dict], file: str, problems: Problems) -> bool:
     """Report masks that cannot be used, in a file that has masks.
 
     Args:

@@ -32,8 +32,13 @@ WEIGHTS_NAME = 'adapter_model.safetensors'
 _OWN = 'mmadapt.'
 
 
-def save_adapter(model: nn.Module, folder: str, base: BaseRecord | None = None,
-                 class_names=None, state_dict: Mapping[str, Tensor] | None = None) -> None:
+def save_adapter(
+    model: nn.Module,
+    folder: str,
+    base: BaseRecord | None = None,
+    class_names=None,
+    state_dict: Mapping[str, Tensor] | None = None,
+) -> None:
     """Write what training changed in a model to an adapter folder, atomically.
 
     Args:
@@ -58,9 +63,13 @@ def save_adapter(model: nn.Module, folder: str, base: BaseRecord | None = None,
     record = AdapterRecord.of(model, base, class_names)
     tensors: dict[str, Tensor] = {}
     no_form, rest = layers_without_form(model), set(stored)
-    layers = {name: layer for name, layer in model.named_modules()
-              if isinstance(layer, AdapterLayer) and name not in no_form
-              and 'lora_A0' not in layer.adapter_names}
+    layers = {
+        name: layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, AdapterLayer)
+        and name not in no_form
+        and 'lora_A0' not in layer.adapter_names
+    }
     for name, layer in layers.items():
         own = {key: values[f'{name}.{key}'] for key in layer.adapter_names}
         tensors.update(file_tensors(name, layer, own))
@@ -81,8 +90,11 @@ def check_can_save(model: nn.Module, folder: str) -> None:
         raise UserError('the adapter is merged; call mmadapt.unmerge before saving it')
     check_intact(model)
     target = Path(folder)
-    if target.exists() and not (target / CONFIG_NAME).exists() and (
-            not target.is_dir() or any(target.iterdir())):
+    if (
+        target.exists()
+        and not (target / CONFIG_NAME).exists()
+        and (not target.is_dir() or any(target.iterdir()))
+    ):
         raise UserError(f'{folder} exists and is no adapter; choose another folder')
 
 
@@ -104,8 +116,9 @@ def write_folder(folder: str, config: Mapping, tensors: Mapping[str, Tensor]) ->
     replace_folder(folder, write)
 
 
-def check_adapter_fits(model: nn.Module, folder: str, not_in_base: Collection[str],
-                       anew: Collection[str] = ()) -> None:
+def check_adapter_fits(
+    model: nn.Module, folder: str, not_in_base: Collection[str], anew: Collection[str] = ()
+) -> None:
     """Check that training can start from an adapter folder.
 
     Args:
@@ -124,14 +137,18 @@ def check_adapter_fits(model: nn.Module, folder: str, not_in_base: Collection[st
     there, here = record.plan['method'] or {}, require_state(model).config.plan()['method'] or {}
     for name in ('type', 'r', 'alpha'):
         if there.get(name) != here.get(name):
-            raise UserError(f'{folder} has {name}={there.get(name)!r}, this config has '
-                            f'peft.method.{name}={here.get(name)!r}; write the same, or merge it '
-                            f'first, {merge_command(folder)}, and start from load_from=merged.pth')
+            raise UserError(
+                f'{folder} has {name}={there.get(name)!r}, this config has '
+                f'peft.method.{name}={here.get(name)!r}; write the same, or merge it '
+                f'first, {merge_command(folder)}, and start from load_from=merged.pth'
+            )
     surplus = sorted(set(tensors) - stored_keys(model, not_in_base) - set(anew))
     if surplus:
-        raise UserError(f'{folder} holds {surplus[0]} and {len(surplus) - 1} more tensors that '
-                        'this config would keep frozen; write peft.targets, head and norm as they '
-                        'were for it')
+        raise UserError(
+            f'{folder} holds {surplus[0]} and {len(surplus) - 1} more tensors that '
+            'this config would keep frozen; write peft.targets, head and norm as they '
+            'were for it'
+        )
 
 
 def read_adapter(folder: str) -> tuple[AdapterRecord, dict[str, Tensor]]:
@@ -159,8 +176,9 @@ def read_adapter(folder: str) -> tuple[AdapterRecord, dict[str, Tensor]]:
     try:
         tensors = load_file(path / WEIGHTS_NAME)
     except (SafetensorError, OSError) as error:
-        raise UserError(f'{path / WEIGHTS_NAME} is damaged or only half of a file: '
-                        f'{error}') from None
+        raise UserError(
+            f'{path / WEIGHTS_NAME} is damaged or only half of a file: {error}'
+        ) from None
     if KEY in config:
         record = AdapterRecord.from_dict(config[KEY], folder)
     else:
@@ -168,8 +186,15 @@ def read_adapter(folder: str) -> tuple[AdapterRecord, dict[str, Tensor]]:
     result: dict[str, Tensor] = {}
     for file_key, tensor in tensors.items():
         layer, name = split_key(file_key) or (None, '')
-        key = f'{layer}.{name}' if layer else (
-            trained_key(file_key, config, folder) if record.from_hf else _own_key(file_key, folder))
+        key = (
+            f'{layer}.{name}'
+            if layer
+            else (
+                trained_key(file_key, config, folder)
+                if record.from_hf
+                else _own_key(file_key, folder)
+            )
+        )
         if key in result:
             raise UserError(f'{folder} holds {key} under two names, one of them {file_key}')
         result[key] = own_shape(name, tensor)
@@ -178,6 +203,8 @@ def read_adapter(folder: str) -> tuple[AdapterRecord, dict[str, Tensor]]:
 
 def _own_key(key: str, folder: str) -> str:
     if not key.startswith(_OWN) or key == _OWN:
-        raise UserError(f'{folder} holds {key}, which has no meaning here: it is neither a tensor '
-                        f'of LoRA or DoRA as PEFT names it nor one of ours, {_OWN}...')
+        raise UserError(
+            f'{folder} holds {key}, which has no meaning here: it is neither a tensor '
+            f'of LoRA or DoRA as PEFT names it nor one of ours, {_OWN}...'
+        )
     return key.removeprefix(_OWN)

@@ -32,8 +32,9 @@ def write_atomically(path: _PathLike, write: Callable[[str], None]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         # The name begins with a dot and has no `.pth`: nobody takes a half-written file for a
         # checkpoint.
-        descriptor, temporary = tempfile.mkstemp(prefix=f'.{path.name}.', suffix='.part',
-                                                 dir=path.parent)
+        descriptor, temporary = tempfile.mkstemp(
+            prefix=f'.{path.name}.', suffix='.part', dir=path.parent
+        )
         os.close(descriptor)
         try:
             write(temporary)
@@ -87,8 +88,10 @@ def replace_folder(folder: _PathLike, write: Callable[[Path], None]) -> None:
 def _exchange(one: Path, other: Path) -> bool:
     """Let two folders change their names at once, where the system and its files can do so."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), 'renameat2', None)
-    return rename is not None and rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other),
-                                         _EXCHANGE) == 0
+    return (
+        rename is not None
+        and rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0
+    )
 
 
 def _replace_in_two(new: Path, folder: Path) -> None:

@@ -92,8 +92,9 @@ def provided_keys(model: nn.Module, name: str) -> set[str]:
     return {f'{name}.{key}'.lstrip('.') for key in loaded.keys}
 
 
-def make_base_record(model: nn.Module, load_from: str | None,
-                     state_dict: Mapping[str, Tensor]) -> BaseRecord:
+def make_base_record(
+    model: nn.Module, load_from: str | None, state_dict: Mapping[str, Tensor]
+) -> BaseRecord:
     """Describe the base of a stock model that ``load_from`` is going to be loaded into.
 
     Modules that load a file of their own are initialized, if ``load_from`` lacks something of them.
@@ -109,9 +110,12 @@ def make_base_record(model: nn.Module, load_from: str | None,
         BaseRecord: Without the fingerprint.
     """
     record, state_dict = BaseRecord(), with_full_keys(model, state_dict)
-    missing = {key for key, tensor in model.state_dict().items()
-               if not key.endswith('num_batches_tracked')
-               and (key not in state_dict or state_dict[key].shape != tensor.shape)}
+    missing = {
+        key
+        for key, tensor in model.state_dict().items()
+        if not key.endswith('num_batches_tracked')
+        and (key not in state_dict or state_dict[key].shape != tensor.shape)
+    }
     for name in pretrained_modules(model):
         if any(key.startswith(f'{name}.' if name else '') for key in missing):
             _require_values(model, name)
@@ -129,14 +133,17 @@ def make_base_record(model: nn.Module, load_from: str | None,
 
 def _require_values(model: nn.Module, name: str) -> None:
     if any(p.is_meta for p in model.get_submodule(name).parameters()):
-        raise UserError(f'strategy.meta_init=True: which weights {name or "the model"} has from a '
-                        'pretrained file of its own is found out in every process, and the first '
-                        'one alone has them; write meta_init=False, or set load_from to a '
-                        'checkpoint of the whole model')
+        raise UserError(
+            f'strategy.meta_init=True: which weights {name or "the model"} has from a '
+            'pretrained file of its own is found out in every process, and the first '
+            'one alone has them; write meta_init=False, or set load_from to a '
+            'checkpoint of the whole model'
+        )
 
 
-def base_state_dict(model: nn.Module, record: BaseRecord,
-                    override: str | None = None) -> dict[str, Tensor]:
+def base_state_dict(
+    model: nn.Module, record: BaseRecord, override: str | None = None
+) -> dict[str, Tensor]:
     """Get the base model's weights again.
 
     Args:
@@ -152,9 +159,11 @@ def base_state_dict(model: nn.Module, record: BaseRecord,
         UserError: The checkpoint is not where it was, or is no base.
     """
     for name in set(record.pretrained) - set(pretrained_modules(model)):
-        raise UserError(f'the base of {name or "the model"} came from the file that its init_cfg '
-                        'named, and this model has none there. (init_detector takes it away: '
-                        'init_detector(CONFIG, FILE, cfg_options={}) leaves it)')
+        raise UserError(
+            f'the base of {name or "the model"} came from the file that its init_cfg '
+            'named, and this model has none there. (init_detector takes it away: '
+            'init_detector(CONFIG, FILE, cfg_options={}) leaves it)'
+        )
     for name in record.pretrained:
         _require_values(model, name)
         module = model.get_submodule(name)
@@ -169,8 +178,9 @@ def base_state_dict(model: nn.Module, record: BaseRecord,
         with _saying_where():
             checkpoint = read_checkpoint(path)
         state.update(with_full_keys(model, guard(checkpoint, path)['state_dict']))
-    state.update({key: value for key, value in model.state_dict().items()
-                  if key in record.built_in})
+    state.update(
+        {key: value for key, value in model.state_dict().items() if key in record.built_in}
+    )
     return state
 
 
@@ -195,5 +205,7 @@ def _saying_where() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(f'the base model: {error}. Where it is now can be said with --cfg-options '
-                        'peft.base=FILE, or --base FILE of `mmadapt merge`') from None
+        raise UserError(
+            f'the base model: {error}. Where it is now can be said with --cfg-options '
+            'peft.base=FILE, or --base FILE of `mmadapt merge`'
+        ) from None

@@ -16,8 +16,9 @@ from ..digest import tensor_digest
 _LEAST_PART = 0.01  # of a model; constant kernels and tables of positions are less
 
 
-def built_in_keys(model: nn.Module, missing: Collection[str],
-                  build: Callable[[], nn.Module]) -> set[str]:
+def built_in_keys(
+    model: nn.Module, missing: Collection[str], build: Callable[[], nn.Module]
+) -> set[str]:
     """Return the state-dict keys of tensors that have not been drawn at random.
 
     Args:
@@ -31,24 +32,42 @@ def built_in_keys(model: nn.Module, missing: Collection[str],
     mine = model.state_dict(keep_vars=True)
     with torch.no_grad():
         twin = build().state_dict()
-        varied = {key: key in twin and _equal(mine[key], twin[key]) for key in missing
-                  if mine[key].is_floating_point() and mine[key].numel()
-                  and (mine[key] != mine[key].reshape(-1)[0]).any()}
-        fixed = {key for key in missing if key not in varied and key in twin
-                 and _equal(mine[key], twin[key])}
+        varied = {
+            key: key in twin and _equal(mine[key], twin[key])
+            for key in missing
+            if mine[key].is_floating_point()
+            and mine[key].numel()
+            and (mine[key] != mine[key].reshape(-1)[0]).any()
+        }
+        fixed = {
+            key
+            for key in missing
+            if key not in varied and key in twin and _equal(mine[key], twin[key])
+        }
     del twin
-    weights = {f'{name}.weight'.lstrip('.') for name, module in model.named_modules()
-               if adapted_class(module) is not None}
+    weights = {
+        f'{name}.weight'.lstrip('.')
+        for name, module in model.named_modules()
+        if adapted_class(module) is not None
+    }
     loaded = sum(mine[key].numel() for key in weights if varied.get(key))
     if loaded < _LEAST_PART * sum(p.numel() for p in model.parameters()):
         return set()
     # What is constant in both, such as a bias of zeros, says nothing by itself.
-    random, other = ({place for key, same in varied.items() if same is wanted
-                      and isinstance(mine[key], nn.Parameter) for place in _places(key)}
-                     for wanted in (False, True))
+    random, other = (
+        {
+            place
+            for key, same in varied.items()
+            if same is wanted and isinstance(mine[key], nn.Parameter)
+            for place in _places(key)
+        }
+        for wanted in (False, True)
+    )
     return {key for key, same in varied.items() if same} | {
-        key for key in fixed
-        if next((place in other for place in _places(key) if place in random | other), False)}
+        key
+        for key in fixed
+        if next((place in other for place in _places(key) if place in random | other), False)
+    }
 
 
 def digests(model: nn.Module, keys: Collection[str]) -> dict[str, str]:

@@ -20,8 +20,9 @@ SHARED = 'it stands in the model under several names'
 _NAMES = dict(lora_A='lora_A.weight', lora_B='lora_B.weight', magnitude='lora_magnitude_vector')
 _EMBEDDING_NAMES = {**_NAMES, 'lora_A': 'lora_embedding_A', 'lora_B': 'lora_embedding_B'}
 _OWN_NAMES = {there: own for names in (_NAMES, _EMBEDDING_NAMES) for own, there in names.items()}
-_KEY = re.compile(re.escape(PREFIX) + r'(?P<layer>.+)\.(?P<name>'
-                  + '|'.join(map(re.escape, _OWN_NAMES)) + ')')
+_KEY = re.compile(
+    re.escape(PREFIX) + r'(?P<layer>.+)\.(?P<name>' + '|'.join(map(re.escape, _OWN_NAMES)) + ')'
+)
 
 
 def layers_without_form(model: nn.Module) -> dict[str, str]:
@@ -34,8 +35,11 @@ def layers_without_form(model: nn.Module) -> dict[str, str]:
         dict[str, str]: For the name of each of them, why.
     """
     shared = shared_layers(model)
-    reasons = {name: SHARED if name in shared else _why_no_form(name, layer)
-               for name, layer in model.named_modules() if isinstance(layer, AdapterLayer)}
+    reasons = {
+        name: SHARED if name in shared else _why_no_form(name, layer)
+        for name, layer in model.named_modules()
+        if isinstance(layer, AdapterLayer)
+    }
     return {name: reason for name, reason in reasons.items() if reason}
 
 
@@ -49,8 +53,9 @@ def shared_layers(model: nn.Module) -> set[str]:
     return {key.rpartition('.')[0] for key in first if uses[first[key]] > 1}
 
 
-def file_tensors(name: str, layer: AdapterLayer,
-                 tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def file_tensors(
+    name: str, layer: AdapterLayer, tensors: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
     """Return the tensors of an adapted layer with the names and shapes they have in the files.
 
     Initializations that train ``B A - B0 A0`` become an ordinary LoRA of twice the rank:

@@ -15,26 +15,51 @@ from .hugging_face import PREFIX, split_key
 from .record import AdapterRecord
 
 # What these say is either in the names and shapes of the tensors too, or changes no output.
-_READ = ('alpha_pattern', 'auto_mapping', 'base_model_name_or_path', 'bias', 'eva_config',
-         'exclude_modules', 'fan_in_fan_out', 'inference_mode', 'init_lora_weights', 'lora_alpha',
-         'lora_dropout', 'megatron_core', 'modules_to_save', 'peft_type', 'peft_version',
-         'qalora_group_size', 'r', 'rank_pattern', 'revision', 'runtime_config', 'target_modules',
-         'task_type', 'use_dora', 'use_rslora')
+_READ = (
+    'alpha_pattern',
+    'auto_mapping',
+    'base_model_name_or_path',
+    'bias',
+    'eva_config',
+    'exclude_modules',
+    'fan_in_fan_out',
+    'inference_mode',
+    'init_lora_weights',
+    'lora_alpha',
+    'lora_dropout',
+    'megatron_core',
+    'modules_to_save',
+    'peft_type',
+    'peft_version',
+    'qalora_group_size',
+    'r',
+    'rank_pattern',
+    'revision',
+    'runtime_config',
+    'target_modules',
+    'task_type',
+    'use_dora',
+    'use_rslora',
+)
 _INITS = (True, False, None, 'gaussian', 'orthogonal', 'eva')
-_OTHER_BASE = ('which took something out of the base: its layers need another base than yours; '
-               "let PEFT's save_pretrained convert it to an ordinary LoRA "
-               '(path_initial_model_for_weight_conversion)')
+_OTHER_BASE = (
+    'which took something out of the base: its layers need another base than yours; '
+    "let PEFT's save_pretrained convert it to an ordinary LoRA "
+    '(path_initial_model_for_weight_conversion)'
+)
 _REASONS = dict(
     layers_to_transform='it chooses layers by numbers in their names; list them in target_modules',
     lora_bias='its B has a bias',
     target_parameters='it adapts parameters, not layers',
     trainable_token_indices='it trains single rows of a table',
-    layer_replication='it repeats layers of the model')
+    layer_replication='it repeats layers of the model',
+)
 _BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
 
 
-def hf_config(model: nn.Module, layers: Mapping[str, nn.Module],
-              trained: Collection[str] = ()) -> dict[str, Any]:
+def hf_config(
+    model: nn.Module, layers: Mapping[str, nn.Module], trained: Collection[str] = ()
+) -> dict[str, Any]:
     """Return the settings with which PEFT adapts the same layers in the same way.
 
     Args:
@@ -46,17 +71,28 @@ def hf_config(model: nn.Module, layers: Mapping[str, nn.Module],
     method = next(iter(layers.values())).adapter
     r, alpha = max(sizes.values(), key=list(sizes.values()).count)
     return dict(
-        peft_type='LORA', task_type=None, inference_mode=True, base_model_name_or_path=None,
-        r=r, lora_alpha=alpha, lora_dropout=method.dropout, use_rslora=method.rslora,
-        use_dora=isinstance(method, DoRA), init_lora_weights=True, bias='none',
+        peft_type='LORA',
+        task_type=None,
+        inference_mode=True,
+        base_model_name_or_path=None,
+        r=r,
+        lora_alpha=alpha,
+        lora_dropout=method.dropout,
+        use_rslora=method.rslora,
+        use_dora=isinstance(method, DoRA),
+        init_lora_weights=True,
+        bias='none',
         fan_in_fan_out=_hold_weights_turned_round(layers),
         target_modules=_targets(model, list(layers)),
         # A pattern is tried on every suffix that begins after a dot; this one fits the whole alone.
-        rank_pattern={f'^{re.escape(name)}': rank for name, (rank, _) in sizes.items()
-                      if rank != r},
-        alpha_pattern={f'^{re.escape(name)}': value for name, (_, value) in sizes.items()
-                       if value != alpha},
-        modules_to_save=sorted(trained) or None)
+        rank_pattern={
+            f'^{re.escape(name)}': rank for name, (rank, _) in sizes.items() if rank != r
+        },
+        alpha_pattern={
+            f'^{re.escape(name)}': value for name, (_, value) in sizes.items() if value != alpha
+        },
+        modules_to_save=sorted(trained) or None,
+    )
 
 
 def read_hf_config(config: Mapping[str, Any], keys: Collection[str], folder: str) -> AdapterRecord:
@@ -76,27 +112,44 @@ def read_hf_config(config: Mapping[str, Any], keys: Collection[str], folder: str
     trained = [key for key in others if key.rpartition('.')[2] not in _BUFFERS]
     try:
         astray = [name for name in adapted if not _means(config.get('target_modules'), name)]
-        sizes = {pattern: {name: _of_pattern(config.get(pattern), name) for name in adapted}
-                 for pattern in ('rank_pattern', 'alpha_pattern')}
+        sizes = {
+            pattern: {name: _of_pattern(config.get(pattern), name) for name in adapted}
+            for pattern in ('rank_pattern', 'alpha_pattern')
+        }
     except (re.error, TypeError, AttributeError) as error:
         raise UserError(f'{folder}: a pattern in its settings is damaged ({error})') from None
     if config.get('init_lora_weights') is False and any('.lora_embedding_' in key for key in keys):
-        raise UserError(f'{folder} adapts an embedding that began with init_lora_weights=False, '
-                        'its padding entry too, which is not read')
+        raise UserError(
+            f'{folder} adapts an embedding that began with init_lora_weights=False, '
+            'its padding entry too, which is not read'
+        )
     if astray:
-        raise UserError(f'{folder} adapts {astray[0]}, which its target_modules '
-                        f'{config["target_modules"]!r} do not mean')
-    patterns = {pattern: {_exactly(name): value for name, value in values.items()
-                          if value is not None} for pattern, values in sizes.items()}
+        raise UserError(
+            f'{folder} adapts {astray[0]}, which its target_modules '
+            f'{config["target_modules"]!r} do not mean'
+        )
+    patterns = {
+        pattern: {_exactly(name): value for name, value in values.items() if value is not None}
+        for pattern, values in sizes.items()
+    }
     try:
         method = (DoRA if config.get('use_dora') else LoRA)(
-            config['r'], config['lora_alpha'], config.get('lora_dropout') or 0.0,
-            bool(config.get('use_rslora')), **patterns)
+            config['r'],
+            config['lora_alpha'],
+            config.get('lora_dropout') or 0.0,
+            bool(config.get('use_rslora')),
+            **patterns,
+        )
     except UserError as error:
         raise UserError(f'{folder}: {error}') from None
     layers = sorted({key.rpartition('.')[0] for key in others})
-    plan = dict(method=method.to_dict(), targets=[_exactly(name) for name in adapted], exclude=[],
-                head=[_exactly(name) for name in layers] or 'freeze', norm='freeze')
+    plan = dict(
+        method=method.to_dict(),
+        targets=[_exactly(name) for name in adapted],
+        exclude=[],
+        head=[_exactly(name) for name in layers] or 'freeze',
+        norm='freeze',
+    )
     return AdapterRecord(plan, adapted, trained, BaseRecord(), [], from_hf=True)
 
 
@@ -112,15 +165,20 @@ def trained_key(key: str, config: Mapping[str, Any], folder: str) -> str:
     name = f'{outer}.{inner}' if inner and outer.endswith(saved) else name
     parts = name.split('.')[:-1]
     if key.startswith(PREFIX) and any(
-            '.'.join(parts[:end]).endswith(saved) for end in range(1, len(parts) + 1)):
+        '.'.join(parts[:end]).endswith(saved) for end in range(1, len(parts) + 1)
+    ):
         return name
     if '.base_layer.' in key:
-        raise UserError(f'{folder} holds {key}, a tensor inside an adapted layer (a bias or a '
-                        'table saved with it, or a MultiheadAttention), which is not read')
+        raise UserError(
+            f'{folder} holds {key}, a tensor inside an adapted layer (a bias or a '
+            'table saved with it, or a MultiheadAttention), which is not read'
+        )
     if key.startswith('mmadapt.'):
         raise UserError(f'{folder} holds {key}, but its settings lack what mmadapt wrote there')
-    raise UserError(f'{folder} holds {key}, which has no meaning here: it is neither a tensor of '
-                    f'LoRA or DoRA nor one of modules_to_save={list(saved)}')
+    raise UserError(
+        f'{folder} holds {key}, which has no meaning here: it is neither a tensor of '
+        f'LoRA or DoRA nor one of modules_to_save={list(saved)}'
+    )
 
 
 def _check(config: Mapping[str, Any], folder: str) -> None:
@@ -136,9 +194,14 @@ def _check(config: Mapping[str, Any], folder: str) -> None:
         said['init_lora_weights'] = config['init_lora_weights']
         reasons['init_lora_weights'] = _OTHER_BASE
     if said:
-        raise UserError(f'{folder} was written by another program and says ' + ', '.join(
-            f'{name}={value!r}' + (f' ({reasons[name]})' if name in reasons else '')
-            for name, value in said.items()) + ', which is not read')
+        raise UserError(
+            f'{folder} was written by another program and says '
+            + ', '.join(
+                f'{name}={value!r}' + (f' ({reasons[name]})' if name in reasons else '')
+                for name, value in said.items()
+            )
+            + ', which is not read'
+        )
 
 
 def _hold_weights_turned_round(layers: Mapping[str, nn.Module]) -> bool:
@@ -173,8 +236,14 @@ def _means(targets: Any, name: str) -> bool:
 
 def _of_pattern(values: Mapping | None, name: str) -> Any:
     """Return what PEFT's ``rank_pattern`` or ``alpha_pattern`` says of a layer; None if nothing."""
-    return next((value for pattern, value in (values or {}).items()
-                 if re.match(rf'(.*\.)?({pattern})$', name)), None)
+    return next(
+        (
+            value
+            for pattern, value in (values or {}).items()
+            if re.match(rf'(.*\.)?({pattern})$', name)
+        ),
+        None,
+    )
 
 
 def _exactly(name: str) -> str:

@@ -16,8 +16,14 @@ from .stored_tensors import stored_keys
 
 _SHOWN = 20
 # The modules inside PEFT's layers, which it searches too.
-_DICTS = ('lora_dropout', 'lora_A', 'lora_B', 'lora_embedding_A', 'lora_embedding_B',
-          'lora_magnitude_vector')
+_DICTS = (
+    'lora_dropout',
+    'lora_A',
+    'lora_B',
+    'lora_embedding_A',
+    'lora_embedding_B',
+    'lora_magnitude_vector',
+)
 _INNER = ('base_layer', *_DICTS, *(f'{name}.default' for name in _DICTS))
 
 
@@ -39,13 +45,17 @@ def export_hf(model: nn.Module, folder: str, base: BaseRecord | None = None) -> 
             something else; or PEFT's files have no form for some of its layers, which are named.
     """
     check_can_save(model, folder)
-    layers = {name: layer for name, layer in model.named_modules()
-              if isinstance(layer, AdapterLayer)}
+    layers = {
+        name: layer for name, layer in model.named_modules() if isinstance(layer, AdapterLayer)
+    }
     if not layers:
-        raise UserError('this model has no adapter, only layers that train fully; their weights '
-                        'are in mmadapt.save_adapter and mmadapt.merge')
-    own = {f'{name}.{key}'.lstrip('.') for name, layer in layers.items()
-           for key in layer.adapter_names}
+        raise UserError(
+            'this model has no adapter, only layers that train fully; their weights '
+            'are in mmadapt.save_adapter and mmadapt.merge'
+        )
+    own = {
+        f'{name}.{key}'.lstrip('.') for name, layer in layers.items() for key in layer.adapter_names
+    }
     stored = stored_keys(model, () if base is None else base.not_in_base)
     trained = {key.rpartition('.')[0] for key in stored - own}
     reasons = layers_without_form(model)
@@ -54,16 +64,22 @@ def export_hf(model: nn.Module, folder: str, base: BaseRecord | None = None) -> 
         raise UserError(_refusal(folder, reasons))
     state, tensors = model.state_dict(), {}
     for name, layer in layers.items():
-        tensors.update(file_tensors(
-            name, layer, {key: state[f'{name}.{key}'] for key in layer.adapter_names}))
+        tensors.update(
+            file_tensors(name, layer, {key: state[f'{name}.{key}'] for key in layer.adapter_names})
+        )
     for name in trained:
-        tensors.update({f'{PREFIX}{name}.{key}': state[f'{name}.{key}']
-                        for key in model.get_submodule(name).state_dict()})
+        tensors.update(
+            {
+                f'{PREFIX}{name}.{key}': state[f'{name}.{key}']
+                for key in model.get_submodule(name).state_dict()
+            }
+        )
     write_folder(folder, hf_config(model, layers, trained), tensors)
 
 
-def _not_saved_whole(model: nn.Module, trained: Collection[str],
-                     adapted: Collection[str]) -> dict[str, str]:
+def _not_saved_whole(
+    model: nn.Module, trained: Collection[str], adapted: Collection[str]
+) -> dict[str, str]:
     """Return why layers that train fully cannot be among PEFT's ``modules_to_save``.
 
     PEFT copies a module under every name that *ends* with one of these, within a word too, and
@@ -98,5 +114,7 @@ def _refusal(folder: str, reasons: dict[str, str]) -> str:
     shown = [f'  {name or "(the model)"}: {reason}' for name, reason in reasons.items()][:_SHOWN]
     rest = Counter(list(reasons.values())[_SHOWN:])
     shown += [f'  and {count} more: {reason}' for reason, count in rest.items()]
-    return (f"{folder} is not written: Hugging Face's PEFT has no form for {len(reasons)} of the "
-            'layers (mmadapt.save_adapter has):\n' + '\n'.join(shown))
+    return (
+        f"{folder} is not written: Hugging Face's PEFT has no form for {len(reasons)} of the "
+        'layers (mmadapt.save_adapter has):\n' + '\n'.join(shown)
+    )

@@ -59,21 +59,25 @@ def load_adapter(model: nn.Module, folder: str, name: str = DEFAULT_NAME) -> Non
         raise
 
 
-def _load_values(model: nn.Module, record: AdapterRecord, tensors: Mapping[str, Tensor],
-                 folder: str) -> None:
+def _load_values(
+    model: nn.Module, record: AdapterRecord, tensors: Mapping[str, Tensor], folder: str
+) -> None:
     """Write other values into the active adapter."""
     record.check_same(require_state(model), folder)
     record.check_form(model, folder)
     _check_complete(model, record, tensors, folder)
     _write(model, tensors)
     quantize_base(model)
-    if any(change.module is model and 'dataset_meta' in change.attributes
-           for change in require_state(model).changes):
+    if any(
+        change.module is model and 'dataset_meta' in change.attributes
+        for change in require_state(model).changes
+    ):
         _name_classes(model, record.class_names)
 
 
-def _load_new(model: nn.Module, record: AdapterRecord, tensors: Mapping[str, Tensor], folder: str,
-              name: str) -> None:
+def _load_new(
+    model: nn.Module, record: AdapterRecord, tensors: Mapping[str, Tensor], folder: str, name: str
+) -> None:
     """Adapt the base once more, without writing to its tensors."""
     before = Snapshot(model)
     try:
@@ -94,18 +98,23 @@ def _load_new(model: nn.Module, record: AdapterRecord, tensors: Mapping[str, Ten
         raise
 
 
-def _check_complete(model: nn.Module, record: AdapterRecord, tensors: Mapping[str, Tensor],
-                    folder: str) -> None:
+def _check_complete(
+    model: nn.Module, record: AdapterRecord, tensors: Mapping[str, Tensor], folder: str
+) -> None:
     """Check that an adapter fits, and that nothing of it is missing."""
     complete_state_dict(model, tensors, model.state_dict(), folder)
     missing = sorted(stored_keys(model, record.base.not_in_base) - set(tensors))
     if missing:
         raise UserError(f'{folder} lacks {missing[0]} and {len(missing) - 1} more tensors')
-    if record.base.fingerprint and \
-            fingerprint(frozen_tensors(model, tensors)) != record.base.fingerprint:
+    if (
+        record.base.fingerprint
+        and fingerprint(frozen_tensors(model, tensors)) != record.base.fingerprint
+    ):
         where = record.base.load_from
-        raise UserError(f'{folder} was trained on other base weights than this model holds'
-                        + (f' (it was trained on {where})' if where else ''))
+        raise UserError(
+            f'{folder} was trained on other base weights than this model holds'
+            + (f' (it was trained on {where})' if where else '')
+        )
 
 
 def _write(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:

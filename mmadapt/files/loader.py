@@ -29,8 +29,11 @@ _YES = ('1', 'y', 'yes', 'true')
 
 def is_checkpoint(path: str) -> bool:
     """Return whether there is a file, or a folder that can be loaded as one."""
-    return osp.isfile(path) or is_sharded(path) or (
-        osp.isdir(path) and find_safetensors(path) is not None)
+    return (
+        osp.isfile(path)
+        or is_sharded(path)
+        or (osp.isdir(path) and find_safetensors(path) is not None)
+    )
 
 
 def is_adapter(path: str) -> bool:
@@ -56,9 +59,11 @@ def refuse_adapter(path: str, what: str = 'load_from') -> None:
             base = json.load(file)[KEY]['base']['load_from']
     except (ValueError, KeyError, TypeError):
         base = None
-    raise UserError(f'{path} is an adapter and holds no base: {what} takes the checkpoint of its '
-                    f'base{f", {base}," if base else ""} and --cfg-options peft.adapter={folder} '
-                    'adds the adapter')
+    raise UserError(
+        f'{path} is an adapter and holds no base: {what} takes the checkpoint of its '
+        f'base{f", {base}," if base else ""} and --cfg-options peft.adapter={folder} '
+        'adds the adapter'
+    )
 
 
 def load_from_local(filename: str, map_location=None):
@@ -79,8 +84,9 @@ def load_from_local(filename: str, map_location=None):
     if is_sharded(path):
         return read_sharded(path)
     safetensors = find_safetensors(path)
-    return load_file(filename, map_location) if safetensors is None \
-        else read_safetensors(safetensors)
+    return (
+        load_file(filename, map_location) if safetensors is None else read_safetensors(safetensors)
+    )
 
 
 @contextmanager

@@ -17,23 +17,28 @@ from ..peft import merged_state_dict, remove
 from .atomic import write_atomically
 from .writing import save_torch
 
-MERGED_NAMES = dict(state_dict='merged_model_state_dict.pth',
-                    safetensors='merged_model.safetensors', full_torch_model='merged_model.pth')
+MERGED_NAMES = dict(
+    state_dict='merged_model_state_dict.pth',
+    safetensors='merged_model.safetensors',
+    full_torch_model='merged_model.pth',
+)
 """What the end of training calls the file, for every value of ``peft.export`` that makes one."""
 
 READ_BY = dict(
     state_dict="load_from and MMDetection's own tools",
     safetensors='safetensors.torch.load_file; the classes are in its metadata',
     full_torch_model='torch.load(..., weights_only=False), which runs whatever a file says: only '
-    'load a file like this if it comes from somebody you trust')
+    'load a file like this if it comes from somebody you trust',
+)
 """Who reads such a file."""
 
 _PACKAGE = __name__.split('.')[0]
 _INSTEAD = "export it as 'state_dict' or 'safetensors'"
 
 
-def write_merged(path: str, model: nn.Module, metainfo: dict | None = None,
-                 export: str = 'state_dict') -> None:
+def write_merged(
+    path: str, model: nn.Module, metainfo: dict | None = None, export: str = 'state_dict'
+) -> None:
     """Write the stock model that computes what an adapted model computes, atomically.
 
     Args:
@@ -52,8 +57,9 @@ def write_merged(path: str, model: nn.Module, metainfo: dict | None = None,
     """
     if osp.isdir(path):
         raise UserError(f'{path} is a folder; name the file to write')
-    write = dict(state_dict=_write_state_dict, safetensors=_write_safetensors,
-                 full_torch_model=_write_module)[export]
+    write = dict(
+        state_dict=_write_state_dict, safetensors=_write_safetensors, full_torch_model=_write_module
+    )[export]
     write_atomically(path, lambda temporary: write(temporary, model, metainfo or {}))
 
 
@@ -64,8 +70,10 @@ def _write_state_dict(path: str, model: nn.Module, metainfo: dict) -> None:
 
 def _write_safetensors(path: str, model: nn.Module, metainfo: dict) -> None:
     # The format knows no two names of one tensor.
-    tensors = {key: value.detach().cpu().contiguous().clone()
-               for key, value in merged_state_dict(model).items()}
+    tensors = {
+        key: value.detach().cpu().contiguous().clone()
+        for key, value in merged_state_dict(model).items()
+    }
     save_file(tensors, path, dict(format='pt', dataset_meta=dump(metainfo, file_format='json')))
 
 
@@ -77,12 +85,15 @@ def _write_module(path: str, model: nn.Module, metainfo: dict) -> None:
             stock.dataset_meta = metainfo
         save_torch(stock, path)
     except (PicklingError, AttributeError, TypeError) as error:
-        raise UserError(f'this {type(model).__name__} cannot be pickled as a whole: {error}; '
-                        f'{_INSTEAD}') from error
+        raise UserError(
+            f'this {type(model).__name__} cannot be pickled as a whole: {error}; {_INSTEAD}'
+        ) from error
     own = _own_globals(path)
     if own:
-        raise UserError(f'this {type(model).__name__} consists of {own[0]} too, so that it could '
-                        f'not be read without mmadapt; {_INSTEAD}')
+        raise UserError(
+            f'this {type(model).__name__} consists of {own[0]} too, so that it could '
+            f'not be read without mmadapt; {_INSTEAD}'
+        )
 
 
 def _make_stock(model: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
@@ -98,13 +109,15 @@ def _make_stock(model: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
 def _is_put_there_for_training(value) -> bool:
     # By `memory` and `compile`, in place of a method of the class.
     return type(value).__module__.startswith(f'{_PACKAGE}.memory.') or (
-        isinstance(value, types.FunctionType) and hasattr(value, '_torchdynamo_orig_callable'))
+        isinstance(value, types.FunctionType) and hasattr(value, '_torchdynamo_orig_callable')
+    )
 
 
 def _own_globals(path: str) -> list[str]:
     """Return what of this package a file of ``torch.save`` imports when it is loaded."""
     with zipfile.ZipFile(path) as archive:
-        pickled, = (archive.read(n) for n in archive.namelist() if n.endswith('/data.pkl'))
-    found = [arg.split() for opcode, arg, _ in pickletools.genops(pickled)
-             if opcode.name == 'GLOBAL']
+        (pickled,) = (archive.read(n) for n in archive.namelist() if n.endswith('/data.pkl'))
+    found = [
+        arg.split() for opcode, arg, _ in pickletools.genops(pickled) if opcode.name == 'GLOBAL'
+    ]
     return sorted(f'{module}.{name}' for module, name in found if module.split('.')[0] == _PACKAGE)

@@ -19,14 +19,23 @@ def part_of_checkpoint(model: nn.Module, state_dict: Mapping[str, Tensor]) -> st
         str: The name; empty where tensors of it fit the model itself, or no part of it.
     """
     shapes = {key: tensor.shape for key, tensor in model.state_dict().items()}
-    given = {key: tensor.shape for key, tensor in state_dict.items()
-             if isinstance(tensor, Tensor) and not key.endswith('num_batches_tracked')}
+    given = {
+        key: tensor.shape
+        for key, tensor in state_dict.items()
+        if isinstance(tensor, Tensor) and not key.endswith('num_batches_tracked')
+    }
     if any(shapes.get(key) == shape for key, shape in given.items()):
         return ''
-    parts = Counter(key[:-len(wanted) - 1] for wanted in list(given)[:_SAMPLES] for key in shapes
-                    if key.endswith(f'.{wanted}') and shapes[key] == given[wanted])
-    fits = {part: sum(shapes.get(f'{part}.{key}') == shape for key, shape in given.items())
-            for part in parts}
+    parts = Counter(
+        key[: -len(wanted) - 1]
+        for wanted in list(given)[:_SAMPLES]
+        for key in shapes
+        if key.endswith(f'.{wanted}') and shapes[key] == given[wanted]
+    )
+    fits = {
+        part: sum(shapes.get(f'{part}.{key}') == shape for key, shape in given.items())
+        for part in parts
+    }
     best = max(fits, key=fits.get, default='')
     # A norm of the same size is in many a model: most of the file must be there.
     return best if best and 2 * fits[best] > len(given) else ''

@@ -42,9 +42,14 @@ def covered_modules(model: nn.Module, runner) -> list[str]:
         needed = checkpoint[KEY].get('base', {}).get('pretrained', [])
         return [name for name in names if name not in needed]
     state = checkpoint['state_dict']
-    return [name for name in names if all(
-        _has(state, f'{name}.{key}'.lstrip('.'), tensor)
-        for key, tensor in model.get_submodule(name).state_dict().items())]
+    return [
+        name
+        for name in names
+        if all(
+            _has(state, f'{name}.{key}'.lstrip('.'), tensor)
+            for key, tensor in model.get_submodule(name).state_dict().items()
+        )
+    ]
 
 
 @contextmanager
@@ -65,8 +70,10 @@ def initializing(model: nn.Module, covered: Collection[str]) -> Iterator[None]:
         for name, module in changed.items():
             if name in covered:
                 files = ', '.join(pretrained_files(module))
-                say(f'{name or "the model"}: {files} is not read, the checkpoint that is loaded '
-                    'has all of these weights')
+                say(
+                    f'{name or "the model"}: {files} is not read, the checkpoint that is loaded '
+                    'has all of these weights'
+                )
                 module.init_weights = MethodType(_leave_alone, module)
             else:
                 module.init_weights = MethodType(_reader(name), module)
@@ -84,6 +91,7 @@ def _reader(name: str):
     def init_weights(module: nn.Module) -> None:
         with naming_pretrained(name, pretrained_files(module)):
             type(module).init_weights(module)
+
     return init_weights
 
 
@@ -106,11 +114,14 @@ def read_shapes(path: str) -> dict:
             checkpoint = None
         if isinstance(checkpoint, Mapping):
             state = checkpoint.get('state_dict', checkpoint)
-            return {**checkpoint, 'state_dict': {
-                key.removeprefix('module.'): value for key, value in state.items()}}
+            return {
+                **checkpoint,
+                'state_dict': {key.removeprefix('module.'): value for key, value in state.items()},
+            }
     return read_checkpoint(path)
 
 
 def _has(state: Mapping[str, Tensor], key: str, tensor: Tensor) -> bool:
     return key.endswith('num_batches_tracked') or (
-        key in state and state[key].shape == tensor.shape)
+        key in state and state[key].shape == tensor.shape
+    )

@@ -17,8 +17,9 @@ from .loader import is_checkpoint, refuse_adapter
 from .sharded import REST
 from .trained_part import unguard
 
-_NOT_DOWNLOADED = ('cannot download {path} ({reason}); fetch it by hand and set load_from to the '
-                   'file')
+_NOT_DOWNLOADED = (
+    'cannot download {path} ({reason}); fetch it by hand and set load_from to the file'
+)
 
 
 def read_checkpoint(path: str) -> dict:
@@ -39,9 +40,11 @@ def read_checkpoint(path: str) -> dict:
     """
     refuse_adapter(path)
     if osp.isdir(path) and not is_checkpoint(path):
-        raise UserError(f'{path} is a folder without {REST}, so that FSDP2Strategy has not written '
-                        'it; one of DeepSpeed or of another strategy has to be converted to a file '
-                        'by what wrote it')
+        raise UserError(
+            f'{path} is a folder without {REST}, so that FSDP2Strategy has not written '
+            'it; one of DeepSpeed or of another strategy has to be converted to a file '
+            'by what wrote it'
+        )
     try:
         checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu', logger=logger())
     except UserError:
@@ -54,20 +57,24 @@ def read_checkpoint(path: str) -> dict:
         names = re.findall(r'GLOBAL (\S+)', str(error))
         if not names:
             raise UserError(f'{path} is not a readable checkpoint, or only half of one') from error
-        raise UserError(f'{path} names {names[0]}, which could run code when it is read; ask its '
-                        'author for a file that holds the state dict alone') from error
+        raise UserError(
+            f'{path} names {names[0]}, which could run code when it is read; ask its '
+            'author for a file that holds the state dict alone'
+        ) from error
     except Exception as error:  # torch raises whatever the zip reader met
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f'{path} is not a readable checkpoint, or only half of one: '
-                        f'{reason}') from error
+        raise UserError(
+            f'{path} is not a readable checkpoint, or only half of one: {reason}'
+        ) from error
     if not isinstance(checkpoint, Mapping):
         raise UserError(f'{path} holds a {type(checkpoint).__name__}, not a state dict')
     if 'state_dict' not in checkpoint:
         checkpoint = dict(state_dict=checkpoint)
     checkpoint = dict(checkpoint)
     unguard(checkpoint)
-    checkpoint['state_dict'] = {key.removeprefix('module.'): value
-                                for key, value in checkpoint['state_dict'].items()}
+    checkpoint['state_dict'] = {
+        key.removeprefix('module.'): value for key, value in checkpoint['state_dict'].items()
+    }
     return checkpoint
 
 
@@ -92,7 +99,11 @@ def _neighbors(path: str) -> str:
     folder = osp.dirname(osp.abspath(path))
     if not osp.isdir(folder):
         return f': there is no folder {folder}'
-    names = [name for name in listdir(folder) if name.endswith(('.pth', '.pt', '.safetensors'))
-             or osp.isfile(osp.join(folder, name, 'adapter_config.json'))]
+    names = [
+        name
+        for name in listdir(folder)
+        if name.endswith(('.pth', '.pt', '.safetensors'))
+        or osp.isfile(osp.join(folder, name, 'adapter_config.json'))
+    ]
     near = get_close_matches(osp.basename(path), names, n=3, cutoff=0.0)
     return f'; in its folder there are {near}' if near else f'; there is no checkpoint in {folder}'

@@ -34,9 +34,13 @@ def rebuild(model: nn.Module, path: str, base: str | None = None) -> AdapterReco
         UserError: A file is missing, damaged, or of another model or base.
     """
     record, stored = read_trained(path)
-    if base is None and record.base.load_from is None \
-            and not (record.base.pretrained or record.base.built_in) \
-            and record.base.fingerprint and not record.base.not_in_base:
+    if (
+        base is None
+        and record.base.load_from is None
+        and not (record.base.pretrained or record.base.built_in)
+        and record.base.fingerprint
+        and not record.base.not_in_base
+    ):
         raise UserError(f'{path} does not say where its base model is; name it with --base FILE')
     weights = base_state_dict(model, record.base, base)
     _load(model, record, stored, weights, path)
@@ -60,8 +64,13 @@ def complete(model: nn.Module, part: TrainedPart) -> None:
     _load(model, record, part.tensors, base_state_dict(model, record.base), part.source)
 
 
-def _load(model: nn.Module, record: AdapterRecord, stored: Mapping[str, Tensor],
-          base: Mapping[str, Tensor], source: str) -> None:
+def _load(
+    model: nn.Module,
+    record: AdapterRecord,
+    stored: Mapping[str, Tensor],
+    base: Mapping[str, Tensor],
+    source: str,
+) -> None:
     if not adapter_names(model):
         record.inject_into(model, source)
     else:
@@ -87,9 +96,14 @@ def read_trained(path: str) -> tuple[AdapterRecord, Mapping[str, Tensor]]:
     return AdapterRecord.from_dict(checkpoint[KEY], path), checkpoint['state_dict']
 
 
-def restore(model: nn.Module, record: AdapterRecord, stored: Mapping[str, Tensor],
-            base: Mapping[str, Tensor], source: str,
-            anew: Collection[str] = ()) -> 'OrderedDict[str, Tensor]':
+def restore(
+    model: nn.Module,
+    record: AdapterRecord,
+    stored: Mapping[str, Tensor],
+    base: Mapping[str, Tensor],
+    source: str,
+    anew: Collection[str] = (),
+) -> 'OrderedDict[str, Tensor]':
     """Complete what was trained with the base's weights, and check that they are the right ones.
 
     Args:
@@ -108,12 +122,16 @@ def restore(model: nn.Module, record: AdapterRecord, stored: Mapping[str, Tensor
         UserError: Something is missing or has another shape, or the base is another one.
     """
     state = complete_state_dict(model, stored, base, source, anew)
-    frozen = {key: base[key].to(state[key].dtype) if key in anew else state[key]
-              for key, first in canonical_keys(model).items()
-              if key == first and key not in stored and (key in base or key not in anew)}
+    frozen = {
+        key: base[key].to(state[key].dtype) if key in anew else state[key]
+        for key, first in canonical_keys(model).items()
+        if key == first and key not in stored and (key in base or key not in anew)
+    }
     if record.base.fingerprint and fingerprint(frozen) != record.base.fingerprint:
         where = record.base.load_from or 'the pretrained files of the model config'
-        raise UserError(f'{source} was trained on other base weights than these; its base was '
-                        f'{where}. Where that is now can be said with --cfg-options '
-                        'peft.base=FILE')
+        raise UserError(
+            f'{source} was trained on other base weights than these; its base was '
+            f'{where}. Where that is now can be said with --cfg-options '
+            'peft.base=FILE'
+        )
     return state

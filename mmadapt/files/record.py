@@ -53,21 +53,35 @@ class AdapterRecord:
     from_hf: bool = False
 
     @classmethod
-    def of(cls, model: nn.Module, base: BaseRecord, class_names=None,
-           started_from: str | None = '') -> 'AdapterRecord':
+    def of(
+        cls, model: nn.Module, base: BaseRecord, class_names=None, started_from: str | None = ''
+    ) -> 'AdapterRecord':
         """Describe an adapted model."""
         state = require_state(model)
-        return cls(state.config.plan(), list(state.adapted), list(state.trained), base,
-                   list(state.not_loaded),
-                   None if class_names is None else [str(name) for name in class_names],
-                   _class_counts(model), started_from)
+        return cls(
+            state.config.plan(),
+            list(state.adapted),
+            list(state.trained),
+            base,
+            list(state.not_loaded),
+            None if class_names is None else [str(name) for name in class_names],
+            _class_counts(model),
+            started_from,
+        )
 
     def to_dict(self) -> dict:
         """Return a dict of plain values, of a record that is not of Hugging Face's."""
-        return dict(format=FORMAT, plan=self.plan, adapted=self.adapted, trained=self.trained,
-                    base=self.base.to_dict(), not_loaded=self.not_loaded,
-                    class_names=self.class_names, class_counts=self.class_counts,
-                    **({} if self.started_from == '' else dict(started_from=self.started_from)))
+        return dict(
+            format=FORMAT,
+            plan=self.plan,
+            adapted=self.adapted,
+            trained=self.trained,
+            base=self.base.to_dict(),
+            not_loaded=self.not_loaded,
+            class_names=self.class_names,
+            class_counts=self.class_counts,
+            **({} if self.started_from == '' else dict(started_from=self.started_from)),
+        )
 
     @classmethod
     def from_dict(cls, record: dict, source: str) -> 'AdapterRecord':
@@ -86,15 +100,23 @@ class AdapterRecord:
             plan = dict(record['plan'])
             if plan['method'] is not None:
                 plan['method'] = build_method(plan['method']).to_dict()
-            return cls(plan, list(record['adapted']), list(record['trained']),
-                       BaseRecord(**record['base']), list(record['not_loaded']),
-                       record['class_names'], {
-                           str(name): {str(key): int(value) for key, value in counts.items()}
-                           for name, counts in record.get('class_counts', {}).items()},
-                       record.get('started_from', ''))
+            return cls(
+                plan,
+                list(record['adapted']),
+                list(record['trained']),
+                BaseRecord(**record['base']),
+                list(record['not_loaded']),
+                record['class_names'],
+                {
+                    str(name): {str(key): int(value) for key, value in counts.items()}
+                    for name, counts in record.get('class_counts', {}).items()
+                },
+                record.get('started_from', ''),
+            )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f'{source}: its description of the adapter is damaged '
-                            f'({error})') from None
+            raise UserError(
+                f'{source}: its description of the adapter is damaged ({error})'
+            ) from None
 
     def inject_into(self, model: nn.Module, source: str, name: str = DEFAULT_NAME):
         """Adapt a stock model, or the base of adapters, as the recorded one was adapted.
@@ -108,9 +130,14 @@ class AdapterRecord:
         self.check_layers(model, source)
         # Layers without a base weight train fully; which ones they were is known, whatever file
         # the base comes from today.
-        report = inject(model, PEFTConfig.parse({**self.plan, 'allow_random_base': True}),
-                        not_loaded=self.not_loaded, weights_follow=True, name=name,
-                        check_options=False)
+        report = inject(
+            model,
+            PEFTConfig.parse({**self.plan, 'allow_random_base': True}),
+            not_loaded=self.not_loaded,
+            weights_follow=True,
+            name=name,
+            check_options=False,
+        )
         try:
             self.check_same(require_state(model), source)
             self.check_form(model, source)
@@ -126,13 +153,16 @@ class AdapterRecord:
             UserError: It has not.
         """
         modules = {name for name, _ in model.named_modules()}
-        layers = [('adapts', layer) for layer in self.adapted] + \
-            [('has trained', key.rpartition('.')[0]) for key in self.trained]
+        layers = [('adapts', layer) for layer in self.adapted] + [
+            ('has trained', key.rpartition('.')[0]) for key in self.trained
+        ]
         for does, layer in layers:
             if layer not in modules:
                 near = get_close_matches(layer, modules, n=1, cutoff=0.0)
-                raise UserError(f'{source} {does} {layer}, which this model does not have '
-                                f'(nearest: {near[0]!r}); it belongs to another model')
+                raise UserError(
+                    f'{source} {does} {layer}, which this model does not have '
+                    f'(nearest: {near[0]!r}); it belongs to another model'
+                )
 
     def check_form(self, model: nn.Module, source: str) -> None:
         """Check that what Hugging Face's PEFT has written means the same in an adapted model.
@@ -143,13 +173,17 @@ class AdapterRecord:
         if not self.from_hf:
             return
         trained = {key.rpartition('.')[0] for key in self.trained}
-        reasons = {**layers_without_form(model),
-                   **dict.fromkeys(sorted(trained & shared_layers(model)), SHARED)}
+        reasons = {
+            **layers_without_form(model),
+            **dict.fromkeys(sorted(trained & shared_layers(model)), SHARED),
+        }
         if reasons:
             layer, reason = next(iter(reasons.items()))
-            raise UserError(f"{source} was written by Hugging Face's PEFT, which computes {layer} "
-                            f'and {len(reasons) - 1} more of its layers otherwise than here '
-                            f'({layer}: {reason})')
+            raise UserError(
+                f"{source} was written by Hugging Face's PEFT, which computes {layer} "
+                f'and {len(reasons) - 1} more of its layers otherwise than here '
+                f'({layer}: {reason})'
+            )
 
     def check_same(self, state: TuningState, source: str, apart_from=()) -> None:
         """Check that a model was adapted as the recorded one was.
@@ -162,24 +196,39 @@ class AdapterRecord:
         Raises:
             UserError: Another method, rank, set of layers or of trained parameters.
         """
-        here, there = (_what_decides_tensors(plan, self.from_hf)
-                       for plan in (state.config.plan(), self.plan))
-        differences = [f'{name}: {there.get(name)!r} there, {value!r} in this config'
-                       for name, value in here.items()
-                       if there.get(name) != value]
+        here, there = (
+            _what_decides_tensors(plan, self.from_hf) for plan in (state.config.plan(), self.plan)
+        )
+        differences = [
+            f'{name}: {there.get(name)!r} there, {value!r} in this config'
+            for name, value in here.items()
+            if there.get(name) != value
+        ]
         if differences:
-            raise UserError(f'{source} was trained with another `peft`; ' + '; '.join(differences)
-                            + f'. Write the same; or merge it first, {merge_command(source)}, and '
-                            'start from load_from=merged.pth; or start anew'
-                            + (f' from its base, load_from={self.base.load_from!r}'
-                               if self.base.load_from else ''))
+            raise UserError(
+                f'{source} was trained with another `peft`; '
+                + '; '.join(differences)
+                + f'. Write the same; or merge it first, {merge_command(source)}, and '
+                'start from load_from=merged.pth; or start anew'
+                + (
+                    f' from its base, load_from={self.base.load_from!r}'
+                    if self.base.load_from
+                    else ''
+                )
+            )
         apart = {key.rpartition('.')[0] for key in apart_from}
-        layers = {layer for layer in set(self.adapted) ^ set(state.adapted) if layer not in apart} \
-            or {key for key in set(self.trained) ^ set(state.trained)
-                if key.rpartition('.')[0] not in apart}
+        layers = {
+            layer for layer in set(self.adapted) ^ set(state.adapted) if layer not in apart
+        } or {
+            key
+            for key in set(self.trained) ^ set(state.trained)
+            if key.rpartition('.')[0] not in apart
+        }
         if layers:
-            raise UserError(f'{source} and this model differ in what is adapted or trained, first '
-                            f'in {sorted(layers)[0]}: the model config is another one')
+            raise UserError(
+                f'{source} and this model differ in what is adapted or trained, first '
+                f'in {sorted(layers)[0]}: the model config is another one'
+            )
 
 
 def merge_command(source: str) -> str:
@@ -190,14 +239,20 @@ def merge_command(source: str) -> str:
 def _what_decides_tensors(plan: dict, from_hf: bool) -> dict:
     # A file of PEFT's says neither how its layers were chosen nor how they began.
     unsaid = ('dropout', 'compute', 'init', 'attention') if from_hf else ('dropout', 'compute')
-    method = plan['method'] and {key: value for key, value in plan['method'].items()
-                                 if key not in unsaid}
+    method = plan['method'] and {
+        key: value for key, value in plan['method'].items() if key not in unsaid
+    }
     return dict(method=method) if from_hf else {**plan, 'method': method}
 
 
 def _class_counts(model: nn.Module) -> dict[str, dict[str, int]]:
     # Only what can be set: some heads compute one of these from another.
-    counts = {name: {key: value for key, value in vars(module).items()
-                     if key in CLASS_COUNTS and type(value) is int}
-              for name, module in model.named_modules()}
+    counts = {
+        name: {
+            key: value
+            for key, value in vars(module).items()
+            if key in CLASS_COUNTS and type(value) is int
+        }
+        for name, module in model.named_modules()
+    }
     return {name: values for name, values in counts.items() if values}

@@ -28,6 +28,9 @@ def check_can_resume(checkpoint: Mapping, path: str, schedules: bool) -> None:
         why = 'it is not one that a training has left'
     else:
         why = 'it was written with ' + ' and '.join(
-            f'default_hooks.checkpoint.{option}=False' for _, option in lacking)
-    raise UserError(f'{path} holds no {" nor ".join(what for what, _ in lacking)} and cannot be '
-                    f'resumed: {why}. Starting from it is load_from={path}, without --resume')
+            f'default_hooks.checkpoint.{option}=False' for _, option in lacking
+        )
+    raise UserError(
+        f'{path} holds no {" nor ".join(what for what, _ in lacking)} and cannot be '
+        f'resumed: {why}. Starting from it is load_from={path}, without --resume'
+    )

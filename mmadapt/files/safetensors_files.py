@@ -57,8 +57,10 @@ def read_safetensors(path: str) -> dict:
         state.update(_read(part)['state_dict'])
     lacking = sorted(set(places) - set(state))
     if lacking:
-        raise UserError(f'{path} names {lacking[0]} and {len(lacking) - 1} more tensors that '
-                        'its files do not hold')
+        raise UserError(
+            f'{path} names {lacking[0]} and {len(lacking) - 1} more tensors that '
+            'its files do not hold'
+        )
     return dict(state_dict=state, meta={})
 
 
@@ -67,8 +69,11 @@ def _read(path: str) -> dict:
         with safe_open(path, framework='pt') as file:
             metadata = file.metadata() or {}
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  not a dict
-        meta = dict(dataset_meta=json.loads(metadata['dataset_meta'])) \
-            if metadata.get('dataset_meta') else {}
+        meta = (
+            dict(dataset_meta=json.loads(metadata['dataset_meta']))
+            if metadata.get('dataset_meta')
+            else {}
+        )
     except (SafetensorError, ValueError) as error:
         raise UserError(f'{path} is damaged or only half of a file: {error}') from None
     return dict(state_dict=state, meta=meta)

@@ -45,11 +45,15 @@ def write_sharded(folder: str, checkpoint: Mapping) -> None:
             whole.
     """
     if '://' in str(folder):
-        raise UserError(f'{folder} is not a local folder, to which sharded checkpoints are written;'
-                        ' set strategy.sharded_checkpoints=False')
+        raise UserError(
+            f'{folder} is not a local folder, to which sharded checkpoints are written;'
+            ' set strategy.sharded_checkpoints=False'
+        )
     if osp.exists(folder) and not is_sharded(folder):
-        raise UserError(f'{folder} is there and is no sharded checkpoint; move it away or choose '
-                        'another work_dir')
+        raise UserError(
+            f'{folder} is there and is no sharded checkpoint; move it away or choose '
+            'another work_dir'
+        )
     own_error = None
     try:
         (_write_first if is_main_process() else _write_part)(folder, checkpoint)
@@ -88,6 +92,7 @@ def _write_part(folder: str, checkpoint: Mapping) -> None:
 
 def _write(path: Path, checkpoint: Mapping) -> None:
     from torch.distributed.checkpoint import HuggingFaceStorageWriter, save
+
     pieces: dict[str, DTensor] = {}
 
     def take(key, value):
@@ -108,6 +113,7 @@ def _write(path: Path, checkpoint: Mapping) -> None:
 def _ordinary_errors() -> Iterator[None]:
     """Raise what a process has met, which torch puts into something that is no Exception."""
     from torch.distributed.checkpoint import CheckpointException
+
     try:
         yield
     except CheckpointException as error:
@@ -147,6 +153,7 @@ def read_sharded(folder: str) -> dict:
 
 def _fill(wanted: dict[str, Tensor], folder: str) -> None:
     from torch.distributed.checkpoint import HuggingFaceStorageReader, load
+
     try:
         found = HuggingFaceStorageReader(folder).read_metadata().state_dict_metadata
         for key, tensor in wanted.items():

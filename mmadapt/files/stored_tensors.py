@@ -21,8 +21,10 @@ def canonical_keys(model: nn.Module) -> dict[str, str]:
     A module that stands in a model under several names has several keys for each tensor.
     """
     first: dict[int, str] = {}
-    return {key: first.setdefault(id(tensor), key)
-            for key, tensor in model.state_dict(keep_vars=True).items()}
+    return {
+        key: first.setdefault(id(tensor), key)
+        for key, tensor in model.state_dict(keep_vars=True).items()
+    }
 
 
 def stored_keys(model: nn.Module, not_in_base: Collection[str] = ()) -> set[str]:
@@ -35,15 +37,22 @@ def stored_keys(model: nn.Module, not_in_base: Collection[str] = ()) -> set[str]
     Returns:
         set[str]: Canonical state-dict keys.
     """
-    own = {f'{prefix}.{name}'.lstrip('.')
-           for prefix, module in model.named_modules()
-           for name in (*(module._buffers if statistics_move(module) else ()),
-                        # Constants too: not every machine computes the same from the same weights.
-                        *(module.adapter_names if isinstance(module, AdapterLayer) else ()))}
+    own = {
+        f'{prefix}.{name}'.lstrip('.')
+        for prefix, module in model.named_modules()
+        for name in (
+            *(module._buffers if statistics_move(module) else ()),
+            # Constants too: not every machine computes the same from the same weights.
+            *(module.adapter_names if isinstance(module, AdapterLayer) else ()),
+        )
+    }
     tensors = model.state_dict(keep_vars=True)
     canonical = canonical_keys(model)
-    return {canonical[key] for key, tensor in tensors.items()
-            if tensor.requires_grad or canonical[key] in own or key in not_in_base}
+    return {
+        canonical[key]
+        for key, tensor in tensors.items()
+        if tensor.requires_grad or canonical[key] in own or key in not_in_base
+    }
 
 
 def lacks_only_buffers(model: nn.Module, stored: Collection[str]) -> bool:
@@ -55,8 +64,10 @@ def lacks_only_buffers(model: nn.Module, stored: Collection[str]) -> bool:
     """
     canonical = canonical_keys(model)
     return not any(isinstance(module, AdapterLayer) for module in model.modules()) and all(
-        canonical[key] in stored for key, tensor in model.state_dict(keep_vars=True).items()
-        if isinstance(tensor, nn.Parameter))
+        canonical[key] in stored
+        for key, tensor in model.state_dict(keep_vars=True).items()
+        if isinstance(tensor, nn.Parameter)
+    )
 
 
 def frozen_tensors(model: nn.Module, stored: Collection[str]) -> dict[str, Tensor | str]:
@@ -65,13 +76,20 @@ def frozen_tensors(model: nn.Module, stored: Collection[str]) -> dict[str, Tenso
     Of one that has been quantized, the digest of what it was.
     """
     state = {**model.state_dict(), **dense_digests(model)}
-    return {key: state[key] for key, first in canonical_keys(model).items()
-            if key == first and key not in stored and state[key] is not None}
+    return {
+        key: state[key]
+        for key, first in canonical_keys(model).items()
+        if key == first and key not in stored and state[key] is not None
+    }
 
 
-def complete_state_dict(model: nn.Module, stored: Mapping[str, Tensor],
-                        base: Mapping[str, Tensor], source: str,
-                        anew: Collection[str] = ()) -> 'OrderedDict[str, Tensor]':
+def complete_state_dict(
+    model: nn.Module,
+    stored: Mapping[str, Tensor],
+    base: Mapping[str, Tensor],
+    source: str,
+    anew: Collection[str] = (),
+) -> 'OrderedDict[str, Tensor]':
     """Return the state dict of an adapted model from what a file holds and its base.
 
     Args:
@@ -90,15 +108,18 @@ def complete_state_dict(model: nn.Module, stored: Mapping[str, Tensor],
     """
     state, first_keys = model.state_dict(), canonical_keys(model)
     # Files of text models hold a tied tensor under one of its keys.
-    base = {**{first_keys[key]: tensor for key, tensor in base.items() if key in first_keys},
-            **base}
+    base = {
+        **{first_keys[key]: tensor for key, tensor in base.items() if key in first_keys},
+        **base,
+    }
     result: OrderedDict[str, Tensor] = OrderedDict()
     for key, first in first_keys.items():
         if first in stored and first not in anew:
             if stored[first].shape != state[key].shape:
                 raise UserError(
                     f'{source} holds {first} of shape {tuple(stored[first].shape)}, the model has '
-                    f'{tuple(state[key].shape)} there: its config (classes, rank) is another one')
+                    f'{tuple(state[key].shape)} there: its config (classes, rank) is another one'
+                )
             result[key] = stored[first]
         elif _fits(base.get(key, base.get(first)), state[key]):
             # A base may be kept in half precision; loading it casts it.
@@ -109,8 +130,10 @@ def complete_state_dict(model: nn.Module, stored: Mapping[str, Tensor],
             raise UserError(f'{key} is neither in {source} nor in its base model')
     surplus = sorted(set(stored) - set(result) - set(anew))
     if surplus:
-        raise UserError(f'{source} holds {surplus[0]} and {len(surplus) - 1} more tensors that '
-                        'this model does not have: it belongs to another model')
+        raise UserError(
+            f'{source} holds {surplus[0]} and {len(surplus) - 1} more tensors that '
+            'this model does not have: it belongs to another model'
+        )
     return result
 
 

@@ -37,8 +37,10 @@ class OnlyAnAdapterMergeItFirstOrImportMmadapt:
 
     def __init__(self) -> None:
         if not _KNOWN.get():
-            raise UserError('this checkpoint holds only what a training with `peft` has changed: '
-                            + _ways('its base'))
+            raise UserError(
+                'this checkpoint holds only what a training with `peft` has changed: '
+                + _ways('its base')
+            )
 
     def __reduce__(self):
         return type(self), ()
@@ -53,8 +55,9 @@ def _known_note() -> OnlyAnAdapterMergeItFirstOrImportMmadapt:
 
 
 # Only for whoever lets torch check what a file names, as is its default.
-torch.serialization.add_safe_globals([
-    (_known_note, f'{__name__}.{OnlyAnAdapterMergeItFirstOrImportMmadapt.__name__}')])
+torch.serialization.add_safe_globals(
+    [(_known_note, f'{__name__}.{OnlyAnAdapterMergeItFirstOrImportMmadapt.__name__}')]
+)
 
 
 @contextmanager
@@ -68,10 +71,12 @@ def known() -> Iterator[None]:
 
 
 def _ways(base: str, file: str = 'FILE') -> str:
-    return (f'{base} would be random here. Use a config with that `peft` and custom_hooks = '
-            f"[dict(type='PEFTInjectHook')], or merge it, mmadapt merge CONFIG "
-            f'{file} merged.pth, and use merged.pth, or load the base '
-            'and call mmadapt.load_adapter(model, FOLDER)')
+    return (
+        f'{base} would be random here. Use a config with that `peft` and custom_hooks = '
+        f"[dict(type='PEFTInjectHook')], or merge it, mmadapt merge CONFIG "
+        f'{file} merged.pth, and use merged.pth, or load the base '
+        'and call mmadapt.load_adapter(model, FOLDER)'
+    )
 
 
 class TrainedPart(MutableMapping):
@@ -95,16 +100,19 @@ class TrainedPart(MutableMapping):
         Raises:
             UserError: Always; it names the ways to read the file.
         """
-        base = (self.record.get('base') or {}).get('load_from') or \
-            'the pretrained files of its config'
-        raise UserError(f'{self.source} holds only what a training with `peft` has changed: '
-                        + _ways(f'its base, {base},', self.source))
+        base = (self.record.get('base') or {}).get(
+            'load_from'
+        ) or 'the pretrained files of its config'
+        raise UserError(
+            f'{self.source} holds only what a training with `peft` has changed: '
+            + _ways(f'its base, {base},', self.source)
+        )
 
     __getitem__ = __setitem__ = __delitem__ = __iter__ = __len__ = refuse
     copy = __copy__ = __deepcopy__ = refuse
 
     def __reduce__(self):
-        return OrderedDict, ([*self.tensors.items()], )
+        return OrderedDict, ([*self.tensors.items()],)
 
 
 def is_whole(record: Mapping) -> bool:

@@ -62,6 +62,7 @@ def fold_norms(model: nn.Module) -> int:
     for site in sites:
         if _is_conv_module(site.owner):
             from .conv_module import FoldingConvModule
+
             site.owner.__class__ = FoldingConvModule
             _keep_output(site.owner, site.norm)
             folded += 1
@@ -92,13 +93,16 @@ def _fold_pair(site: Site) -> None:
     site.conv.behind = NormBehind(site.norm)
     if not isinstance(site.conv, WeightLayer):
         site.conv.__class__ = FoldingConv2d
-    site.norm.folded_into = (site.conv, )
+    site.norm.folded_into = (site.conv,)
 
 
 def _keep_output(owner: nn.Module, norm: nn.Module) -> None:
     # What SSF keeps is the output itself: the activation must not write into it.
-    if hasattr(norm, 'adapter') and getattr(owner, 'activate', None) is not None \
-            and getattr(owner.activate, 'inplace', False):
+    if (
+        hasattr(norm, 'adapter')
+        and getattr(owner, 'activate', None) is not None
+        and getattr(owner.activate, 'inplace', False)
+    ):
         owner.activate.inplace = False
         owner._inplace_before_folding = True
 

@@ -47,18 +47,33 @@ class _RescaledConv(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             # The gradient for the input needs the input's size only.
             grad_x = torch.ops.aten.convolution_backward(
-                grad, grad.new_empty(1).expand(ctx.size), weight.to(grad.dtype), None, stride,
-                padding, dilation, False, [0, 0], groups, (True, False, False))[0]
+                grad,
+                grad.new_empty(1).expand(ctx.size),
+                weight.to(grad.dtype),
+                None,
+                stride,
+                padding,
+                dilation,
+                False,
+                [0, 0],
+                groups,
+                (True, False, False),
+            )[0]
         has_passed_backward(ctx.norm)
         return grad_x, None, None, grad_scale, grad_shift, None, None
 
 
 def can_rescale(conv: nn.Module, norm: nn.Module) -> bool:
     """Return whether a frozen convolution before an SSF norm can be computed this way, now."""
-    return (type(conv) is nn.Conv2d and not conv.weight.requires_grad
-            and conv.padding_mode == 'zeros' and not isinstance(conv.padding, str)
-            and isinstance(norm.adapter, SSF) and not torch.compiler.is_compiling()
-            and far_from_zero(norm))
+    return (
+        type(conv) is nn.Conv2d
+        and not conv.weight.requires_grad
+        and conv.padding_mode == 'zeros'
+        and not isinstance(conv.padding, str)
+        and isinstance(norm.adapter, SSF)
+        and not torch.compiler.is_compiling()
+        and far_from_zero(norm)
+    )
 
 
 def rescaled_conv(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:

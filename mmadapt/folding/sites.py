@@ -38,8 +38,11 @@ def find_sites(model: nn.Module) -> list[Site]:
             sites += _in_conv_module(module)
         elif isinstance(module, nn.Sequential):
             children = list(module)
-            sites += [Site(conv, norm) for conv, norm in zip(children, children[1:], strict=False)
-                      if _is_conv(conv) and isinstance(norm, NORM_LAYERS)]
+            sites += [
+                Site(conv, norm)
+                for conv, norm in zip(children, children[1:], strict=False)
+                if _is_conv(conv) and isinstance(norm, NORM_LAYERS)
+            ]
         else:
             sites += _in_block(module)
     return sites

@@ -10,6 +10,12 @@ from .run_check_hook import RunCheckHook
 from .safe_checkpoints import secure_checkpoints
 
 __all__ = [
-    'LoadedCheckpointHook', 'MemoryHook', 'PEFTCheckpointHook', 'PEFTInjectHook', 'RandomStateHook',
-    'RunCheckHook', 'prepare_run', 'secure_checkpoints'
+    'LoadedCheckpointHook',
+    'MemoryHook',
+    'PEFTCheckpointHook',
+    'PEFTInjectHook',
+    'RandomStateHook',
+    'RunCheckHook',
+    'prepare_run',
+    'secure_checkpoints',
 ]

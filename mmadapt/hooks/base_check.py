@@ -30,12 +30,17 @@ def check_base_is_read(config: PEFTConfig, load_from: str | None) -> None:
     Raises:
         UserError: It is set, and to something else.
     """
-    places = [place if '://' in place else osp.realpath(place)
-              for place in (config.base, load_from) if place is not None]
+    places = [
+        place if '://' in place else osp.realpath(place)
+        for place in (config.base, load_from)
+        if place is not None
+    ]
     if config.base is not None and (load_from is None or places[0] != places[1]):
-        raise UserError(f'peft.base={config.base}: it says where the base of a checkpoint or an '
-                        f'adapter is now; this training begins with load_from={load_from} and '
-                        'does not read it: leave it out, or set load_from to it')
+        raise UserError(
+            f'peft.base={config.base}: it says where the base of a checkpoint or an '
+            f'adapter is now; this training begins with load_from={load_from} and '
+            'does not read it: leave it out, or set load_from to it'
+        )
 
 
 def find_built_in(runner, model: nn.Module, base: BaseRecord) -> None:
@@ -53,11 +58,18 @@ def find_built_in(runner, model: nn.Module, base: BaseRecord) -> None:
     """
     missing = set(base.not_in_base)
     heads = tuple(f'{name}.' for name in find_heads(model))
-    layers = [name for name, module in model.named_modules()
-              if f'{name}.weight'.lstrip('.') in missing and not f'{name}.'.startswith(heads)
-              and adapted_class(module) is not None]
-    if not layers or not isinstance(runner.cfg.get('model'), Mapping) \
-            or any(p.is_meta for p in model.parameters()):
+    layers = [
+        name
+        for name, module in model.named_modules()
+        if f'{name}.weight'.lstrip('.') in missing
+        and not f'{name}.'.startswith(heads)
+        and adapted_class(module) is not None
+    ]
+    if (
+        not layers
+        or not isinstance(runner.cfg.get('model'), Mapping)
+        or any(p.is_meta for p in model.parameters())
+    ):
         return
 
     def build() -> nn.Module:
@@ -72,8 +84,10 @@ def find_built_in(runner, model: nn.Module, base: BaseRecord) -> None:
 
     keys = built_in_keys(model, missing, build)
     if keys and getattr(getattr(runner, 'strategy', None), 'first_has_weights', False):
-        raise UserError('strategy.meta_init=True: this model has pretrained weights as soon as it '
-                        'is built, in the first process alone; write meta_init=False')
+        raise UserError(
+            'strategy.meta_init=True: this model has pretrained weights as soon as it '
+            'is built, in the first process alone; write meta_init=False'
+        )
     base.built_in, base.not_in_base = sorted(keys), sorted(missing - keys)
 
 
@@ -95,9 +109,10 @@ def check_still_built_in(model: nn.Module, before: Mapping[str, str]) -> None:
         place = place.rpartition('.')[0]
     raise UserError(
         f'{len(lost)} of the {len(before)} pretrained tensors that the model is built with, the '
-        f"first of them {lost[0]}, are drawn anew by init_weights, which MMEngine calls before a "
+        f'first of them {lost[0]}, are drawn anew by init_weights, which MMEngine calls before a '
         f"training; write `self.{place or '...'}.is_init = True` into the model's constructor, "
-        'behind where they are loaded, or set load_from')
+        'behind where they are loaded, or set load_from'
+    )
 
 
 def check_base(runner, model: nn.Module, base: BaseRecord, config: PEFTConfig) -> bool:
@@ -119,29 +134,45 @@ def check_base(runner, model: nn.Module, base: BaseRecord, config: PEFTConfig) -
     keys = [key for key in model.state_dict() if not key.endswith('num_batches_tracked')]
     loaded = len(keys) - len(base.not_in_base)
     if base.load_from or base.pretrained or base.built_in:
-        say(f'pretrained weights for {loaded} of {len(keys)} tensors of the model'
-            + (f', {len(base.built_in)} of which it is built with' if base.built_in else ''))
+        say(
+            f'pretrained weights for {loaded} of {len(keys)} tensors of the model'
+            + (f', {len(base.built_in)} of which it is built with' if base.built_in else '')
+        )
     if resumes(runner) and loaded:
-        warn(f'--resume found no checkpoint in {runner.work_dir} and has cleared load_from: what '
-             'is not pretrained trains from the start')
+        warn(
+            f'--resume found no checkpoint in {runner.work_dir} and has cleared load_from: what '
+            'is not pretrained trains from the start'
+        )
     if loaded:
         _check_body(model, keys, base, config)
     if loaded or (config.method is None and config.targets == 'all'):
         return loaded > 0
     if not config.allow_random_base:
-        why = f'{base.load_from} has none of its weights' if base.load_from else (
-            '--resume found no checkpoint and has cleared load_from: run without it'
-            if resumes(runner) else 'set load_from')
+        why = (
+            f'{base.load_from} has none of its weights'
+            if base.load_from
+            else (
+                '--resume found no checkpoint and has cleared load_from: run without it'
+                if resumes(runner)
+                else 'set load_from'
+            )
+        )
         # Codes of a random base are in no checkpoint, so there it cannot be meant.
-        meant = '' if config.quant is not None else \
-            '. (peft.allow_random_base=True if that is meant)'
-        raise UserError(f'the frozen base of this {type(model).__name__} would be random: '
-                        f'{why}{meant}')
+        meant = (
+            '' if config.quant is not None else '. (peft.allow_random_base=True if that is meant)'
+        )
+        raise UserError(
+            f'the frozen base of this {type(model).__name__} would be random: {why}{meant}'
+        )
     if config.quant is not None:
-        raise UserError('peft.quant needs a base that a file provides: from quantized weights no '
-                        'checkpoint could restore a random one; set load_from')
-    warn('the frozen base is random, as peft.allow_random_base says; no file provides it, so every '
-         'checkpoint holds the whole model')
+        raise UserError(
+            'peft.quant needs a base that a file provides: from quantized weights no '
+            'checkpoint could restore a random one; set load_from'
+        )
+    warn(
+        'the frozen base is random, as peft.allow_random_base says; no file provides it, so every '
+        'checkpoint holds the whole model'
+    )
     return False
 
 
@@ -152,9 +183,13 @@ def _check_body(model: nn.Module, keys, base: BaseRecord, config: PEFTConfig) ->
     lacking = [key for key in body if key in not_in_base]
     if not lacking:
         return
-    what = (f'{base.load_from or "what is pretrained"} has no fitting weight for '
-            f'{len(lacking)} of {len(body)} tensors outside the head, first {lacking[0]}')
+    what = (
+        f'{base.load_from or "what is pretrained"} has no fitting weight for '
+        f'{len(lacking)} of {len(body)} tensors outside the head, first {lacking[0]}'
+    )
     if base.load_from and 2 * len(lacking) > len(body) and not config.allow_random_base:
-        raise UserError(f'{what}: it is the checkpoint of another model. '
-                        '(peft.allow_random_base=True if that is meant)')
+        raise UserError(
+            f'{what}: it is the checkpoint of another model. '
+            '(peft.allow_random_base=True if that is meant)'
+        )
     warn(f'{what}; their layers train fully')

@@ -73,24 +73,31 @@ class PEFTCheckpointHook(Hook):
     @master_only  # which may be the only process that has them by now
     def _note_base(self) -> None:
         frozen = frozen_tensors(self.model, stored_keys(self.model, self.base.not_in_base))
-        self._frozen = {key: value if isinstance(value, str) else tensor_digest(value)
-                        for key, value in frozen.items()}
+        self._frozen = {
+            key: value if isinstance(value, str) else tensor_digest(value)
+            for key, value in frozen.items()
+        }
         self.base.fingerprint = fingerprint(self._frozen)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Keep what is trained; record how to get the rest."""
         stored = self._stored_keys()
-        record = AdapterRecord.of(self.model, self.base, _class_names(runner),
-                                  self.config.adapter).to_dict()
+        record = AdapterRecord.of(
+            self.model, self.base, _class_names(runner), self.config.adapter
+        ).to_dict()
         if lacks_only_buffers(self.model, stored):  # which are small, and stock tools can read it
             record['base']['fingerprint'] = fingerprint({})
             note_contents(checkpoint, record)
             return
         for name, prefix in (('state_dict', ''), ('ema_state_dict', 'module.')):
             if name in checkpoint:
-                checkpoint[name] = _on_one_storage({
-                    key: value for key, value in checkpoint[name].items()
-                    if not key.startswith(prefix) or key.removeprefix(prefix) in stored})
+                checkpoint[name] = _on_one_storage(
+                    {
+                        key: value
+                        for key, value in checkpoint[name].items()
+                        if not key.startswith(prefix) or key.removeprefix(prefix) in stored
+                    }
+                )
         note_contents(checkpoint, record)
 
     def after_train(self, runner) -> None:
@@ -110,8 +117,9 @@ class PEFTCheckpointHook(Hook):
         folder = osp.join(runner.work_dir, self._folder)
         self._export(folder, values, classes)
         for name, path in self._best_checkpoints(runner):
-            self._export(osp.join(runner.work_dir, name), read_checkpoint(path)['state_dict'],
-                         classes)
+            self._export(
+                osp.join(runner.work_dir, name), read_checkpoint(path)['state_dict'], classes
+            )
         export = self.config.export
         if export is not None:
             if getattr(getattr(runner, 'strategy', None), 'sharded', False):
@@ -131,13 +139,20 @@ class PEFTCheckpointHook(Hook):
     def _stored_keys(self) -> set:
         stored = stored_keys(self.model, self.base.not_in_base)
         # A module may keep a statistic in a buffer of its own that no rule here knows of.
-        moved = {key for key, buffer in self.model.named_buffers()
-                 if key in self._frozen and tensor_digest(buffer) != self._frozen[key]}
+        moved = {
+            key
+            for key, buffer in self.model.named_buffers()
+            if key in self._frozen and tensor_digest(buffer) != self._frozen[key]
+        }
         if not moved <= set(self.base.not_in_base):
             self.base.not_in_base = sorted({*self.base.not_in_base, *moved})
-            self.base.fingerprint = fingerprint({
-                key: digest for key, digest in self._frozen.items()
-                if key not in self.base.not_in_base})
+            self.base.fingerprint = fingerprint(
+                {
+                    key: digest
+                    for key, digest in self._frozen.items()
+                    if key not in self.base.not_in_base
+                }
+            )
         return stored | moved
 
     def _best_checkpoints(self, runner):
@@ -145,7 +160,8 @@ class PEFTCheckpointHook(Hook):
             if not isinstance(hook, CheckpointHook) or not hook.save_best:
                 continue
             paths = getattr(hook, 'best_ckpt_path_dict', None) or {
-                '': getattr(hook, 'best_ckpt_path', None)}
+                '': getattr(hook, 'best_ckpt_path', None)
+            }
             for metric, path in paths.items():
                 if path and '://' in path:
                     warn(f'{path} is not local: `mmadapt merge` takes it as it is')
@@ -171,8 +187,9 @@ def _on_one_storage(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     for keys in alike.values():
         together = torch.cat([tensors[key].flatten() for key in keys])
         pieces = together.split([tensors[key].numel() for key in keys])
-        moved.update((key, piece.view(tensors[key].shape))
-                     for key, piece in zip(keys, pieces, strict=True))
+        moved.update(
+            (key, piece.view(tensors[key].shape)) for key, piece in zip(keys, pieces, strict=True)
+        )
     return {key: moved.get(key, tensor) for key, tensor in tensors.items()}
 
 

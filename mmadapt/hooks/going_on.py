@@ -10,8 +10,9 @@ from ..logs import say, warn
 from ..peft.heads import find_heads
 
 
-def find_misfits(model: nn.Module, stored: Mapping[str, Tensor], base: Mapping[str, Tensor],
-                 source: str) -> set[str]:
+def find_misfits(
+    model: nn.Module, stored: Mapping[str, Tensor], base: Mapping[str, Tensor], source: str
+) -> set[str]:
     """Return the tensors of a model that were trained in another shape; they are logged.
 
     Args:
@@ -27,27 +28,32 @@ def find_misfits(model: nn.Module, stored: Mapping[str, Tensor], base: Mapping[s
         UserError: Most of the model outside its head is of another shape.
     """
     canonical = canonical_keys(model)
-    given = {first: (stored.get(first, base.get(key, base.get(first))), tensor.shape)
-             for (key, tensor), first in zip(model.state_dict().items(), canonical.values(),
-                                             strict=True)}
-    given = {key: (value.shape, shape) for key, (value, shape) in given.items()
-             if value is not None}
+    given = {
+        first: (stored.get(first, base.get(key, base.get(first))), tensor.shape)
+        for (key, tensor), first in zip(model.state_dict().items(), canonical.values(), strict=True)
+    }
+    given = {
+        key: (value.shape, shape) for key, (value, shape) in given.items() if value is not None
+    }
     misfits = {key for key, (there, here) in given.items() if there != here}
     if not misfits:
         return misfits
     heads = tuple(f'{name}.' for name in find_heads(model))
     body = [key for key in given if not key.startswith(heads)]
     first = next(key for key in given if key in misfits)
-    what = (f'{source}: {len(misfits)} tensors have another shape than in this model, first '
-            f'{first} ({", ".join(" x ".join(map(str, shape)) for shape in given[first])})')
+    what = (
+        f'{source}: {len(misfits)} tensors have another shape than in this model, first '
+        f'{first} ({", ".join(" x ".join(map(str, shape)) for shape in given[first])})'
+    )
     if 2 * len(misfits.intersection(body)) > len(body):
         raise UserError(f'{what}: it is of another model')
     say(f'{what}; their layers train fully, from the start')
     return misfits
 
 
-def tensors_anew(model: nn.Module, stored: Mapping[str, Tensor],
-                 misfits: Collection[str]) -> set[str]:
+def tensors_anew(
+    model: nn.Module, stored: Mapping[str, Tensor], misfits: Collection[str]
+) -> set[str]:
     """Return the keys of the model and the file for which the file is not asked.
 
     Args:
@@ -57,8 +63,14 @@ def tensors_anew(model: nn.Module, stored: Mapping[str, Tensor],
     """
     layers = {layer_of(key) for key in misfits}
     state = model.state_dict()
-    return {*misfits, *(key for key, tensor in stored.items() if layer_of(key) in layers and (
-        key not in state or state[key].shape != tensor.shape))}
+    return {
+        *misfits,
+        *(
+            key
+            for key, tensor in stored.items()
+            if layer_of(key) in layers and (key not in state or state[key].shape != tensor.shape)
+        ),
+    }
 
 
 def layer_of(key: str) -> str:
@@ -80,8 +92,10 @@ def check_one_adapter(record: AdapterRecord, path: str, adapter: str | None) -> 
     if adapter is None or adapter == record.started_from:
         return
     base = record.base.load_from or 'none: it comes from init_cfg'
-    what = (f'peft.adapter={adapter} is not used: {path} holds an adapter of its own. To use the '
-            f'folder name the checkpoint of its base ({path} has {base})')
+    what = (
+        f'peft.adapter={adapter} is not used: {path} holds an adapter of its own. To use the '
+        f'folder name the checkpoint of its base ({path} has {base})'
+    )
     if record.started_from == '':  # of an older version, which may have started from it
         warn(what)
     else:

@@ -77,32 +77,40 @@ class PEFTInjectHook(Hook):
     def __init__(self) -> None:
         self._config: PEFTConfig | None = None
         self._model: nn.Module | None = None
-        self._path: str | None = None       # the checkpoint that is going to be loaded
-        self._source: str | None = None     # that, or the adapter that is evaluated
-        self._adapter: str | None = None    # folder whose tensors are still to be loaded
+        self._path: str | None = None  # the checkpoint that is going to be loaded
+        self._source: str | None = None  # that, or the adapter that is evaluated
+        self._adapter: str | None = None  # folder whose tensors are still to be loaded
         self._built_in: dict[str, str] = {}  # digests of what must not be drawn anew
         self._trains = False
-        self._is_new = False                # nothing has been trained yet
-        self._anew: set[str] = set()        # keys for which an earlier training is not asked
+        self._is_new = False  # nothing has been trained yet
+        self._anew: set[str] = set()  # keys for which an earlier training is not asked
 
     def before_run(self, runner) -> None:
         """Adapt the model and whatever was built from it."""
         if self._model is not None:
             if trains(runner) and not self._trains:
-                raise UserError('this runner has evaluated an adapted model and cannot train it; '
-                                'build another one with Runner.from_cfg(cfg)')
+                raise UserError(
+                    'this runner has evaluated an adapted model and cannot train it; '
+                    'build another one with Runner.from_cfg(cfg)'
+                )
             return
         if not isinstance(runner, (Runner, FlexibleRunner)):
-            raise UserError(f'PEFTInjectHook: a {type(runner).__name__} wraps the model before any '
-                            "hook runs; build it from a config with runner_type='FlexibleRunner' "
-                            "or 'Runner'")
+            raise UserError(
+                f'PEFTInjectHook: a {type(runner).__name__} wraps the model before any '
+                "hook runs; build it from a config with runner_type='FlexibleRunner' "
+                "or 'Runner'"
+            )
         if isinstance(runner, FlexibleRunner) and not isinstance(runner.strategy, AdaptingStrategy):
-            raise UserError(f'PEFTInjectHook: {type(runner.strategy).__name__} wraps the model '
-                            'before any hook runs; name a strategy of mmadapt in the config')
+            raise UserError(
+                f'PEFTInjectHook: {type(runner.strategy).__name__} wraps the model '
+                'before any hook runs; name a strategy of mmadapt in the config'
+            )
         if runner.cfg.get('peft') is None:
-            raise UserError('custom_hooks holds PEFTInjectHook but the config has no `peft`; '
-                            f'inherit {inherited("peft/lora.py")} or write '
-                            'peft=dict(method=...)')
+            raise UserError(
+                'custom_hooks holds PEFTInjectHook but the config has no `peft`; '
+                f'inherit {inherited("peft/lora.py")} or write '
+                'peft=dict(method=...)'
+            )
         self._config = PEFTConfig.parse(runner.cfg.peft)
         self._check_order(runner)
         add_run_check_hook(runner, self)
@@ -139,15 +147,21 @@ class PEFTInjectHook(Hook):
         if self._adapter is not None:
             record, tensors = read_adapter(self._adapter)
             checkpoint['state_dict'] = restore(
-                self._model, record, tensors, checkpoint['state_dict'], self._adapter, self._anew)
+                self._model, record, tensors, checkpoint['state_dict'], self._adapter, self._anew
+            )
             names, self._adapter = record.class_names, None
         if not self._trains:
             self._check_evaluated(runner, checkpoint, names)
 
     def _check_evaluated(self, runner, checkpoint: dict, names) -> None:
         if self._config is not None:  # else nothing is going to run yet
-            check_evaluated(runner.model, evaluated_classes(runner),
-                            checkpoint.get('state_dict', checkpoint), names, str(self._source))
+            check_evaluated(
+                runner.model,
+                evaluated_classes(runner),
+                checkpoint.get('state_dict', checkpoint),
+                names,
+                str(self._source),
+            )
 
     def before_wrap(self, runner) -> None:
         """Finish the adapter, now that its base is loaded and before a strategy wraps the model."""
@@ -195,8 +209,9 @@ class PEFTInjectHook(Hook):
         for line in (report.summary(), *report.warnings, report.line()):
             say(line)
 
-    def adapt(self, runner, model: nn.Module, config: PEFTConfig, path: str | None,
-              checkpoint: dict):
+    def adapt(
+        self, runner, model: nn.Module, config: PEFTConfig, path: str | None, checkpoint: dict
+    ):
         """Adapt a model that is to be trained, as far as that needs no values.
 
         Args:
@@ -213,8 +228,10 @@ class PEFTInjectHook(Hook):
             UserError: They do not fit each other.
         """
         if runner.cfg.get('efficient_conv_bn_eval'):
-            raise UserError('efficient_conv_bn_eval bypasses the layers that peft adapts; '
-                            'remove it from the config')
+            raise UserError(
+                'efficient_conv_bn_eval bypasses the layers that peft adapts; '
+                'remove it from the config'
+            )
         if resumes(runner) and path is not None:
             check_can_resume(checkpoint, path, bool(runner.cfg.get('param_scheduler')))
         _take_as_base(runner, checkpoint)
@@ -223,17 +240,29 @@ class PEFTInjectHook(Hook):
             stored = checkpoint['state_dict']
             check_one_adapter(record, path, config.adapter)
             # A resumed run is of the same model, or is refused.
-            misfits = set() if resumes(runner) else find_misfits(
-                model, stored, base_state_dict(model, record.base, config.base), path)
+            misfits = (
+                set()
+                if resumes(runner)
+                else find_misfits(
+                    model, stored, base_state_dict(model, record.base, config.base), path
+                )
+            )
             base = replace(record.base, not_in_base=sorted({*record.base.not_in_base, *misfits}))
             # What it was begun with is not to be changed now.
-            report = inject(model, config, not_loaded={*record.not_loaded, *misfits},
-                            weights_follow=True, check_options=False)
+            report = inject(
+                model,
+                config,
+                not_loaded={*record.not_loaded, *misfits},
+                weights_follow=True,
+                check_options=False,
+            )
             record.check_same(require_state(model), path, misfits)
             self._anew = tensors_anew(model, stored, misfits)
         elif resumes(runner) and path is not None:
-            raise UserError(f'{path} was not written by a training with `peft` and cannot be '
-                            'resumed; start from it with load_from')
+            raise UserError(
+                f'{path} was not written by a training with `peft` and cannot be '
+                'resumed; start from it with load_from'
+            )
         else:
             check_base_is_read(config, path)
             part = part_of_checkpoint(model, checkpoint.get('state_dict', {}))
@@ -249,9 +278,16 @@ class PEFTInjectHook(Hook):
                 record.check_layers(model, config.adapter)
                 # The shape of a layer that has an adapter is the base's.
                 layers = {layer_of(key) for key in stored}
-                misfits = find_misfits(model, stored, {
-                    key: value for key, value in checkpoint.get('state_dict', {}).items()
-                    if layer_of(key) in layers}, config.adapter)
+                misfits = find_misfits(
+                    model,
+                    stored,
+                    {
+                        key: value
+                        for key, value in checkpoint.get('state_dict', {}).items()
+                        if layer_of(key) in layers
+                    },
+                    config.adapter,
+                )
             report = inject(model, config, not_loaded={*not_loaded, *misfits}, weights_follow=True)
             self._anew = tensors_anew(model, stored, misfits)
             if config.adapter is not None:
@@ -261,8 +297,9 @@ class PEFTInjectHook(Hook):
         self._is_new = KEY not in checkpoint and config.adapter is None
         return base, report
 
-    def adapt_to_evaluate(self, model: nn.Module, config: PEFTConfig, path: str | None,
-                          checkpoint: dict) -> None:
+    def adapt_to_evaluate(
+        self, model: nn.Module, config: PEFTConfig, path: str | None, checkpoint: dict
+    ) -> None:
         """Adapt a model that is to be evaluated; takes what :meth:`adapt` takes.
 
         Raises:
@@ -275,11 +312,12 @@ class PEFTInjectHook(Hook):
             record, source = read_adapter(config.adapter)[0], config.adapter
             self._adapter = config.adapter
         elif any(key.endswith('.lora_B') for key in checkpoint.get('state_dict', {})):
-            raise UserError(f'{path} holds an adapter but not what its base is; use the checkpoint '
-                            'that it was made from')
+            raise UserError(
+                f'{path} holds an adapter but not what its base is; use the checkpoint '
+                'that it was made from'
+            )
         else:
-            warn(f'{path} holds no adapter and peft.adapter is not set: a plain model is '
-                 'evaluated')
+            warn(f'{path} holds no adapter and peft.adapter is not set: a plain model is evaluated')
             return
         self._model = model
         say(f'{source}: ' + record.inject_into(model, source).line())
@@ -291,12 +329,17 @@ class PEFTInjectHook(Hook):
         checkpoint['state_dict'] = restore(self._model, record, stored, base, source, self._anew)
         if 'ema_state_dict' in checkpoint:
             averaged = checkpoint['ema_state_dict']
-            average = {key.removeprefix('module.'): value for key, value in averaged.items()
-                       if key.startswith('module.')}
+            average = {
+                key.removeprefix('module.'): value
+                for key, value in averaged.items()
+                if key.startswith('module.')
+            }
             counters = {k: v for k, v in averaged.items() if not k.startswith('module.')}
             average = complete_state_dict(self._model, average, base, source, self._anew)
             checkpoint['ema_state_dict'] = {
-                **counters, **{f'module.{key}': value for key, value in average.items()}}
+                **counters,
+                **{f'module.{key}': value for key, value in average.items()},
+            }
 
     def _load_pending_adapter(self) -> None:
         # Only where no checkpoint was loaded; otherwise it came with it.
@@ -305,10 +348,12 @@ class PEFTInjectHook(Hook):
             self._adapter = None
 
     def _check_order(self, runner) -> None:
-        earlier = runner.hooks[:runner.hooks.index(self)]
+        earlier = runner.hooks[: runner.hooks.index(self)]
         if averaging_hooks(earlier):
-            raise UserError('EMAHook runs before PEFTInjectHook and would average the model '
-                            'without its adapters; leave the priority of PEFTInjectHook alone')
+            raise UserError(
+                'EMAHook runs before PEFTInjectHook and would average the model '
+                'without its adapters; leave the priority of PEFTInjectHook alone'
+            )
 
 
 def _take_as_base(runner, checkpoint: dict) -> None:
@@ -332,6 +377,8 @@ def _has_base(runner, model: nn.Module, base, config: PEFTConfig) -> bool:
 
 def _adaptable(model: nn.Module) -> nn.Module:
     if is_model_wrapper(model) and not hasattr(model, 'reducer'):
-        raise UserError(f'a model wrapped by {type(model).__name__} cannot be adapted; use '
-                        'MMDistributedDataParallel')
+        raise UserError(
+            f'a model wrapped by {type(model).__name__} cannot be adapted; use '
+            'MMDistributedDataParallel'
+        )
     return unwrap(model)

@@ -29,14 +29,21 @@ class LoadedCheckpointHook(Hook):
             if resumes(runner):
                 check_can_resume(checkpoint, path, bool(runner.cfg.get('param_scheduler')))
                 if not any(isinstance(hook, RandomStateHook) for hook in runner.hooks):
-                    warn(f'a run with {type(runner.strategy).__name__} does not continue exactly '
-                         'as one that was never stopped: random states, and what the model keeps '
-                         "in Python's attributes, are in none of its checkpoints; a strategy of "
-                         'mmadapt keeps them')
+                    warn(
+                        f'a run with {type(runner.strategy).__name__} does not continue exactly '
+                        'as one that was never stopped: random states, and what the model keeps '
+                        "in Python's attributes, are in none of its checkpoints; a strategy of "
+                        'mmadapt keeps them'
+                    )
             return
         names = class_names(checkpoint)
-        check_evaluated(runner.model, evaluated_classes(runner),
-                        checkpoint.get('state_dict', checkpoint), names, path)
+        check_evaluated(
+            runner.model,
+            evaluated_classes(runner),
+            checkpoint.get('state_dict', checkpoint),
+            names,
+            path,
+        )
 
 
 def class_names(checkpoint: Mapping) -> list[str] | None:
@@ -51,13 +58,21 @@ def class_names(checkpoint: Mapping) -> list[str] | None:
 def evaluated_classes(runner) -> list[str] | None:
     """Return the classes of the data that a runner evaluates on, if they are known."""
     loop = built_loop(runner, 'test') or built_loop(runner, 'val')
-    here = (getattr(loop.dataloader.dataset, 'metainfo', None) or {}).get('classes') \
-        if loop is not None else None
+    here = (
+        (getattr(loop.dataloader.dataset, 'metainfo', None) or {}).get('classes')
+        if loop is not None
+        else None
+    )
     return None if here is None or isinstance(here, str) else [str(name) for name in here]
 
 
-def check_evaluated(model: nn.Module, here: list[str] | None, state: Mapping[str, Tensor],
-                    names: list[str] | None, path: str) -> None:
+def check_evaluated(
+    model: nn.Module,
+    here: list[str] | None,
+    state: Mapping[str, Tensor],
+    names: list[str] | None,
+    path: str,
+) -> None:
     """Check that the weights that a run evaluates fit its model, and say if its classes differ.
 
     Takes and raises what :func:`check_fits` does.
@@ -67,8 +82,13 @@ def check_evaluated(model: nn.Module, here: list[str] | None, state: Mapping[str
         warn(f'{path}: {classes}; the first class of the one is taken for the first of the other')
 
 
-def check_fits(model: nn.Module, here: list[str] | None, state: Mapping[str, Tensor],
-               names: list[str] | None, path: str) -> str:
+def check_fits(
+    model: nn.Module,
+    here: list[str] | None,
+    state: Mapping[str, Tensor],
+    names: list[str] | None,
+    path: str,
+) -> str:
     """Check that the weights that a run evaluates fit its model, and its data the classes.
 
     Args:
@@ -85,16 +105,23 @@ def check_fits(model: nn.Module, here: list[str] | None, state: Mapping[str, Ten
         UserError: A weight has another shape than in the model, which would have a random one.
     """
     differ = names is not None and here is not None and names != here
-    classes = f'its classes are {_list(names)}, those of the data set here {_list(here)}' \
-        if differ else ''
-    misfits = [(key, tuple(state[key].shape), tuple(p.shape))
-               for key, p in unwrap(model).named_parameters()
-               if key in state and state[key].shape != p.shape]
+    classes = (
+        f'its classes are {_list(names)}, those of the data set here {_list(here)}'
+        if differ
+        else ''
+    )
+    misfits = [
+        (key, tuple(state[key].shape), tuple(p.shape))
+        for key, p in unwrap(model).named_parameters()
+        if key in state and state[key].shape != p.shape
+    ]
     if misfits:
         key, there, own = misfits[0]
-        raise UserError(f'{path} does not fit this config: {key} has the shape {there} there and '
-                        f'{own} in the model, as {len(misfits) - 1} more have others, which would '
-                        f'be random; {classes or "the config it was trained with fits"}')
+        raise UserError(
+            f'{path} does not fit this config: {key} has the shape {there} there and '
+            f'{own} in the model, as {len(misfits) - 1} more have others, which would '
+            f'be random; {classes or "the config it was trained with fits"}'
+        )
     return classes
 
 

@@ -56,9 +56,11 @@ class MemoryHook(Hook):
         if isinstance(runner, Runner):
             refuse_under_stock_runner(runner.optim_wrapper)
         if not is_needed(runner, model):
-            raise UserError('custom_hooks holds MemoryHook but the config has no `memory`; inherit '
-                            f'{inherited("memory/checkpoint_resnet.py")} or the like, or write '
-                            'memory=dict(checkpoint=[...])')
+            raise UserError(
+                'custom_hooks holds MemoryHook but the config has no `memory`; inherit '
+                f'{inherited("memory/checkpoint_resnet.py")} or the like, or write '
+                'memory=dict(checkpoint=[...])'
+            )
         secure_checkpoints(runner)
         add_random_state_hook(runner)
         self._names = _names(cfg)

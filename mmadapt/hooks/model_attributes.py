@@ -19,8 +19,20 @@ _MODULE_ATTRIBUTES = frozenset(vars(nn.Module()))
 _SIMPLE = (bool, int, float, str, bytes, type(None))
 _CONTAINERS = (list, tuple, dict, OrderedDict)
 # Their objects hold no state of a training, or refer to half of the process.
-_FOREIGN = {'addict', 'builtins', 'functools', 'logging', 'mmadapt', 'mmengine', 'numpy',
-            'threading', 'tokenizers', 'torch', 'transformers', 'weakref'}
+_FOREIGN = {
+    'addict',
+    'builtins',
+    'functools',
+    'logging',
+    'mmadapt',
+    'mmengine',
+    'numpy',
+    'threading',
+    'tokenizers',
+    'torch',
+    'transformers',
+    'weakref',
+}
 _KIND = 'kind of value'
 # Of one attribute, in a checkpoint. A model may keep its last feature maps.
 _LARGEST = 16 * 2**20
@@ -118,11 +130,17 @@ def _read(model: nn.Module, owners: set[Path], fresh: bool) -> Iterator[tuple[Pa
 
 def _entries(owner) -> list[tuple[str | int, object]]:
     if isinstance(owner, nn.Module):
-        own = [(name, value) for name, value in vars(owner).items()
-               # DeepSpeed counts there what it has gathered.
-               if name not in _MODULE_ATTRIBUTES and not name.startswith(('ds_', '_ds_'))]
-        return own + [(name, owner._buffers[name]) for name in owner._non_persistent_buffers_set
-                      if name in owner._buffers]
+        own = [
+            (name, value)
+            for name, value in vars(owner).items()
+            # DeepSpeed counts there what it has gathered.
+            if name not in _MODULE_ATTRIBUTES and not name.startswith(('ds_', '_ds_'))
+        ]
+        return own + [
+            (name, owner._buffers[name])
+            for name in owner._non_persistent_buffers_set
+            if name in owner._buffers
+        ]
     if isinstance(owner, dict):
         return [(key, value) for key, value in owner.items() if isinstance(key, (str, int))]
     return list(enumerate(owner) if isinstance(owner, (list, tuple)) else vars(owner).items())
@@ -131,8 +149,11 @@ def _entries(owner) -> list[tuple[str | int, object]]:
 def _may_look_into(value) -> bool:
     if type(value) in _CONTAINERS:
         return True
-    return (hasattr(value, '__dict__') and type(value).__module__.split('.')[0] not in _FOREIGN
-            and not isinstance(value, (type, FunctionType, MethodType, ModuleType)))
+    return (
+        hasattr(value, '__dict__')
+        and type(value).__module__.split('.')[0] not in _FOREIGN
+        and not isinstance(value, (type, FunctionType, MethodType, ModuleType))
+    )
 
 
 def _encode(value):
@@ -152,8 +173,11 @@ def _encode(value):
     if kind in (set, deque):
         # Equal sets may have another order.
         items = sorted(value, key=repr) if kind is set else value
-        return {_KIND: kind.__name__, 'items': [_encode(item) for item in items],
-                'maxlen': getattr(value, 'maxlen', None)}
+        return {
+            _KIND: kind.__name__,
+            'items': [_encode(item) for item in items],
+            'maxlen': getattr(value, 'maxlen', None),
+        }
     raise TypeError(kind)
 
 

@@ -26,7 +26,8 @@ def check_boxes_wanted(model: nn.Module) -> None:
             times = f' x {classes} classes = {queries * classes}' if classes > 1 else ''
             raise UserError(
                 f'{option}={wanted} of {queries} queries{times}: the first validation would end '
-                f'in {_ERROR}; --cfg-options {option}={queries * classes}')
+                f'in {_ERROR}; --cfg-options {option}={queries * classes}'
+            )
 
 
 def _choices(model: nn.Module) -> Iterator[tuple[str, int | None, int | None, int]]:
@@ -36,20 +37,34 @@ def _choices(model: nn.Module) -> Iterator[tuple[str, int | None, int | None, in
     from mmdet.models.dense_heads import DETRHead, GroundingDINOHead
     from mmdet.models.roi_heads import SparseRoIHead
     from mmdet.models.seg_heads import MaskFormerFusionHead
+
     head = getattr(model, 'bbox_head', None)
     if isinstance(head, DETRHead) and not isinstance(head, GroundingDINOHead):
         several = head.num_classes if head.loss_cls.use_sigmoid else 1
-        yield ('model.test_cfg.max_per_img', (head.test_cfg or {}).get('max_per_img'),
-               getattr(model, 'num_queries', None), several)
+        yield (
+            'model.test_cfg.max_per_img',
+            (head.test_cfg or {}).get('max_per_img'),
+            getattr(model, 'num_queries', None),
+            several,
+        )
     roi = getattr(model, 'roi_head', None)
     if isinstance(roi, SparseRoIHead):
-        yield ('model.test_cfg.rcnn.max_per_img', (roi.test_cfg or {}).get('max_per_img'),
-               getattr(model.rpn_head, 'num_proposals', None), roi.bbox_head[-1].num_classes)
+        yield (
+            'model.test_cfg.rcnn.max_per_img',
+            (roi.test_cfg or {}).get('max_per_img'),
+            getattr(model.rpn_head, 'num_proposals', None),
+            roi.bbox_head[-1].num_classes,
+        )
     fusion = getattr(model, 'panoptic_fusion_head', None)
     if isinstance(fusion, MaskFormerFusionHead) and (fusion.test_cfg or {}).get(
-            'instance_on', False):
-        yield ('model.test_cfg.max_per_image', fusion.test_cfg.get('max_per_image', 100),
-               getattr(model.panoptic_head, 'num_queries', None), fusion.num_classes)
+        'instance_on', False
+    ):
+        yield (
+            'model.test_cfg.max_per_image',
+            fusion.test_cfg.get('max_per_image', 100),
+            getattr(model.panoptic_head, 'num_queries', None),
+            fusion.num_classes,
+        )
 
 
 def check_sizes(model: nn.Module, pipelines: dict[str, list]) -> None:
@@ -69,8 +84,13 @@ def check_sizes(model: nn.Module, pipelines: dict[str, list]) -> None:
     for name, pipeline in pipelines.items():
         size = largest_image(pipeline)
         if size is not None and tokens_of(size, strides, divisor) < model.num_queries:
-            raise UserError(_too_few(f'the images of {name}, at most {size[1]} x {size[0]}, have',
-                                     tokens_of(size, strides, divisor), model))
+            raise UserError(
+                _too_few(
+                    f'the images of {name}, at most {size[1]} x {size[0]}, have',
+                    tokens_of(size, strides, divisor),
+                    model,
+                )
+            )
 
 
 def watch_tokens(model: nn.Module) -> list:
@@ -95,25 +115,33 @@ def _look(queries: int, encoder: nn.Module, inputs, output) -> None:
 
 def _too_few(what: str, tokens: int, queries) -> str:
     queries = getattr(queries, 'num_queries', queries)
-    return (f'{what} {tokens} tokens on all levels, and the model chooses num_queries={queries} of '
-            f'them, which would end in {_ERROR}: make the images larger in the pipeline, or write '
-            f'--cfg-options model.num_queries={max(1, tokens // 3)}')
+    return (
+        f'{what} {tokens} tokens on all levels, and the model chooses num_queries={queries} of '
+        f'them, which would end in {_ERROR}: make the images larger in the pipeline, or write '
+        f'--cfg-options model.num_queries={max(1, tokens // 3)}'
+    )
 
 
 def _chooses_tokens(model: nn.Module) -> bool:
     if not _knows_mmdet():
         return False
     from mmdet.models.detectors import DDQDETR, DINO, DeformableDETR
+
     # DDQ takes what is there.
-    return isinstance(model, DeformableDETR) and not isinstance(model, DDQDETR) and (
-        isinstance(model, DINO) or model.as_two_stage)
+    return (
+        isinstance(model, DeformableDETR)
+        and not isinstance(model, DDQDETR)
+        and (isinstance(model, DINO) or model.as_two_stage)
+    )
 
 
 def _strides(model: nn.Module) -> list[int] | None:
     from mmdet.models import ResNet, SwinTransformer
     from mmdet.models.necks import ChannelMapper
-    if not isinstance(model.backbone, (ResNet, SwinTransformer)) \
-            or not isinstance(model.neck, ChannelMapper):
+
+    if not isinstance(model.backbone, (ResNet, SwinTransformer)) or not isinstance(
+        model.neck, ChannelMapper
+    ):
         return None
     strides = [4 * 2**index for index in model.backbone.out_indices]
     # Further levels halve the last one.

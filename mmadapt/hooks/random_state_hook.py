@@ -53,8 +53,7 @@ class RandomStateHook(Hook):
     def before_val(self, runner) -> None:
         """Remember the random state; a new best writes the latest checkpoint once more."""
         self._before_val = get_random_state()
-        if trains(runner) and any(
-                h.save_best for h in _checkpoint_hooks(runner)):
+        if trains(runner) and any(h.save_best for h in _checkpoint_hooks(runner)):
             self.gather(runner)
 
     def after_val(self, runner) -> None:
@@ -76,9 +75,13 @@ class RandomStateHook(Hook):
         if states:
             self._saved_attributes = states[get_rank() % len(states)].get('attributes')
         if states is None or len(states) != get_world_size():
-            print_log(f'the checkpoint holds the random states of {len(states or [])} processes, '
-                      f'this run has {get_world_size()}: it does not continue exactly as one that '
-                      'was never stopped', 'current', logging.WARNING)
+            print_log(
+                f'the checkpoint holds the random states of {len(states or [])} processes, '
+                f'this run has {get_world_size()}: it does not continue exactly as one that '
+                'was never stopped',
+                'current',
+                logging.WARNING,
+            )
             return
         self._resumed = states[get_rank()]
 
@@ -92,8 +95,12 @@ class RandomStateHook(Hook):
         counts = any(isinstance(hook, EarlyStoppingHook) for hook in runner.hooks)
         if self._resumed is not None and counts:
             # A checkpoint is written before the validation that it counts.
-            print_log('EarlyStoppingHook begins to count anew: how long it has waited, and for '
-                      'what, is in no checkpoint', 'current', logging.WARNING)
+            print_log(
+                'EarlyStoppingHook begins to count anew: how long it has waited, and for '
+                'what, is in no checkpoint',
+                'current',
+                logging.WARNING,
+            )
 
     def before_train_epoch(self, runner) -> None:
         """Restore the state; the iterator of the data loader draws from it next."""
@@ -116,14 +123,20 @@ class RandomStateHook(Hook):
         if self._attributes is not None:
             state['attributes'], too_large = self._attributes.changed()
             if too_large and not self._said:
-                print_log(f'{too_large} of the model are too large for every checkpoint: a resumed '
-                          'run begins without them, which matters if a step reads what the last '
-                          'one left', 'current')
+                print_log(
+                    f'{too_large} of the model are too large for every checkpoint: a resumed '
+                    'run begins without them, which matters if a step reads what the last '
+                    'one left',
+                    'current',
+                )
                 self._said = True
         if is_inside_accumulation(runner.optim_wrapper):
             with _parameters(runner) as parameters:
-                state['gradients'] = {name: p.grad.detach().cpu().clone()
-                                      for name, p in parameters.items() if p.grad is not None}
+                state['gradients'] = {
+                    name: p.grad.detach().cpu().clone()
+                    for name, p in parameters.items()
+                    if p.grad is not None
+                }
         self._states = gather_object(state)
 
     def _resume(self, runner) -> None:
@@ -134,13 +147,19 @@ class RandomStateHook(Hook):
         if not count:
             self._restore(runner)
         elif self._resumed['batches_of_epoch'] != length:
-            print_log(f'the epoch had {self._resumed["batches_of_epoch"]} batches when the '
-                      f'checkpoint was written and has {length} now: it begins again', 'current',
-                      logging.WARNING)
+            print_log(
+                f'the epoch had {self._resumed["batches_of_epoch"]} batches when the '
+                f'checkpoint was written and has {length} now: it begins again',
+                'current',
+                logging.WARNING,
+            )
             self._restore(runner)
         else:
-            print_log(f'resuming inside epoch {runner.epoch + 1}: the first {count} of its '
-                      f'{length} batches, trained on already, are loaded and dropped', 'current')
+            print_log(
+                f'resuming inside epoch {runner.epoch + 1}: the first {count} of its '
+                f'{length} batches, trained on already, are loaded and dropped',
+                'current',
+            )
             set_random_state(self._resumed['epoch_begin'])
             drop_batches(runner.train_loop, count, lambda: self._restore(runner))
 
@@ -163,8 +182,11 @@ class RandomStateHook(Hook):
         homeless = set_attributes(unwrap(runner.model), self._saved_attributes)
         self._saved_attributes = None
         if homeless:
-            print_log(f'the checkpoint holds values of {homeless}, which this model does not have',
-                      'current', logging.WARNING)
+            print_log(
+                f'the checkpoint holds values of {homeless}, which this model does not have',
+                'current',
+                logging.WARNING,
+            )
 
 
 def add_random_state_hook(runner) -> None:
@@ -175,7 +197,8 @@ def add_random_state_hook(runner) -> None:
             with a strategy of MMEngine's, which may hold parts of the model only, is left as it is.
     """
     can = isinstance(runner, Runner) or isinstance(
-        getattr(runner, 'strategy', None), AdaptingStrategy)
+        getattr(runner, 'strategy', None), AdaptingStrategy
+    )
     if can and not any(isinstance(hook, RandomStateHook) for hook in runner.hooks):
         register_in_before_run(runner, RandomStateHook())
 
@@ -199,13 +222,27 @@ class _GatherHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Gather them inside an epoch, with where that is."""
-        if any(not h.by_epoch and (
+        if any(
+            not h.by_epoch
+            and (
                 self.every_n_train_iters(runner, h.interval, h.save_begin)
-                or self.is_last_train_iter(runner)) for h in _checkpoint_hooks(runner)):
+                or self.is_last_train_iter(runner)
+            )
+            for h in _checkpoint_hooks(runner)
+        ):
             inside = isinstance(runner.train_loop, EpochBasedTrainLoop)
-            self._states.gather(runner, **(dict(
-                epoch_begin=self._states.epoch_begin, batches=batch_idx + 1,
-                batches_of_epoch=len(runner.train_dataloader)) if inside else {}))
+            self._states.gather(
+                runner,
+                **(
+                    dict(
+                        epoch_begin=self._states.epoch_begin,
+                        batches=batch_idx + 1,
+                        batches_of_epoch=len(runner.train_dataloader),
+                    )
+                    if inside
+                    else {}
+                ),
+            )
 
 
 def _checkpoint_hooks(runner) -> list:
@@ -216,5 +253,6 @@ def _parameters(runner):
     strategy = getattr(runner, 'strategy', None)
     if isinstance(strategy, AdaptingStrategy):
         return strategy.accumulated_gradients()
-    return nullcontext({n: p for n, p in unwrap(runner.model).named_parameters()
-                        if p.requires_grad})
+    return nullcontext(
+        {n: p for n, p in unwrap(runner.model).named_parameters() if p.requires_grad}
+    )

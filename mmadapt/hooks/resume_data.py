@@ -32,7 +32,8 @@ def drop_batches(loop: BaseLoop, count: int, then: Callable[[], None]) -> None:
     if isinstance(loop, IterBasedTrainLoop):
         drawn = loop.dataloader_iterator
         loop.dataloader_iterator = itertools.chain(
-            itertools.islice(drawn, count), _nothing_but(then), drawn)
+            itertools.islice(drawn, count), _nothing_but(then), drawn
+        )
         return
 
     def skip(idx: int, data_batch) -> None:
@@ -55,8 +56,7 @@ def use_seed(runner, seed: int | None) -> None:
     """
     settings = randomness_settings(runner)
     own = runner.seed - (get_rank() if settings.get('diff_rank_seed') else 0)
-    if seed is None or seed == own or not isinstance(
-            runner.cfg.get('train_cfg'), dict):
+    if seed is None or seed == own or not isinstance(runner.cfg.get('train_cfg'), dict):
         return
     runner.set_randomness(**{**settings, 'seed': seed})
     rebuild_train_loop(runner)
@@ -73,15 +73,19 @@ def inexact_because(loop: BaseLoop) -> str | None:
     """
     loader = loop.dataloader
     if loader.persistent_workers:
-        return ('train_dataloader.persistent_workers=True: the random state of worker processes '
-                'is in no checkpoint, so the resumed run sees other augmentations')
+        return (
+            'train_dataloader.persistent_workers=True: the random state of worker processes '
+            'is in no checkpoint, so the resumed run sees other augmentations'
+        )
     # Workers that begin anew with each epoch have an empty cache there, as the resumed run has.
     if isinstance(loop, EpochBasedTrainLoop) and loop.epoch > 0 and loader.num_workers == 0:
         for part in _parts(loader.dataset):
             if hasattr(part, 'results_cache'):
-                return (f'the images that {type(part).__name__} has cached are in no checkpoint, '
-                        'so the resumed run mixes others; with train_dataloader.num_workers=1 and '
-                        'persistent_workers=False every epoch begins with an empty cache')
+                return (
+                    f'the images that {type(part).__name__} has cached are in no checkpoint, '
+                    'so the resumed run mixes others; with train_dataloader.num_workers=1 and '
+                    'persistent_workers=False every epoch begins with an empty cache'
+                )
     return None
 
 

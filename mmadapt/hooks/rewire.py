@@ -29,10 +29,13 @@ def rewire(runner, model: nn.Module) -> None:
         if sync_bn is not None:
             cfg.sync_bn = sync_bn
     if cfg.get('optim_wrapper') is None:
-        raise UserError('PEFTInjectHook builds the optimizer anew and needs its config: '
-                        'Runner.from_cfg(cfg), not a built optim_wrapper')
+        raise UserError(
+            'PEFTInjectHook builds the optimizer anew and needs its config: '
+            'Runner.from_cfg(cfg), not a built optim_wrapper'
+        )
     runner.optim_wrapper = build_for_trained(
-        lambda: runner.build_optim_wrapper(copy.deepcopy(cfg.optim_wrapper)), runner.logger)
+        lambda: runner.build_optim_wrapper(copy.deepcopy(cfg.optim_wrapper)), runner.logger
+    )
     if runner.param_schedulers is not None:
         # scale_lr refuses to run once there are schedulers.
         runner.param_schedulers = copy.deepcopy(cfg.param_scheduler)

@@ -64,8 +64,12 @@ class RunCheckHook(Hook):
         wrapper = runner.optim_wrapper
         groups = None if isinstance(wrapper, OptimWrapperDict) else wrapper.param_groups
         differences = resumed_differences(checkpoint, runner.param_schedulers, groups)
-        for line in report_resumed(checkpoint, differences, runner.cfg.get('train_cfg') or {},
-                                   str(checkpoint_to_load(runner))):
+        for line in report_resumed(
+            checkpoint,
+            differences,
+            runner.cfg.get('train_cfg') or {},
+            str(checkpoint_to_load(runner)),
+        ):
             warn(line)
 
     def before_train(self, runner) -> None:

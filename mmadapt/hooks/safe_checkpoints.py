@@ -75,8 +75,7 @@ class _RemovesLater:
 
 
 def _current(hook: CheckpointHook) -> set[str]:
-    best = getattr(hook, 'best_ckpt_path_dict', None) or {
-        '': getattr(hook, 'best_ckpt_path', None)}
+    best = getattr(hook, 'best_ckpt_path_dict', None) or {'': getattr(hook, 'best_ckpt_path', None)}
     return {str(path) for path in (hook.last_ckpt, *best.values()) if path is not None}
 
 

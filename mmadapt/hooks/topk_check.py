@@ -36,5 +36,6 @@ def _exceeds(topk, classes: int) -> bool:
 
 def _line(option: str, topk, classes: int, when: str) -> str:
     right = tuple(k for k in topk if k <= classes) or (1,)
-    return (f'{option}={tuple(topk)} of {classes} classes: {when} would fail; '
-            f'write topk={right} there')
+    return (
+        f'{option}={tuple(topk)} of {classes} classes: {when} would fail; write topk={right} there'
+    )

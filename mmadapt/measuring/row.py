@@ -50,16 +50,21 @@ class Meter(Hook):
         self._model, self._wrapper = unwrap(runner.model), runner.optim_wrapper
         self.figures.update(
             parameters=sum(getattr(p, 'ds_numel', p.numel()) for p in self._model.parameters()),
-            trainable=sum(getattr(p, 'ds_numel', p.numel()) for p in self._model.parameters()
-                          if p.requires_grad))
+            trainable=sum(
+                getattr(p, 'ds_numel', p.numel())
+                for p in self._model.parameters()
+                if p.requires_grad
+            ),
+        )
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Start the clock."""
         if batch_idx == 0:
             self._saved = SavedActivations(self._model)
             self._saved.__enter__()
-            self._originals = {name: getattr(self._wrapper, name)
-                               for name in ('update_params', 'step')}
+            self._originals = {
+                name: getattr(self._wrapper, name) for name in ('update_params', 'step')
+            }
             self._wrapper.update_params, self._wrapper.step = self._update_params, self._step
         if batch_idx == self._warm_up and torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
@@ -73,7 +78,8 @@ class Meter(Hook):
                 delattr(self._wrapper, name)
             self.figures.update(
                 parameter_bytes=parameter_bytes(self._model),
-                optimizer_bytes=optimizer_bytes(self._model, self._wrapper.optimizer))
+                optimizer_bytes=optimizer_bytes(self._model, self._wrapper.optimizer),
+            )
         if batch_idx >= self._warm_up:
             self.seconds += self._watch.parts()
         self.figures['loss_is_finite'] = bool(torch.isfinite(outputs['loss']))
@@ -81,8 +87,13 @@ class Meter(Hook):
     def results(self) -> dict:
         """Return all of it, in bytes and seconds."""
         peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-        return dict(self.figures, iteration_s=median(self.seconds), iterations=len(self.seconds),
-                    seconds=self.seconds, peak_bytes=peak)
+        return dict(
+            self.figures,
+            iteration_s=median(self.seconds),
+            iterations=len(self.seconds),
+            seconds=self.seconds,
+            peak_bytes=peak,
+        )
 
     def _update_params(self, *args, **kwargs) -> None:
         self.figures['saved_bytes'] = self._saved.bytes()
@@ -112,10 +123,14 @@ def run_row(file: str) -> int:
     except Exception as error:
         lines = str(error).strip().splitlines() or ['']
         place = traceback.extract_tb(error.__traceback__)[-1]
-        result = dict(status=FAILED, reason=f'{type(error).__name__}: {lines[0][:200]} '
-                      f'({Path(place.filename).name}:{place.lineno})' + hint(row['size'], error))
+        result = dict(
+            status=FAILED,
+            reason=f'{type(error).__name__}: {lines[0][:200]} '
+            f'({Path(place.filename).name}:{place.lineno})' + hint(row['size'], error),
+        )
         if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
-                text in str(error) for text in _NO_MEMORY):
+            text in str(error) for text in _NO_MEMORY
+        ):
             result['status'] = OUT_OF_MEMORY
         else:
             traceback.print_exc()

@@ -20,8 +20,9 @@ _LAUNCHER = ['-m', 'mmadapt.cli.launcher', '--standalone', '--nproc-per-node']
 _KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 
 
-def run_rows(recipes: list[Recipe], setting: Setting, model: Model, folder: Path,
-             say: Callable[[str], None]) -> list[dict]:
+def run_rows(
+    recipes: list[Recipe], setting: Setting, model: Model, folder: Path, say: Callable[[str], None]
+) -> list[dict]:
     """Measure recipes.
 
     Args:
@@ -58,13 +59,23 @@ def _run(recipe: Recipe, setting: Setting, model: Model, folder: Path) -> dict:
     script = [*_ROW, str(file)]
     if many:
         script = [*_LAUNCHER, str(setting.processes), *script]
-    with log.open('w') as output, child([sys.executable, *script], stdout=output,
-                                        stderr=subprocess.STDOUT,
-                                        env=_environment(setting)) as process:
+    with (
+        log.open('w') as output,
+        child(
+            [sys.executable, *script],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=_environment(setting),
+        ) as process,
+    ):
         code = process.wait()
     results = [json.loads(path.read_text()) for path in sorted(folder.glob('*.result'))]
-    return dict(recipe=recipe.name, changes=recipe.changes, log=str(log),
-                **_joined(results, code, setting.processes))
+    return dict(
+        recipe=recipe.name,
+        changes=recipe.changes,
+        log=str(log),
+        **_joined(results, code, setting.processes),
+    )
 
 
 def _joined(results: list[dict], code: int, processes: int) -> dict:
@@ -76,8 +87,11 @@ def _joined(results: list[dict], code: int, processes: int) -> dict:
             if result['status'] == status:
                 return result
     if code in _KILLED:
-        return dict(status=OUT_OF_MEMORY, reason='killed by signal 9, which the system does to '
-                    'what takes more memory than there is')
+        return dict(
+            status=OUT_OF_MEMORY,
+            reason='killed by signal 9, which the system does to '
+            'what takes more memory than there is',
+        )
     if code or len(results) < processes:
         return dict(status=FAILED, reason=f'ended with exit code {code}')
     joined = dict(results[0])

@@ -15,8 +15,9 @@ from .inherited import modules_named, recompute_themselves, take_over
 _APPLIED: WeakKeyDictionary = WeakKeyDictionary()
 
 
-def apply_memory(model: nn.Module, config: MemoryConfig,
-                 activation_checkpointing: str | Sequence[str] = ()) -> list[str]:
+def apply_memory(
+    model: nn.Module, config: MemoryConfig, activation_checkpointing: str | Sequence[str] = ()
+) -> list[str]:
     """Let a model train in less memory, in place.
 
     What it computes, its keys and its parameters stay. Adapters may come before or after; what
@@ -39,35 +40,46 @@ def apply_memory(model: nn.Module, config: MemoryConfig,
     if model in _APPLIED:
         before, names = _APPLIED[model]
         if before != config or set(activation_checkpointing) != names:
-            raise UserError(f'this {type(model).__name__} has been set up by another `memory`; '
-                            'build it anew')
+            raise UserError(
+                f'this {type(model).__name__} has been set up by another `memory`; build it anew'
+            )
         return []
     named = find_blocks(model, config.checkpoint, config.every)
-    asked = {'memory.checkpoint': named,
-             'activation_checkpointing': modules_named(model, activation_checkpointing),
-             **take_over(model)}
+    asked = {
+        'memory.checkpoint': named,
+        'activation_checkpointing': modules_named(model, activation_checkpointing),
+        **take_over(model),
+    }
     asked = {key: blocks for key, blocks in asked.items() if blocks}
     blocks = outermost(model, {block for blocks in asked.values() for block in blocks})
     if config.offload and not blocks:
-        raise UserError('memory.offload=True keeps the inputs of recomputed blocks on the CPU, and '
-                        'none is recomputed: name them in memory.checkpoint')
+        raise UserError(
+            'memory.offload=True keeps the inputs of recomputed blocks on the CPU, and '
+            'none is recomputed: name them in memory.checkpoint'
+        )
     lines, own = [], recompute_themselves(model)
     if own:
-        lines.append(f'memory: with_cp stays on in {_kinds(own)}: they are entered by rfp_forward '
-                     'too, and only they themselves recompute that')
+        lines.append(
+            f'memory: with_cp stays on in {_kinds(own)}: they are entered by rfp_forward '
+            'too, and only they themselves recompute that'
+        )
     if config.fp32_modules:
         from .islands import keep_float32
+
         islands = keep_float32(model, config.fp32_modules)
-        lines.append('memory: float32 under autocast: ' + (
-            ', '.join(islands) or f'nothing, no part of this {type(model).__name__} needs it'))
+        lines.append(
+            'memory: float32 under autocast: '
+            + (', '.join(islands) or f'nothing, no part of this {type(model).__name__} needs it')
+        )
     for block in blocks:
         recompute(block, config.offload)
     _APPLIED[model] = config, set(activation_checkpointing)
     return (_recomputed(blocks, asked, config.offload) if blocks or not own else []) + lines
 
 
-def _recomputed(blocks: list[nn.Module], asked: dict[str, list[nn.Module]],
-                offload: bool) -> list[str]:
+def _recomputed(
+    blocks: list[nn.Module], asked: dict[str, list[nn.Module]], offload: bool
+) -> list[str]:
     if not blocks:
         return ['memory: no activations are recomputed']
     where = ', their inputs kept on the CPU' if offload else ''
@@ -75,8 +87,9 @@ def _recomputed(blocks: list[nn.Module], asked: dict[str, list[nn.Module]],
     for key, wanted in asked.items():
         within = set(wanted) - set(blocks)
         if within:
-            lines.append(f'memory: {_kinds(within)} of {key} are within these and recomputed with '
-                         'them')
+            lines.append(
+                f'memory: {_kinds(within)} of {key} are within these and recomputed with them'
+            )
         if key != 'memory.checkpoint':
             lines.append(f'memory: {key} is taken over, for {_kinds(wanted)}')
     return lines

@@ -33,16 +33,20 @@ def find_blocks(model: nn.Module, patterns: list[str], every: int = 1) -> list[n
         whole = model in hits.values()
         if whole or not blocks:
             what = 'the whole model' if whole else f'{[*hits]}, which are never called'
-            raise UserError(f'memory.checkpoint: {pattern!r} means {what}; name the blocks that it '
-                            'consists of, for instance by their class')
+            raise UserError(
+                f'memory.checkpoint: {pattern!r} means {what}; name the blocks that it '
+                'consists of, for instance by their class'
+            )
         found |= blocks
     siblings: dict[str, list[nn.Module]] = {}
     for block in outermost(model, set(found)):
         siblings.setdefault(found[block].rpartition('.')[0], []).append(block)
     chosen = [block for blocks in siblings.values() for block in blocks[::every]]
     if every > 1 and len(chosen) == sum(map(len, siblings.values())):
-        raise UserError(f'memory.every={every} leaves out none: the blocks that memory.checkpoint '
-                        'names are in no list of several; leave it out, or name others')
+        raise UserError(
+            f'memory.every={every} leaves out none: the blocks that memory.checkpoint '
+            'names are in no list of several; leave it out, or name others'
+        )
     return chosen
 
 
@@ -62,8 +66,9 @@ def recomputable(module: nn.Module, name: str) -> Iterator[tuple[nn.Module, str]
         name (str): Its name; each is yielded with its own.
     """
     for block, full_name in called(module, name):
-        if not isinstance(block, NonDynamicallyQuantizableLinear) \
-                and 'BaseRoIHead' not in class_names(block):
+        if not isinstance(
+            block, NonDynamicallyQuantizableLinear
+        ) and 'BaseRoIHead' not in class_names(block):
             yield block, full_name
 
 

@@ -56,8 +56,12 @@ class Recomputed:
             return forward(*args, **kwargs)
 
         with inputs_on_cpu(leaves) if self.offload else nullcontext():
-            return checkpoint(run, *leaves, use_reentrant=False,
-                              context_fn=lambda: (nullcontext(), StatisticsAtRest(self.module)))
+            return checkpoint(
+                run,
+                *leaves,
+                use_reentrant=False,
+                context_fn=lambda: (nullcontext(), StatisticsAtRest(self.module)),
+            )
 
 
 @torch.compiler.disable
@@ -79,10 +83,12 @@ class StatisticsAtRest:
         self._module = module
 
     def __enter__(self) -> None:
-        self._norms = [(m, m.momentum, m.num_batches_tracked.clone())
-                       for m in self._module.modules()
-                       # Not by class: MMCV's SyncBatchNorm is none of torch's norms.
-                       if m.training and getattr(m, 'track_running_stats', False)]
+        self._norms = [
+            (m, m.momentum, m.num_batches_tracked.clone())
+            for m in self._module.modules()
+            # Not by class: MMCV's SyncBatchNorm is none of torch's norms.
+            if m.training and getattr(m, 'track_running_stats', False)
+        ]
         # Neither not tracking nor eval mode: what is recomputed is to be what was computed, down to
         # the kernel. A running statistic plus 0 times a new one is what it was, bit by bit.
         for norm, _, _ in self._norms:

@@ -56,16 +56,21 @@ class MemoryConfig:
             self.fp32_modules = _patterns('memory.fp32_modules', self.fp32_modules)
         check_flag('memory.offload', self.offload)
         if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
-            raise UserError(f'memory.every must be a number of blocks, 1 or more, got '
-                            f'{self.every!r}')
+            raise UserError(
+                f'memory.every must be a number of blocks, 1 or more, got {self.every!r}'
+            )
         if self.every > 1 and not self.checkpoint:
-            raise UserError(f'memory.every={self.every} chooses among the blocks that '
-                            'memory.checkpoint names, and it names none')
+            raise UserError(
+                f'memory.every={self.every} chooses among the blocks that '
+                'memory.checkpoint names, and it names none'
+            )
 
 
 def _patterns(where: str, value) -> list[str]:
     patterns = [value] if isinstance(value, str) else value
     if not isinstance(patterns, Sequence) or not all(isinstance(p, str) for p in patterns):
-        raise UserError(f'{where} takes a list of class names, names or regular expressions of '
-                        f'modules, got {value!r}')
+        raise UserError(
+            f'{where} takes a list of class names, names or regular expressions of '
+            f'modules, got {value!r}'
+        )
     return list(patterns)

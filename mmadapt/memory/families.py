@@ -17,20 +17,24 @@ AUTO = 'auto'
 # operations only. Others also compute products of matrices with what they predict (the integral of
 # GFL, dynamic convolutions), which autocast would round again, and are islands as a whole.
 _LAYERS = dict(
-    RPNHead=('rpn_cls', 'rpn_reg'), BBoxHead=('fc_cls', 'fc_reg'), FCNMaskHead=('conv_logits', ),
-    FusedSemanticHead=('conv_logits', ), BaseSemanticHead=('conv_logits', ),
+    RPNHead=('rpn_cls', 'rpn_reg'),
+    BBoxHead=('fc_cls', 'fc_reg'),
+    FCNMaskHead=('conv_logits',),
+    FusedSemanticHead=('conv_logits',),
+    BaseSemanticHead=('conv_logits',),
     RTMDetHead=('rtm_cls', 'rtm_reg'),
     # Where boxes start, which no later layer makes exact again.
-    DeformableDETR=('reference_points_fc', ),
-    ConditionalDetrTransformerDecoder=('ref_point_head', ))
+    DeformableDETR=('reference_points_fc',),
+    ConditionalDetrTransformerDecoder=('ref_point_head',),
+)
 # Their subclasses that compute more than that.
 _NOT_ONLY = ('RTMDetInsHead', 'MultiInstanceBBoxHead', 'GARPNHead', 'StageCascadeRPNHead')
 # Whole transformers, which predict no boxes: matching and losses alone need float32.
-_LOSSES = ('MaskFormerHead', )
+_LOSSES = ('MaskFormerHead',)
 _WHOLE = ('BaseDenseHead', 'DETRHead', 'BaseMaskHead', 'BaseRoIExtractor')
 # Ratios that scale reference points are of the type of the feature maps; on a GPU autocast does
 # this to norms itself.
-_DEFORMABLE = ('DeformableDETR', )
+_DEFORMABLE = ('DeformableDETR',)
 
 
 def find_islands(model: nn.Module) -> dict[str, nn.Module]:
@@ -53,26 +57,42 @@ def find_islands(model: nn.Module) -> dict[str, nn.Module]:
 
 def find_losses(model: nn.Module) -> dict[str, nn.Module]:
     """Return the heads of which only ``loss_by_feat`` has to compute in float32, by their name."""
-    return {name: module for name, module in model.named_modules()
-            if any(kind in class_names(module) for kind in _LOSSES)}
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if any(kind in class_names(module) for kind in _LOSSES)
+    }
 
 
 def _needing(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    heads = {head for module in model.modules() if 'BaseRoIHead' in class_names(module)
-             for name, part in module.named_children() if name != 'shared_head'
-             for head in (part if isinstance(part, nn.ModuleList) else [part])}
+    heads = {
+        head
+        for module in model.modules()
+        if 'BaseRoIHead' in class_names(module)
+        for name, part in module.named_children()
+        if name != 'shared_head'
+        for head in (part if isinstance(part, nn.ModuleList) else [part])
+    }
     deformable = set()
     for name, module in model.named_modules():
         kinds = class_names(module)
         if any(kind in kinds for kind in _DEFORMABLE):
-            deformable.update(norm for part in [module.neck] for norm in part.modules()
-                              if isinstance(norm, nn.GroupNorm))
+            deformable.update(
+                norm
+                for part in [module.neck]
+                for norm in part.modules()
+                if isinstance(norm, nn.GroupNorm)
+            )
         layers = _layers(module, kinds)
         if layers:
             yield from ((f'{name}.{key}'.lstrip('.'), layer) for key, layer in layers.items())
-        elif (module in heads or module in deformable or _is_kernel(module)
-              or any(kind in kinds for kind in _WHOLE)
-              and not any(kind in kinds for kind in _LOSSES)):
+        elif (
+            module in heads
+            or module in deformable
+            or _is_kernel(module)
+            or any(kind in kinds for kind in _WHOLE)
+            and not any(kind in kinds for kind in _LOSSES)
+        ):
             yield name, module
 
 

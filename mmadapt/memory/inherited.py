@@ -45,13 +45,17 @@ def take_over(model: nn.Module) -> dict[str, list[nn.Module]]:
         keep_activations(layer)
     flagged = {m: flag for m in model.modules() if (flag := _flag_of(m))}
     # A backbone has the flag too, and hands it on to its blocks.
-    blocks = {m: flag for m, flag in flagged.items()
-              if not any(_flag_of(inner) for inner in m.modules() if inner is not m)}
+    blocks = {
+        m: flag
+        for m, flag in flagged.items()
+        if not any(_flag_of(inner) for inner in m.modules() if inner is not m)
+    }
     own = {m for m in blocks if hasattr(m, 'rfp_forward')}
     for module, flag in flagged.items():
         setattr(module, flag, module in own)
-    asked = {flag: [m for m, of in blocks.items() if of == flag and m not in own]
-             for flag in _FLAGS}
+    asked = {
+        flag: [m for m, of in blocks.items() if of == flag and m not in own] for flag in _FLAGS
+    }
     return dict(asked, num_cp=layers)
 
 
@@ -87,12 +91,16 @@ def modules_named(model: nn.Module, names: list[str]) -> list[nn.Module]:
     for name in names:
         if name not in modules:
             near = get_close_matches(name, modules, n=3, cutoff=0.0)
-            raise UserError(f'activation_checkpointing: there is no module {name!r}; nearest: '
-                            f'{", ".join(map(repr, near))}')
+            raise UserError(
+                f'activation_checkpointing: there is no module {name!r}; nearest: '
+                f'{", ".join(map(repr, near))}'
+            )
         meant = [module for module, _ in recomputable(modules[name], name)]
         if not meant:
-            raise UserError(f'activation_checkpointing: {name!r} is never called; name the modules '
-                            'that it consists of')
+            raise UserError(
+                f'activation_checkpointing: {name!r} is never called; name the modules '
+                'that it consists of'
+            )
         blocks += meant
     return blocks
 

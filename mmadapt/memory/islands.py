@@ -26,8 +26,9 @@ from .matching import find_modules
 _LOW_PRECISION = (torch.float16, torch.bfloat16)
 
 
-def keep_float32(model: nn.Module, patterns: str | list[str],
-                 where: str = 'memory.fp32_modules') -> list[str]:
+def keep_float32(
+    model: nn.Module, patterns: str | list[str], where: str = 'memory.fp32_modules'
+) -> list[str]:
     """Let modules, and all that is inside them, compute in float32 under any autocast.
 
     That is what they compute whoever calls them and by whichever of their public methods, on a CPU
@@ -87,18 +88,30 @@ class _Float32Entry:
         if not (torch.is_autocast_enabled('cuda') or torch.is_autocast_enabled('cpu')):
             return function(*args, **kwargs)
         with torch.autocast('cuda', enabled=False), torch.autocast('cpu', enabled=False):
-            return function(*[_in_float32(value) for value in args],
-                            **{key: _in_float32(value) for key, value in kwargs.items()})
+            return function(
+                *[_in_float32(value) for value in args],
+                **{key: _in_float32(value) for key, value in kwargs.items()},
+            )
 
 
 def _entries(module: nn.Module) -> list[str]:
     """Return the names of the methods by which a module's computation is started."""
     mro = type(module).__mro__
-    own = {name: value for c in reversed(mro[:mro.index(nn.Module)])
-           for name, value in vars(c).items()}
-    return [name for name, value in own.items() if inspect.isfunction(value)
-            and not name.startswith('_') and (name == 'forward' or not (
-                hasattr(BaseModule, name) or value.__module__ == nn.ModuleList.__module__))]
+    own = {
+        name: value
+        for c in reversed(mro[: mro.index(nn.Module)])
+        for name, value in vars(c).items()
+    }
+    return [
+        name
+        for name, value in own.items()
+        if inspect.isfunction(value)
+        and not name.startswith('_')
+        and (
+            name == 'forward'
+            or not (hasattr(BaseModule, name) or value.__module__ == nn.ModuleList.__module__)
+        )
+    ]
 
 
 def _refuse_low_precision(module: nn.Module) -> None:
@@ -109,7 +122,8 @@ def _refuse_low_precision(module: nn.Module) -> None:
                 f'memory.fp32_modules: the {name} of a {type(module).__name__} that is to compute '
                 f'in float32 is {kind}; keep the parameters in float32 and use autocast (--amp; '
                 "under DeepSpeed torch_autocast=dict(enabled=True, dtype='bfloat16') instead of "
-                'an fp16 or bf16 section)')
+                'an fp16 or bf16 section)'
+            )
 
 
 def _in_float32(value: Any) -> Any:

@@ -103,8 +103,7 @@ class ShapesOnly(TorchDispatchMode):
     def _is_large(self, outputs: Iterable, inputs: Iterable) -> bool:
         outputs = list(outputs)
         floats = all(t.dtype.is_floating_point or t.nbytes >= LARGE_INTEGERS for t in outputs)
-        return bool(outputs) and floats and max(
-            t.nbytes for t in (*outputs, *inputs)) >= self.large
+        return bool(outputs) and floats and max(t.nbytes for t in (*outputs, *inputs)) >= self.large
 
     def _forms_of(self, func, args: tuple, kwargs: dict, inputs: list[Tensor]):
         """Return the forms of what an operator returns; None where they follow from values."""
@@ -139,8 +138,13 @@ def _find_forms(func, args: tuple, kwargs: dict, has_inputs: bool):
     # Operators say in many ways that they cannot tell without values.
     except (RuntimeError, NotImplementedError, TypeError, ValueError):
         return None
-    return tree_map_only(Tensor, lambda t: _Form(
-        t.size(), t.stride(), t.storage_offset(), t.dtype, t.untyped_storage().nbytes()), result)
+    return tree_map_only(
+        Tensor,
+        lambda t: _Form(
+            t.size(), t.stride(), t.storage_offset(), t.dtype, t.untyped_storage().nbytes()
+        ),
+        result,
+    )
 
 
 def _on_meta(tensor: Tensor) -> Tensor:

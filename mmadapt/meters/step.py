@@ -51,8 +51,7 @@ class SavedForBackward:
 
     def __init__(self, model: nn.Module) -> None:
         # By the object, not by its address: a storage that is sharded has none.
-        self._own = {t.untyped_storage()._cdata
-                     for t in chain(model.parameters(), model.buffers())}
+        self._own = {t.untyped_storage()._cdata for t in chain(model.parameters(), model.buffers())}
         # What a forward pass saves and drops again, such as a branch without a loss, goes from here
         # too, and no address in it can have been used twice.
         self._saved: WeakSet[_Saved] = WeakSet()
@@ -87,8 +86,12 @@ class _Saved:
 
 def bytes_of_optimizer(optimizer: torch.optim.Optimizer) -> int:
     """Return the bytes of an optimizer's state."""
-    return sum(value.nbytes for state in optimizer.state.values() for value in state.values()
-               if isinstance(value, Tensor))
+    return sum(
+        value.nbytes
+        for state in optimizer.state.values()
+        for value in state.values()
+        if isinstance(value, Tensor)
+    )
 
 
 def bytes_of_file(model: nn.Module) -> int:
@@ -97,7 +100,10 @@ def bytes_of_file(model: nn.Module) -> int:
     Args:
         model (nn.Module): The model in training mode.
     """
-    moving = {buffer for module in model.modules()
-              if module.training and getattr(module, 'track_running_stats', False)
-              for buffer in module.buffers(recurse=False)}
+    moving = {
+        buffer
+        for module in model.modules()
+        if module.training and getattr(module, 'track_running_stats', False)
+        for buffer in module.buffers(recurse=False)
+    }
     return sum(t.nbytes for t in moving | {p for p in model.parameters() if p.requires_grad})

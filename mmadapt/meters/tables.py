@@ -57,20 +57,34 @@ def about(command: str, device: torch.device, seed: int) -> dict:
         except importlib.metadata.PackageNotFoundError:
             continue
     versions['torch'] = torch.__version__  # with what it was built for
-    return dict(command=command, device=_device_name(device), cores=len(os.sched_getaffinity(0)),
-                threads=torch.get_num_threads(), seed=seed, versions=versions)
+    return dict(
+        command=command,
+        device=_device_name(device),
+        cores=len(os.sched_getaffinity(0)),
+        threads=torch.get_num_threads(),
+        seed=seed,
+        versions=versions,
+    )
 
 
 def setting_of(report: dict) -> str:
     """Return what all rows of a report of recipes have in common, for a title."""
     height, width = report['size']
     count = report['processes']
-    return (f'{report["config"]}, {height} x {width} px, batch {report["batch"]}, '
-            f'{count} process{"es" if count > 1 else ""}')
+    return (
+        f'{report["config"]}, {height} x {width} px, batch {report["batch"]}, '
+        f'{count} process{"es" if count > 1 else ""}'
+    )
 
 
-def show_table(title: str, columns: Sequence[Column], rows: list[dict], notes: list[str],
-               console: Console, narrow: Sequence[Column] = ()) -> None:
+def show_table(
+    title: str,
+    columns: Sequence[Column],
+    rows: list[dict],
+    notes: list[str],
+    console: Console,
+    narrow: Sequence[Column] = (),
+) -> None:
     """Print a table and notes below it; its first column is text.
 
     Args:
@@ -94,8 +108,11 @@ def show_table(title: str, columns: Sequence[Column], rows: list[dict], notes: l
 def _table(title: str, columns: Sequence[Column], rows: list[dict]) -> Table:
     table = Table(title=escape(title), title_justify='left')
     for number, column in enumerate(columns):
-        table.add_column(column.title, justify='right' if number else 'left',
-                         overflow='ellipsis' if number else 'fold')
+        table.add_column(
+            column.title,
+            justify='right' if number else 'left',
+            overflow='ellipsis' if number else 'fold',
+        )
     for row in rows:
         table.add_row(*(escape(cell) for cell in _cells(columns, row)))
     return table
@@ -103,9 +120,11 @@ def _table(title: str, columns: Sequence[Column], rows: list[dict]) -> Table:
 
 def markdown_table(columns: Sequence[Column], rows: list[dict]) -> list[str]:
     """Return the lines of a table in Markdown."""
-    return ['| ' + ' | '.join(column.title for column in columns) + ' |',
-            '|---' + '|---:' * (len(columns) - 1) + '|',
-            *('| ' + ' | '.join(_cells(columns, row)) + ' |' for row in rows)]
+    return [
+        '| ' + ' | '.join(column.title for column in columns) + ' |',
+        '|---' + '|---:' * (len(columns) - 1) + '|',
+        *('| ' + ' | '.join(_cells(columns, row)) + ' |' for row in rows),
+    ]
 
 
 def write_json(report: dict, path: str) -> None:

@@ -50,8 +50,12 @@ class AutocastOptimWrapper(AmpOptimWrapper):
         UserError: An argument is none of these, or this device does not compute in ``dtype``.
     """
 
-    def __init__(self, dtype: str | torch.dtype | None = None,
-                 loss_scale: str | float | dict = 'dynamic', **kwargs) -> None:
+    def __init__(
+        self,
+        dtype: str | torch.dtype | None = None,
+        loss_scale: str | float | dict = 'dynamic',
+        **kwargs,
+    ) -> None:
         # Not that of AmpOptimWrapper, which refuses a CPU.
         super(AmpOptimWrapper, self).__init__(**kwargs)
         self.cast_dtype = _parse(dtype)
@@ -63,15 +67,20 @@ class AutocastOptimWrapper(AmpOptimWrapper):
             self._scale_update_param = float(loss_scale)
             scale = dict(init_scale=float(loss_scale))
         elif loss_scale != 'dynamic':
-            raise UserError("optim_wrapper.loss_scale must be 'dynamic', a positive number or a "
-                            f'dict of arguments of torch.amp.GradScaler, got {loss_scale!r}')
+            raise UserError(
+                "optim_wrapper.loss_scale must be 'dynamic', a positive number or a "
+                f'dict of arguments of torch.amp.GradScaler, got {loss_scale!r}'
+            )
         try:
             self.loss_scaler = torch.amp.GradScaler(
-                get_device(), enabled=self.cast_dtype == torch.float16, **scale)
+                get_device(), enabled=self.cast_dtype == torch.float16, **scale
+            )
         except TypeError as error:
-            raise UserError('optim_wrapper.loss_scale: torch.amp.GradScaler takes init_scale, '
-                            'growth_factor, backoff_factor and growth_interval, got '
-                            f'{dict(scale)}') from error
+            raise UserError(
+                'optim_wrapper.loss_scale: torch.amp.GradScaler takes init_scale, '
+                'growth_factor, backoff_factor and growth_interval, got '
+                f'{dict(scale)}'
+            ) from error
         self.skipped_steps = 0
         self._skipped_in_a_row = 0
 
@@ -105,7 +114,8 @@ class AutocastOptimWrapper(AmpOptimWrapper):
                 f'{_HOPELESS} steps in a row have infinite gradients in float16, down to a loss '
                 f'scale of {self.loss_scaler.get_scale():.1e}; compute in bfloat16 '
                 "(optim_wrapper.dtype='bfloat16'), or name what needs float32 in "
-                'memory.fp32_modules')
+                'memory.fp32_modules'
+            )
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Go on from the state of this or another optimizer wrapper.
@@ -118,8 +128,11 @@ class AutocastOptimWrapper(AmpOptimWrapper):
         state_dict = dict(state_dict)
         if self.loss_scaler.is_enabled() and not state_dict.get('loss_scaler'):
             state_dict.pop('loss_scaler', None)
-            print_log('the checkpoint has no loss scale: it starts at '
-                      f'{self.loss_scaler.get_scale():g}', 'current', logging.WARNING)
+            print_log(
+                f'the checkpoint has no loss scale: it starts at {self.loss_scaler.get_scale():g}',
+                'current',
+                logging.WARNING,
+            )
         super().load_state_dict(state_dict)
 
     @contextmanager
@@ -129,8 +142,10 @@ class AutocastOptimWrapper(AmpOptimWrapper):
         Args:
             model (nn.Module): The model.
         """
-        with super(AmpOptimWrapper, self).optim_context(model), \
-                torch.autocast(get_device(), self.cast_dtype):
+        with (
+            super(AmpOptimWrapper, self).optim_context(model),
+            torch.autocast(get_device(), self.cast_dtype),
+        ):
             yield
 
 
@@ -140,10 +155,14 @@ def _parse(dtype: str | torch.dtype | None) -> torch.dtype:
     name = str(dtype).removeprefix('torch.')
     if name not in _DTYPES:
         near = get_close_matches(name, _DTYPES, n=1, cutoff=0.0)[0]
-        raise UserError(f'optim_wrapper.dtype: autocast computes in {list(_DTYPES)}, got '
-                        f"{dtype!r}; nearest: {near!r}; without autocast: "
-                        "optim_wrapper.type='OptimWrapper'")
+        raise UserError(
+            f'optim_wrapper.dtype: autocast computes in {list(_DTYPES)}, got '
+            f'{dtype!r}; nearest: {near!r}; without autocast: '
+            "optim_wrapper.type='OptimWrapper'"
+        )
     if name == 'bfloat16' and autocast_dtype() == torch.float16:
-        raise UserError(f'optim_wrapper.dtype: this {torch.cuda.get_device_name()} does not '
-                        "compute in bfloat16; take 'float16'")
+        raise UserError(
+            f'optim_wrapper.dtype: this {torch.cuda.get_device_name()} does not '
+            "compute in bfloat16; take 'float16'"
+        )
     return _DTYPES[name]

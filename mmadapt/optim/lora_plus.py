@@ -19,8 +19,16 @@ from ..peft import get_state
 
 _RATIO = 'lora_plus_ratio'
 # What DefaultOptimWrapperConstructor reads; it ignores whatever else it finds.
-_STOCK_KEYS = ('custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult',
-               'flat_decay_mult', 'dwconv_decay_mult', 'dcn_offset_lr_mult', 'bypass_duplicate')
+_STOCK_KEYS = (
+    'custom_keys',
+    'bias_lr_mult',
+    'bias_decay_mult',
+    'norm_decay_mult',
+    'flat_decay_mult',
+    'dwconv_decay_mult',
+    'dcn_offset_lr_mult',
+    'bypass_duplicate',
+)
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -58,13 +66,20 @@ class LoRAPlusOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         for key in self.paramwise_cfg:
             if key not in allowed:
                 near = get_close_matches(str(key), allowed, n=1, cutoff=0.0)
-                raise UserError(f'optim_wrapper.paramwise_cfg has no key {key!r}; nearest: '
-                                f'{near[0]!r}, all: {list(allowed)}')
+                raise UserError(
+                    f'optim_wrapper.paramwise_cfg has no key {key!r}; nearest: '
+                    f'{near[0]!r}, all: {list(allowed)}'
+                )
         ratio = self.paramwise_cfg[_RATIO]
-        if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) \
-                or not 1 <= ratio < math.inf:
-            raise UserError(f'optim_wrapper.paramwise_cfg.{_RATIO} must be a number of at least 1 '
-                            f'(1 is plain LoRA, the authors use 16), got {ratio!r}')
+        if (
+            isinstance(ratio, bool)
+            or not isinstance(ratio, (int, float))
+            or not 1 <= ratio < math.inf
+        ):
+            raise UserError(
+                f'optim_wrapper.paramwise_cfg.{_RATIO} must be a number of at least 1 '
+                f'(1 is plain LoRA, the authors use 16), got {ratio!r}'
+            )
         if self.base_lr is None:
             raise UserError('LoRA+ multiplies optim_wrapper.optimizer.lr, which is not set')
 
@@ -89,14 +104,22 @@ class LoRAPlusOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             raise UserError(_nothing_to_speed_up(stock))
         wrapper = super().__call__(model)
         if lora_b:
-            print_log(f'LoRA+: {len(lora_b)} tensors lora_B learn {self.paramwise_cfg[_RATIO]:g} '
-                      'times as fast as set otherwise', 'current')
+            print_log(
+                f'LoRA+: {len(lora_b)} tensors lora_B learn {self.paramwise_cfg[_RATIO]:g} '
+                'times as fast as set otherwise',
+                'current',
+            )
         else:
             wrapper.optimizer.register_step_pre_hook(_Refusal(_nothing_to_speed_up(stock)))
         return wrapper
 
-    def add_params(self, params: list[dict], module: nn.Module, prefix: str = '',
-                   is_dcn_module: int | float | None = None) -> None:
+    def add_params(
+        self,
+        params: list[dict],
+        module: nn.Module,
+        prefix: str = '',
+        is_dcn_module: int | float | None = None,
+    ) -> None:
         """Add the groups of a module and of what is inside it, as MMEngine's does.
 
         Args:
@@ -131,9 +154,11 @@ def _own_lora_b(module: nn.Module) -> list[nn.Parameter]:
 
 
 def _nothing_to_speed_up(model: nn.Module) -> str:
-    return (f'LoRAPlusOptimWrapperConstructor: this {type(model).__name__} has no trainable '
-            "lora_B; adapt it with peft.method=dict(type='LoRA', ...) or 'DoRA' and "
-            "PEFTInjectHook, or remove optim_wrapper.constructor")
+    return (
+        f'LoRAPlusOptimWrapperConstructor: this {type(model).__name__} has no trainable '
+        "lora_B; adapt it with peft.method=dict(type='LoRA', ...) or 'DoRA' and "
+        'PEFTInjectHook, or remove optim_wrapper.constructor'
+    )
 
 
 def _merge_alike(params: list[dict]) -> list[dict]:

@@ -20,4 +20,5 @@ def check_groups(saved: Sequence[dict], sizes: Sequence[int]) -> None:
         raise UserError(
             f'the checkpoint has an optimizer over {sum(counts)} parameters in {len(counts)} '
             f'groups, this run one over {sum(sizes)} in {len(sizes)}: what is trained, or '
-            'optim_wrapper.paramwise_cfg, is another; start from it with load_from')
+            'optim_wrapper.paramwise_cfg, is another; start from it with load_from'
+        )

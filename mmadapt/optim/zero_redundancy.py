@@ -25,6 +25,8 @@ def refuse_under_stock_runner(optim_wrapper: BaseOptimWrapper) -> None:
         UserError: It has a ZeroRedundancyOptimizer.
     """
     if is_zero_redundancy(optim_wrapper):
-        raise UserError("optim_wrapper.optimizer.type='ZeroRedundancyOptimizer' waits for ever at "
-                        "the first checkpoint under runner_type='Runner'; write "
-                        "runner_type='FlexibleRunner', or name the optimizer in it")
+        raise UserError(
+            "optim_wrapper.optimizer.type='ZeroRedundancyOptimizer' waits for ever at "
+            "the first checkpoint under runner_type='Runner'; write "
+            "runner_type='FlexibleRunner', or name the optimizer in it"
+        )

@@ -19,9 +19,28 @@ from .report import LayerReport, Report
 from .state import TuningState, drop_state, get_state, require_state
 
 __all__ = [
-    'CLASS_COUNTS', 'DEFAULT_NAME', 'LayerReport', 'PEFTConfig', 'Report', 'Snapshot',
-    'TuningState', 'active_adapter', 'adapter_names', 'check_intact', 'check_name',
-    'check_not_merged', 'drop_state', 'fit_class_counts', 'get_state', 'inject', 'merge',
-    'merged_state_dict', 'quantize_base', 'remember', 'remove', 'require_state', 'set_adapter',
-    'unmerge'
+    'CLASS_COUNTS',
+    'DEFAULT_NAME',
+    'LayerReport',
+    'PEFTConfig',
+    'Report',
+    'Snapshot',
+    'TuningState',
+    'active_adapter',
+    'adapter_names',
+    'check_intact',
+    'check_name',
+    'check_not_merged',
+    'drop_state',
+    'fit_class_counts',
+    'get_state',
+    'inject',
+    'merge',
+    'merged_state_dict',
+    'quantize_base',
+    'remember',
+    'remove',
+    'require_state',
+    'set_adapter',
+    'unmerge',
 ]

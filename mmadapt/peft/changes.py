@@ -48,8 +48,13 @@ class Change:
 
     def __bool__(self) -> bool:
         """Return whether there is any difference."""
-        return bool(self.parameters or self.buffers or self.attributes or self.requires_grad
-                    or self.kind is not type(self.module))
+        return bool(
+            self.parameters
+            or self.buffers
+            or self.attributes
+            or self.requires_grad
+            or self.kind is not type(self.module)
+        )
 
     def exchange(self) -> None:
         """Bring the module into the other state, and remember this one. Its mode stays."""
@@ -57,8 +62,11 @@ class Change:
         follow(module, (*self.parameters.values(), *self.buffers.values()), self.dtype)
         self.kind, module.__class__ = type(module), self.kind
         set_mode(module, mode)
-        for kept, live in ((self.parameters, module._parameters), (self.buffers, module._buffers),
-                           (self.attributes, module.__dict__)):
+        for kept, live in (
+            (self.parameters, module._parameters),
+            (self.buffers, module._buffers),
+            (self.attributes, module.__dict__),
+        ):
             for name, value in kept.items():
                 kept[name] = live.get(name, _Absent)
                 if value is _Absent:
@@ -113,8 +121,11 @@ class Snapshot:
 
         Tensors that the model did not have at the time of the snapshot are not copied.
         """
-        held = {id(t) for state in self._modules
-                for t in (*state.parameters.values(), *state.buffers.values())}
+        held = {
+            id(t)
+            for state in self._modules
+            for t in (*state.parameters.values(), *state.buffers.values())
+        }
         # A parameter that several modules have is one parameter afterwards too.
         copies = {id(t): copy.deepcopy(t) for t in tensors if id(t) in held}
         for state in self._modules:
@@ -129,20 +140,28 @@ class _ModuleState:
         self.module, self.kind, self.mode = module, type(module), mode_of(module)
         self.parameters, self.buffers = dict(module._parameters), dict(module._buffers)
         self.attributes = _attributes(module)
-        self.requires_grad = {name: p.requires_grad for name, p in self.parameters.items()
-                              if p is not None}
+        self.requires_grad = {
+            name: p.requires_grad for name, p in self.parameters.items() if p is not None
+        }
 
     def change(self, seen: set[int]) -> Change:
         """Return what leads back; flags of the parameters in ``seen`` are in another change."""
         module = self.module
         change = Change(
-            module, self.kind, _others(self.parameters, module._parameters),
+            module,
+            self.kind,
+            _others(self.parameters, module._parameters),
             _others(self.buffers, module._buffers),
-            _others(self.attributes, _attributes(module)), dtype=precision(module))
+            _others(self.attributes, _attributes(module)),
+            dtype=precision(module),
+        )
         for name, flag in self.requires_grad.items():
             parameter = self.parameters[name]
-            if name not in change.parameters and parameter.requires_grad is not flag \
-                    and id(parameter) not in seen:
+            if (
+                name not in change.parameters
+                and parameter.requires_grad is not flag
+                and id(parameter) not in seen
+            ):
                 change.requires_grad[name] = flag
                 seen.add(id(parameter))
         return change
@@ -154,8 +173,11 @@ def _attributes(module: nn.Module) -> dict[str, Any]:
 
 def _others(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     # In the order of now: what an adapter has added comes back in that order.
-    return {name: before.get(name, _Absent) for name in {**now, **before}
-            if before.get(name, _Absent) is not now.get(name, _Absent)}
+    return {
+        name: before.get(name, _Absent)
+        for name in {**now, **before}
+        if before.get(name, _Absent) is not now.get(name, _Absent)
+    }
 
 
 def precision(module: nn.Module) -> torch.dtype | None:

@@ -17,8 +17,13 @@ CLASS_COUNTS = ('num_classes', 'cls_out_channels', 'num_things_classes', 'num_st
 _OUTPUTS = ('out_channels', 'out_features', 'num_embeddings')
 
 
-def fit_class_counts(model: nn.Module, tensors: Mapping[str, Tensor],
-                     counts: Mapping[str, Mapping[str, int]], class_names, source: str) -> None:
+def fit_class_counts(
+    model: nn.Module,
+    tensors: Mapping[str, Tensor],
+    counts: Mapping[str, Mapping[str, int]],
+    class_names,
+    source: str,
+) -> None:
     """Give a stock model the number of classes that an adapter predicts.
 
     Parameters of another shape are replaced by new ones, whose values are not set; none is written
@@ -51,20 +56,26 @@ def fit_class_counts(model: nn.Module, tensors: Mapping[str, Tensor],
             _fit_class_weights(module, old, new)
 
 
-def _resize(model: nn.Module, modules: Mapping[str, nn.Module],
-            tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
+def _resize(
+    model: nn.Module, modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]
+) -> dict[str, tuple[int, int]]:
     """Make room for tensors that have another number of outputs, and return both numbers."""
     resized, new = {}, {}
     for key, tensor in tensors.items():
         prefix, _, name = key.rpartition('.')
         module = modules.get(prefix)
         old = None if module is None else module._parameters.get(name, module._buffers.get(name))
-        if old is None or not old.dim() or old.shape == tensor.shape \
-                or old.shape[1:] != tensor.shape[1:]:
+        if (
+            old is None
+            or not old.dim()
+            or old.shape == tensor.shape
+            or old.shape[1:] != tensor.shape[1:]
+        ):
             continue
         empty = torch.empty(tensor.shape, dtype=old.dtype, device=old.device)
-        new[id(old)] = nn.Parameter(empty, old.requires_grad) if name in module._parameters \
-            else empty
+        new[id(old)] = (
+            nn.Parameter(empty, old.requires_grad) if name in module._parameters else empty
+        )
         resized[key] = old.shape[0], tensor.shape[0]
         for attribute in _OUTPUTS:
             if name == 'weight' and vars(module).get(attribute) == old.shape[0]:
@@ -75,8 +86,12 @@ def _resize(model: nn.Module, modules: Mapping[str, nn.Module],
     return resized
 
 
-def _counts_from_shapes(modules: Mapping[str, nn.Module], resized: Mapping[str, tuple[int, int]],
-                        class_names, source: str) -> dict[str, dict[str, int]]:
+def _counts_from_shapes(
+    modules: Mapping[str, nn.Module],
+    resized: Mapping[str, tuple[int, int]],
+    class_names,
+    source: str,
+) -> dict[str, dict[str, int]]:
     heads: dict[str, list[tuple[int, int]]] = {}
     for key, sizes in resized.items():
         path = key.split('.')[:-1]
@@ -94,13 +109,20 @@ def _counts_from_shapes(modules: Mapping[str, nn.Module], resized: Mapping[str, 
             raise UserError(
                 f'{source} does not say how many classes {head or "the model"} predicts, and its '
                 f'shapes do not tell: this model has {old}, and an output of {sizes[0][0]} became '
-                f'{sizes[0][1]}. Load it into a model of its number of classes and save it again')
+                f'{sizes[0][1]}. Load it into a model of its number of classes and save it again'
+            )
         new = possible.pop()
-        below = {name: vars(module) for name, module in modules.items()
-                 if name == head or name.startswith(f'{head}.' if head else '')}
+        below = {
+            name: vars(module)
+            for name, module in modules.items()
+            if name == head or name.startswith(f'{head}.' if head else '')
+        }
         for name, values in below.items():
-            found = {key: new + values[key] - old for key in ('num_classes', 'cls_out_channels')
-                     if values.get(key) in (old, old + 1)}
+            found = {
+                key: new + values[key] - old
+                for key in ('num_classes', 'cls_out_channels')
+                if values.get(key) in (old, old + 1)
+            }
             counts.update({name: found} if found else {})
     return counts
 
@@ -114,17 +136,24 @@ def _possible_counts(old: int, before: int, after: int) -> set[int]:
 
     The one more is the background. A class may have several outputs, one for each anchor.
     """
-    return {after // (before // (old + extra)) - extra for extra in (0, 1)
-            if before % (old + extra) == 0 and after % (before // (old + extra)) == 0}
+    return {
+        after // (before // (old + extra)) - extra
+        for extra in (0, 1)
+        if before % (old + extra) == 0 and after % (before // (old + extra)) == 0
+    }
 
 
 def _fit_class_weights(head: nn.Module, old: int, new: int) -> None:
     """Fit weights of the losses where all classes have the same, beside the background."""
     for module in head.modules():
         weights = vars(module).get('class_weight')
-        if not isinstance(weights, (list, tuple, Tensor)) or len(weights) not in (old, old + 1) \
-                or any(weight != weights[0] for weight in weights[1:old]):
+        if (
+            not isinstance(weights, (list, tuple, Tensor))
+            or len(weights) not in (old, old + 1)
+            or any(weight != weights[0] for weight in weights[1:old])
+        ):
             continue
         fitted = [weights[0]] * new + list(weights[old:])
-        module.class_weight = weights.new_tensor(fitted) if isinstance(weights, Tensor) \
-            else type(weights)(fitted)
+        module.class_weight = (
+            weights.new_tensor(fitted) if isinstance(weights, Tensor) else type(weights)(fitted)
+        )

@@ -87,17 +87,24 @@ class PEFTConfig:
         if isinstance(self.exclude, (str, Mapping)):
             self.exclude = [self.exclude]
         check_together(
-            self.build_method, self.quant_options,
+            self.build_method,
+            self.quant_options,
             lambda: self.targets in _TARGET_WORDS or check_selectors('peft.targets', self.targets),
             lambda: check_selectors('peft.exclude', self.exclude),
-            lambda: check_selectors('peft.head', self.head) if isinstance(self.head, list)
-            else check_one_of('peft.head', self.head, HEAD_POLICIES, ', or a list of layer names'),
+            lambda: (
+                check_selectors('peft.head', self.head)
+                if isinstance(self.head, list)
+                else check_one_of(
+                    'peft.head', self.head, HEAD_POLICIES, ', or a list of layer names'
+                )
+            ),
             lambda: check_one_of('peft.norm', self.norm, NORM_POLICIES),
             lambda: check_export('peft.export', self.export),
             lambda: self.adapter is None or check_text('peft.adapter', self.adapter, 'a path'),
             lambda: self.base is None or check_text('peft.base', self.base, 'a path'),
             lambda: check_flag('peft.fold_norm', self.fold_norm),
-            lambda: check_flag('peft.allow_random_base', self.allow_random_base))
+            lambda: check_flag('peft.allow_random_base', self.allow_random_base),
+        )
 
     def build_method(self) -> AdapterMethod | None:
         """Build the adapter method; None when nothing is adapted."""
@@ -109,8 +116,11 @@ class PEFTConfig:
 
     def plan(self) -> dict:
         """Return the part of the config that says which tensors exist and which of them train."""
-        plan = {key: value for key, value in asdict(self).items()
-                if key in ('method', 'targets', 'exclude', 'head', 'norm')}
+        plan = {
+            key: value
+            for key, value in asdict(self).items()
+            if key in ('method', 'targets', 'exclude', 'head', 'norm')
+        }
         method = self.build_method()
         plan['method'] = None if method is None else method.to_dict()
         plan['quant'] = None if self.quant is None else quant_to_dict(self.quant_options())
@@ -129,9 +139,11 @@ def check_export(where: str, value, allowed: Sequence = EXPORTS) -> None:
         UserError: It is something else.
     """
     if value == 'save_pretrained':
-        raise UserError(f"{where}='save_pretrained': that folder, with Hugging Face's names, is "
-                        'written in any case, as `adapter` in the work directory; for the merged '
-                        f'model too write one of {[*EXPORTS[1:]]}')
+        raise UserError(
+            f"{where}='save_pretrained': that folder, with Hugging Face's names, is "
+            'written in any case, as `adapter` in the work directory; for the merged '
+            f'model too write one of {[*EXPORTS[1:]]}'
+        )
     check_one_of(where, value, allowed)
 
 
@@ -145,4 +157,3 @@ def _plain(value):
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(item) for item in value]
     return value
-

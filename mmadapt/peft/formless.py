@@ -8,7 +8,8 @@ from torch import nn
 
 # Tables that are added or looked up, and numbers for each channel, whatever their shape.
 _NO_MATRIX = re.compile(
-    '(?i)pos|embed|token|latent|quer|bias|level|mask|table|scale|prompt|decay|a_log')
+    '(?i)pos|embed|token|latent|quer|bias|level|mask|table|scale|prompt|decay|a_log'
+)
 _MUCH = 0.01  # of all parameters
 
 
@@ -27,14 +28,19 @@ def formless_warning(model: nn.Module, modules: Iterable[nn.Module], method: str
     sizes, counts = Counter(), Counter()
     for module in modules:
         kind = type(module).__name__
-        size = sum(p.numel() for name, p in module.named_parameters(recurse=False)
-                   if sum(length > 1 for length in p.shape) > 1 and not _NO_MATRIX.search(name))
+        size = sum(
+            p.numel()
+            for name, p in module.named_parameters(recurse=False)
+            if sum(length > 1 for length in p.shape) > 1 and not _NO_MATRIX.search(name)
+        )
         if size and module not in inside and not _NO_MATRIX.search(kind):
             sizes[kind] += size
             counts[kind] += 1
     total = sum(p.numel() for p in model.parameters())
     if sum(sizes.values()) < _MUCH * total:
         return []
-    shown = ', '.join(f'{counts[kind]} {kind} ({100 * size / total:.1f} % of all parameters)'
-                      for kind, size in sizes.most_common(5))
+    shown = ', '.join(
+        f'{counts[kind]} {kind} ({100 * size / total:.1f} % of all parameters)'
+        for kind, size in sizes.most_common(5)
+    )
     return [f'WARNING: {method} has no form for {shown}: they stay frozen']

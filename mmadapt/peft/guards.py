@@ -15,8 +15,16 @@ from ..errors import UserError
 from .state import get_state
 
 # Of RepVGG and others, of timm's reparameterised models, of text models, of timm's classifiers.
-_REBUILDERS = ('switch_to_deploy', 'convert_to_deploy', 'reparameterize', 'fuse', 'prune_heads',
-               'resize_token_embeddings', 'resize_decoder_token_embeddings', 'reset_classifier')
+_REBUILDERS = (
+    'switch_to_deploy',
+    'convert_to_deploy',
+    'reparameterize',
+    'fuse',
+    'prune_heads',
+    'resize_token_embeddings',
+    'resize_decoder_token_embeddings',
+    'reset_classifier',
+)
 
 
 @dataclass
@@ -37,9 +45,11 @@ class Refusal:
         Raises:
             UserError: Always.
         """
-        raise UserError(f'{self.owner}.{self.name} builds new layers in the place of adapted ones, '
-                        'without their adapters; call it before mmadapt.inject, or '
-                        'mmadapt.merge(model) before it')
+        raise UserError(
+            f'{self.owner}.{self.name} builds new layers in the place of adapted ones, '
+            'without their adapters; call it before mmadapt.inject, or '
+            'mmadapt.merge(model) before it'
+        )
 
 
 def put_up_guards(model: nn.Module) -> None:
@@ -47,7 +57,8 @@ def put_up_guards(model: nn.Module) -> None:
     for module in model.modules():
         for name in _REBUILDERS:
             if _rebuilds(type(module), name) and any(
-                    isinstance(m, AdapterLayer) for m in module.modules()):
+                isinstance(m, AdapterLayer) for m in module.modules()
+            ):
                 setattr(module, name, Refusal(type(module).__name__, name))
 
 
@@ -82,7 +93,9 @@ def check_intact(model: nn.Module) -> None:
     modules = dict(model.named_modules(remove_duplicate=False))
     for name in state.adapted:
         if not isinstance(modules.get(name), AdapterLayer):
-            raise UserError(f'{name} has lost its adapter: something has put a '
-                            f'{type(modules.get(name)).__name__} into its place after it was '
-                            'adapted (revert_sync_batchnorm or the like); do that before, or after '
-                            'mmadapt.merge(model)')
+            raise UserError(
+                f'{name} has lost its adapter: something has put a '
+                f'{type(modules.get(name)).__name__} into its place after it was '
+                'adapted (revert_sync_batchnorm or the like); do that before, or after '
+                'mmadapt.merge(model)'
+            )

@@ -41,8 +41,10 @@ from ..norms import is_norm
 _HEAD = re.compile(r'(.*_)?heads?')
 _OUTPUT = re.compile(r'heads?|fc|(.*_)?classifier|predictor|logits|score|qa_outputs')
 _BACKBONE = re.compile(r'backbone|encoder')
-_BODY = re.compile(r'backbone|neck|fpn|coder|coding|embed|query|token|former|model|text|teacher'
-                   r'|target|(^|_)(enc|dec|trans)(_|$)')
+_BODY = re.compile(
+    r'backbone|neck|fpn|coder|coding|embed|query|token|former|model|text|teacher'
+    r'|target|(^|_)(enc|dec|trans)(_|$)'
+)
 
 # So few parameters may train fully, whatever they are.
 _FEW = 10_000_000
@@ -86,14 +88,18 @@ def guess_heads(model: nn.Module) -> dict[str, nn.Module]:
     body = {name for name in parts if _BODY.search(name.lower())}
     heads = {name for name in parts if _OUTPUT.fullmatch(name)}
     has_backbone = any(_BACKBONE.search(name) for name in body)
-    if not inside_backbone and (any('backbone' in name for name in body)
-                                or (has_backbone and not heads)):
+    if not inside_backbone and (
+        any('backbone' in name for name in body) or (has_backbone and not heads)
+    ):
         heads = {name for name in parts if name not in body and not is_norm(parts[name])}
     else:
         body = set(parts) - heads
     limit = max(_FEW, sum(_count(parts[name]) for name in body))
-    return {prefix + name: part for name, part in parts.items()
-            if name in heads and body and _count(part) <= limit}
+    return {
+        prefix + name: part
+        for name, part in parts.items()
+        if name in heads and body and _count(part) <= limit
+    }
 
 
 def head_warnings(model: nn.Module, guessed: dict[str, nn.Module], policy) -> list[str]:
@@ -109,16 +115,21 @@ def head_warnings(model: nn.Module, guessed: dict[str, nn.Module], policy) -> li
     who = f'WARNING: {type(model).__name__} has no part called head'
     if guessed:
         what = 'kept frozen' if policy == 'freeze' else 'trained fully'
-        return [f'{who}; taken for its head and {what}: {_sizes(guessed)}. If its prediction '
-                'layers are others, name them in peft.head']
+        return [
+            f'{who}; taken for its head and {what}: {_sizes(guessed)}. If its prediction '
+            'layers are others, name them in peft.head'
+        ]
     last = dict(list(_parts(model).items())[-3:])
-    return [f'{who} and none that could be taken for it: all of it is treated as its body. '
-            'Name its prediction layers in peft.head'
-            + (f'; it ends with {_sizes(last)}' if last else '')]
+    return [
+        f'{who} and none that could be taken for it: all of it is treated as its body. '
+        'Name its prediction layers in peft.head'
+        + (f'; it ends with {_sizes(last)}' if last else '')
+    ]
 
 
-def resolve_head_policy(policy, heads: dict[str, nn.Module], has_method: bool,
-                        guessed: bool = False):
+def resolve_head_policy(
+    policy, heads: dict[str, nn.Module], has_method: bool, guessed: bool = False
+):
     """Return what ``peft.head`` means for a model with these heads.
 
     Args:
@@ -134,8 +145,10 @@ def resolve_head_policy(policy, heads: dict[str, nn.Module], has_method: bool,
         UserError: ``'adapt'`` without a method.
     """
     if policy == 'adapt' and not has_method:
-        raise UserError("peft.head='adapt' needs a peft.method to adapt it with; "
-                        "without one write head='train' or head='freeze'")
+        raise UserError(
+            "peft.head='adapt' needs a peft.method to adapt it with; "
+            "without one write head='train' or head='freeze'"
+        )
     if policy != 'auto':
         return policy, 'peft.head'
     if not has_method:

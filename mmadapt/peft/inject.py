@@ -35,9 +35,15 @@ DEFAULT_NAME = 'default'
 _Plan = list[tuple[nn.Module, list[str], Decision]]
 
 
-def inject(model: nn.Module, cfg, not_loaded: Collection[str] = (),
-           weights_follow: bool = False, name: str = DEFAULT_NAME,
-           keep_base: bool = True, check_options: bool = True) -> Report:
+def inject(
+    model: nn.Module,
+    cfg,
+    not_loaded: Collection[str] = (),
+    weights_follow: bool = False,
+    name: str = DEFAULT_NAME,
+    keep_base: bool = True,
+    check_options: bool = True,
+) -> Report:
     """Adapt a model in place, as the ``peft`` key says.
 
     The model keeps its modules, names and stock state-dict keys. Until it is trained it computes
@@ -67,8 +73,10 @@ def inject(model: nn.Module, cfg, not_loaded: Collection[str] = (),
     """
     check_name(name)
     if name in adapter_names(model):
-        raise UserError(f'this {type(model).__name__} is adapted already; call mmadapt.remove '
-                        'first, or give the new adapter another name')
+        raise UserError(
+            f'this {type(model).__name__} is adapted already; call mmadapt.remove '
+            'first, or give the new adapter another name'
+        )
     config = PEFTConfig.parse(cfg)
     check_for_python(cfg)
     method = config.build_method()
@@ -81,23 +89,36 @@ def inject(model: nn.Module, cfg, not_loaded: Collection[str] = (),
     model.train()
     try:
         rules = Rules(model, config, method, not_loaded)
-        plan = [(module, names, rules(module, names))
-                for module, names in module_names(model).items()
-                if has_own_parameters(module) or has_statistics(module)]
+        plan = [
+            (module, names, rules(module, names))
+            for module, names in module_names(model).items()
+            if has_own_parameters(module) or has_statistics(module)
+        ]
         if method is not None and method.adapts_norms:
             plan = _behind_norms(model, plan)
         _check(model, plan, config, method)
         if config.quant is not None:
-            frozen = [module for module, _, decision in plan
-                      if decision.action != 'train' and module not in rules.tied]
+            frozen = [
+                module
+                for module, _, decision in plan
+                if decision.action != 'train' and module not in rules.tied
+            ]
             state.quantized = layers_to_quantize(model, frozen, config.quant_options())
         if check_options:
-            check_effects(model, {module: decision for module, _, decision in plan}, rules,
-                          {model.get_submodule(layer) for layer in state.quantized})
-        formless = [module for module, _, decision in plan
-                    if decision.action == 'freeze' and NO_FORM in decision.why]
-        report = Report(warnings=[
-            *rules.warnings, *formless_warning(model, formless, type(method).__name__)])
+            check_effects(
+                model,
+                {module: decision for module, _, decision in plan},
+                rules,
+                {model.get_submodule(layer) for layer in state.quantized},
+            )
+        formless = [
+            module
+            for module, _, decision in plan
+            if decision.action == 'freeze' and NO_FORM in decision.why
+        ]
+        report = Report(
+            warnings=[*rules.warnings, *formless_warning(model, formless, type(method).__name__)]
+        )
         add_state(model, name, state, flags)
         _apply(model, plan, rules, state, report)
         report.count(model)
@@ -142,18 +163,23 @@ def _keep_base(model: nn.Module, before: Snapshot, state: TuningState, keep: boo
     state.keeps_base = keep or not (state.trained or moving)
     if keep:
         # A module may keep a statistic in a buffer of its own that no rule knows of.
-        unknown = [b for module in model.modules() if module not in norms
-                   for b in module.buffers(recurse=False)]
-        before.give_copies([*(p for p in model.parameters() if p.requires_grad), *moving,
-                            *unknown])
+        unknown = [
+            b
+            for module in model.modules()
+            if module not in norms
+            for b in module.buffers(recurse=False)
+        ]
+        before.give_copies([*(p for p in model.parameters() if p.requires_grad), *moving, *unknown])
 
 
 def _check_base_is_shared(model: nn.Module, config: PEFTConfig) -> None:
     adapters = get_adapters(model)
-    for name, other in (() if adapters is None else adapters.states.items()):
+    for name, other in () if adapters is None else adapters.states.items():
         if other.config.quant_options() != config.quant_options():
-            raise UserError(f'all adapters of a model share its base: {name!r} is for '
-                            f'peft.quant={other.config.quant!r}, this one for {config.quant!r}')
+            raise UserError(
+                f'all adapters of a model share its base: {name!r} is for '
+                f'peft.quant={other.config.quant!r}, this one for {config.quant!r}'
+            )
 
 
 def _check(model: nn.Module, plan: _Plan, config: PEFTConfig, method) -> None:
@@ -161,28 +187,42 @@ def _check(model: nn.Module, plan: _Plan, config: PEFTConfig, method) -> None:
     adapted = {module for module, _, decision in plan if decision.action == 'adapt'}
     if method is not None and not adapted:
         kinds = sorted({type(module).__name__ for module, _, _ in plan})
-        raise UserError(f'{type(method).__name__} has no layer to adapt in this '
-                        f'{type(model).__name__}: peft.targets={config.targets!r}, '
-                        f'peft.exclude={config.exclude!r}, its layers are of the types {kinds}; '
-                        'peft.method=None is for adapting nothing')
-    if not adapted and not any(p.requires_grad for module, _, decision in plan
-                               for p in module.parameters(recurse=False)
-                               if decision.action == 'train'):
+        raise UserError(
+            f'{type(method).__name__} has no layer to adapt in this '
+            f'{type(model).__name__}: peft.targets={config.targets!r}, '
+            f'peft.exclude={config.exclude!r}, its layers are of the types {kinds}; '
+            'peft.method=None is for adapting nothing'
+        )
+    if not adapted and not any(
+        p.requires_grad
+        for module, _, decision in plan
+        for p in module.parameters(recurse=False)
+        if decision.action == 'train'
+    ):
         tied = [names[0] for _, names, decision in plan if decision.why == TIED]
-        raise UserError('peft leaves nothing to train: no layer is adapted, the head is frozen'
-                        + (f" ({tied[0]} shares its weight with the body: peft.head='train' trains "
-                           'both)' if tied else ''))
+        raise UserError(
+            'peft leaves nothing to train: no layer is adapted, the head is frozen'
+            + (
+                f" ({tied[0]} shares its weight with the body: peft.head='train' trains both)"
+                if tied
+                else ''
+            )
+        )
     for module, names, decision in plan:
         if is_norm(module) and not decision.statistics:
             frozen_class(module, names[0])
     for name, module in model.named_modules():
         if type(module).__module__ == 'mmcv.ops.sync_bn':
-            raise UserError(f"{name} is mmcv's SyncBatchNorm, which cannot be kept frozen; write "
-                            "sync_bn='torch' in the place of 'mmcv', and SyncBN of MMSyncBN")
+            raise UserError(
+                f"{name} is mmcv's SyncBatchNorm, which cannot be kept frozen; write "
+                "sync_bn='torch' in the place of 'mmcv', and SyncBN of MMSyncBN"
+            )
         remedy = _remedy_if_bypassing(module)
         if remedy and not adapted.isdisjoint(module.modules()):
-            raise UserError(f'{name}, a {type(module).__name__}, uses the weights of its layers '
-                            f'without calling them: their adapters would do nothing; {remedy}')
+            raise UserError(
+                f'{name}, a {type(module).__name__}, uses the weights of its layers '
+                f'without calling them: their adapters would do nothing; {remedy}'
+            )
 
 
 def _behind_norms(model: nn.Module, plan: _Plan) -> _Plan:
@@ -196,13 +236,19 @@ def _behind_norms(model: nn.Module, plan: _Plan) -> _Plan:
             decisions[site.conv] = replace(conv, action='freeze', why=BEHIND)
             # A norm that would train trains through its adapter, which can say all it can.
             if norm.action == 'freeze' or norm.why.startswith('norm='):
-                decisions[site.norm] = replace(norm, action='adapt',
-                                               why=f'behind a convolution; {conv.why}')
+                decisions[site.norm] = replace(
+                    norm, action='adapt', why=f'behind a convolution; {conv.why}'
+                )
     for module, decision in decisions.items():
-        if decision.action == 'adapt' and decision.why != 'peft.targets' \
-                and adapted_class(module).standardizes and module.bias is None:
-            decisions[module] = replace(decision, action='freeze',
-                                        why='standardizes its weight and has no bias')
+        if (
+            decision.action == 'adapt'
+            and decision.why != 'peft.targets'
+            and adapted_class(module).standardizes
+            and module.bias is None
+        ):
+            decisions[module] = replace(
+                decision, action='freeze', why='standardizes its weight and has no bias'
+            )
     return [(module, names, decisions[module]) for module, names, _ in plan]
 
 
@@ -213,11 +259,15 @@ def _remedy_if_bypassing(module: nn.Module) -> str | None:
     return 'put it into peft.exclude' if isinstance(module, nn.TransformerEncoderLayer) else None
 
 
-def _apply(model: nn.Module, plan: _Plan, rules: Rules, state: TuningState,
-           report: Report) -> None:
+def _apply(model: nn.Module, plan: _Plan, rules: Rules, state: TuningState, report: Report) -> None:
     # A parameter that stands in two modules trains if one of them does.
-    trained = {p for module, _, decision in plan if decision.action == 'train'
-               for p in module.parameters(recurse=False) if p.requires_grad}
+    trained = {
+        p
+        for module, _, decision in plan
+        if decision.action == 'train'
+        for p in module.parameters(recurse=False)
+        if p.requires_grad
+    }
     for module, names, decision in plan:
         if decision.action == 'freeze' and not trained.isdisjoint(module.parameters(recurse=False)):
             decision = replace(decision, action='train', why=f'{TIED}, which trains')
@@ -232,43 +282,61 @@ def _apply(model: nn.Module, plan: _Plan, rules: Rules, state: TuningState,
             adapt_layer(module, adapted_class(module), method)
             state.adapted.append(names[0])
             layer.rank = getattr(method, 'r', 0)
-            layer.extra = sum(module._parameters[name].numel() for name in module.adapter_names
-                              if name in module._parameters)
+            layer.extra = sum(
+                module._parameters[name].numel()
+                for name in module.adapter_names
+                if name in module._parameters
+            )
     if rules.config.fold_norm:
         fold_norms(model)
     put_up_guards(model)
     let_gradients_pass(model)
     report.warnings += _lines_on_rank(report.layers)
     trainable = {name for name, p in model.named_parameters() if p.requires_grad}
-    adapters = {f'{layer}.{name}'.lstrip('.') for layer in state.adapted
-                for name in model.get_submodule(layer).adapter_names}
+    adapters = {
+        f'{layer}.{name}'.lstrip('.')
+        for layer in state.adapted
+        for name in model.get_submodule(layer).adapter_names
+    }
     state.trained = sorted(trainable - adapters)
     model.train()
     refrozen = sorted(trainable - {n for n, p in model.named_parameters() if p.requires_grad})
     if refrozen:
-        raise UserError(f'{type(model).__name__}.train() freezes {refrozen[0]} and '
-                        f'{len(refrozen) - 1} more parameters that should train; name their layers '
-                        'in peft.exclude')
+        raise UserError(
+            f'{type(model).__name__}.train() freezes {refrozen[0]} and '
+            f'{len(refrozen) - 1} more parameters that should train; name their layers '
+            'in peft.exclude'
+        )
 
 
 def _report(module: nn.Module, names, decision: Decision) -> LayerReport:
     parameters = list(module.parameters(recurse=False))
     weight = getattr(module, 'weight', None)
     weight = parameters[0] if weight is None and parameters else weight
-    return LayerReport(names[0], type(module).__name__,
-                       () if weight is None else tuple(weight.shape), decision.action,
-                       decision.why, parameters=sum(p.numel() for p in parameters),
-                       names=len(names))
+    return LayerReport(
+        names[0],
+        type(module).__name__,
+        () if weight is None else tuple(weight.shape),
+        decision.action,
+        decision.why,
+        parameters=sum(p.numel() for p in parameters),
+        names=len(names),
+    )
 
 
 def _lines_on_rank(layers: list[LayerReport]) -> list[str]:
-    full = [layer for layer in layers
-            if layer.rank and layer.rank > min(layer.shape[0], math.prod(layer.shape[1:]))]
+    full = [
+        layer
+        for layer in layers
+        if layer.rank and layer.rank > min(layer.shape[0], math.prod(layer.shape[1:]))
+    ]
     if not full:
         return []
     # No warning: the default does so in the narrow layers of a small model, and nothing is lost.
     first = full[0]
     rank = min(first.shape[0], math.prod(first.shape[1:]))
-    return [f'r={first.rank} is a higher rank than {len(full)} narrow layers can have, first '
-            f'{first.name} ({"x".join(map(str, first.shape))}: {rank}): harmless, some parameters '
-            f'too many; peft.method.rank_pattern={{{first.name!r}: {rank}}} saves them']
+    return [
+        f'r={first.rank} is a higher rank than {len(full)} narrow layers can have, first '
+        f'{first.name} ({"x".join(map(str, first.shape))}: {rank}): harmless, some parameters '
+        f'too many; peft.method.rank_pattern={{{first.name!r}: {rank}}} saves them'
+    ]

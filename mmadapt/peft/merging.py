@@ -42,8 +42,11 @@ def merge(model: nn.Module) -> None:
         if name in state.packed:
             del kept['weight']
     # Their statistics move where the merged model is trained.
-    state.frozen_norms = [(module, {key: b.clone() for key, b in module.named_buffers()})
-                          for module in model.modules() if isinstance(module, FrozenStatistics)]
+    state.frozen_norms = [
+        (module, {key: b.clone() for key, b in module.named_buffers()})
+        for module in model.modules()
+        if isinstance(module, FrozenStatistics)
+    ]
     for norm, _ in state.frozen_norms:
         unfreeze_statistics(norm)
 

@@ -99,8 +99,9 @@ def check_known(model: nn.Module, name: str) -> None:
         return
     kind = type(model).__name__
     if not names:
-        raise UserError(f'this {kind} has no adapter {name!r}, nor any other; call '
-                        'mmadapt.load_adapter first')
+        raise UserError(
+            f'this {kind} has no adapter {name!r}, nor any other; call mmadapt.load_adapter first'
+        )
     near = get_close_matches(str(name), names, n=1, cutoff=0.0)
     raise UserError(f'this {kind} has no adapter {name!r}; nearest: {near[0]!r}, all: {names}')
 
@@ -141,9 +142,11 @@ def _check_can_leave(name: str, state: TuningState) -> None:
     if state.merged is not None:
         raise UserError(f'adapter {name!r} is merged into this model; call mmadapt.unmerge first')
     if not state.keeps_base:
-        raise UserError(f'the base values of what adapter {name!r} trains fully '
-                        f'{state.trained[:1]} have not been kept, as in every training by a '
-                        'runner; save it, and load it into a fresh model')
+        raise UserError(
+            f'the base values of what adapter {name!r} trains fully '
+            f'{state.trained[:1]} have not been kept, as in every training by a '
+            'runner; save it, and load it into a fresh model'
+        )
 
 
 def _exchange(state: TuningState) -> None:

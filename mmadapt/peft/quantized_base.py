@@ -22,8 +22,9 @@ from .state import require_state
 from .targets import has_own_parameters, module_names, select
 
 
-def layers_to_quantize(model: nn.Module, frozen: Iterable[nn.Module],
-                       options: QuantOptions) -> list[str]:
+def layers_to_quantize(
+    model: nn.Module, frozen: Iterable[nn.Module], options: QuantOptions
+) -> list[str]:
     """Return the names of the layers that are quantized; nothing is changed.
 
     Args:
@@ -44,24 +45,35 @@ def layers_to_quantize(model: nn.Module, frozen: Iterable[nn.Module],
     for selector in options.skip:
         skipped = select(model, [selector], 'peft.quant.skip')
         if skipped.isdisjoint(linear):
-            raise UserError(f'peft.quant.skip: {selector!r} means no Linear layer, and nothing '
-                            'else would be quantized')
+            raise UserError(
+                f'peft.quant.skip: {selector!r} means no Linear layer, and nothing '
+                'else would be quantized'
+            )
         chosen = [module for module in chosen if module not in skipped]
     if not chosen:
         kinds = Counter(type(module).__name__ for module in names if has_own_parameters(module))
         made_of = ', '.join(f'{count} {kind}' for kind, count in kinds.most_common())
-        why = (f'each of its {len(linear)} Linear layers trains fully, shares its weight or is '
-               'named in peft.quant.skip' if linear else 'it has none')
-        raise UserError(f'peft.quant quantizes Linear layers, and in this {type(model).__name__} '
-                        f'there is none to quantize: {why}. It is made of {made_of}. Remove '
-                        'peft.quant')
+        why = (
+            f'each of its {len(linear)} Linear layers trains fully, shares its weight or is '
+            'named in peft.quant.skip'
+            if linear
+            else 'it has none'
+        )
+        raise UserError(
+            f'peft.quant quantizes Linear layers, and in this {type(model).__name__} '
+            f'there is none to quantize: {why}. It is made of {made_of}. Remove '
+            'peft.quant'
+        )
     require_bitsandbytes()
     for module, (name, *_) in names.items():
         # In eval mode torch runs it as one fused operator that reads the weights.
-        if isinstance(module, nn.TransformerEncoderLayer) \
-                and not set(chosen).isdisjoint(module.modules()):
-            raise UserError(f'{name}, a TransformerEncoderLayer, reads the weights of its layers '
-                            'instead of calling them; put it into peft.quant.skip')
+        if isinstance(module, nn.TransformerEncoderLayer) and not set(chosen).isdisjoint(
+            module.modules()
+        ):
+            raise UserError(
+                f'{name}, a TransformerEncoderLayer, reads the weights of its layers '
+                'instead of calling them; put it into peft.quant.skip'
+            )
     return [names[module][0] for module in chosen]
 
 
@@ -80,19 +92,27 @@ def quantize_base(model: nn.Module) -> dict[str, Packed]:
     if options is None or state.merged is not None:
         return {}
     layers = {name: model.get_submodule(name) for name in state.quantized}
-    layers = {name: layer for name, layer in layers.items()
-              if not isinstance(layer, QuantizedLinear)}
+    layers = {
+        name: layer for name, layer in layers.items() if not isinstance(layer, QuantizedLinear)
+    }
     packed = {name: pack(layer, options) for name, layer in layers.items()}
     dense = sum(layer.weight.numel() * layer.weight.element_size() for layer in layers.values())
     pack_base(model, packed)
-    if packed and next(iter(layers.values())).weight.device.type == 'cpu' \
-            and getattr(options, 'threshold', None) not in (None, EightBit.threshold):
-        warn('peft.quant.threshold counts where integers are multiplied, on a GPU; on this CPU it '
-             'changes nothing')
+    if (
+        packed
+        and next(iter(layers.values())).weight.device.type == 'cpu'
+        and getattr(options, 'threshold', None) not in (None, EightBit.threshold)
+    ):
+        warn(
+            'peft.quant.threshold counts where integers are multiplied, on a GPU; on this CPU it '
+            'changes nothing'
+        )
     if packed:
-        say(f'peft.quant: {len(packed)} Linear layers in {options.bits} bits, '
+        say(
+            f'peft.quant: {len(packed)} Linear layers in {options.bits} bits, '
             f'{dense / 2**20:.1f} MiB -> '
-            f'{sum(p.num_bytes for p in packed.values()) / 2**20:.1f} MiB')
+            f'{sum(p.num_bytes for p in packed.values()) / 2**20:.1f} MiB'
+        )
     return packed
 
 
@@ -108,5 +128,8 @@ def packed_base(model: nn.Module) -> dict[str, Packed]:
     Returns:
         dict[str, Packed]: What :func:`pack_base` takes to undo it exactly.
     """
-    return {name: dequantize(module) for name, module in list(model.named_modules())
-            if isinstance(module, QuantizedLinear)}
+    return {
+        name: dequantize(module)
+        for name, module in list(model.named_modules())
+        if isinstance(module, QuantizedLinear)
+    }

@@ -18,12 +18,28 @@ from torch import nn
 
 # What is not part of computing an output.
 _OTHER = re.compile(r'.*(init|reset|fuse|merge|deploy|reparam|equivalent|load|state_dict|repr).*')
-_NO_VALUES = {'data_ptr', 'device', 'dim', 'dtype', 'ndim', 'numel', 'requires_grad', 'shape',
-              'size', 'type'}
+_NO_VALUES = {
+    'data_ptr',
+    'device',
+    'dim',
+    'dtype',
+    'ndim',
+    'numel',
+    'requires_grad',
+    'shape',
+    'size',
+    'type',
+}
 # Functions that look at what a tensor is, not at its values.
 _NO_VALUES_OF = {'hasattr', 'id', 'isinstance', 'type'}
-_COMPARISONS = {ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt,
-                ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge}
+_COMPARISONS = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
 
 _Path = tuple[str, ...]
 _Condition = tuple[_Path, type, float]
@@ -80,17 +96,28 @@ def _reads_in(method: FunctionType) -> set[tuple[_Path, tuple[_Condition, ...]]]
         tree = ast.parse(textwrap.dedent(inspect.getsource(method)))
     except (OSError, SyntaxError):  # written in no file, or one of several on a line
         return set()
-    ignored = {node.value for node in ast.walk(tree)
-               if isinstance(node, ast.Attribute) and node.attr in _NO_VALUES}
+    ignored = {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in _NO_VALUES
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.Is, ast.IsNot)):
             ignored.add(node.left)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) \
-                and node.func.id in _NO_VALUES_OF:
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in _NO_VALUES_OF
+        ):
             ignored.update(node.args)
-    reads = {(_path(node), conditions) for node, conditions in _walk(tree)
-             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
-             and node.attr in ('weight', 'bias') and node not in ignored}
+    reads = {
+        (_path(node), conditions)
+        for node, conditions in _walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Load)
+        and node.attr in ('weight', 'bias')
+        and node not in ignored
+    }
     return {read for read in reads if len(read[0]) > 1}
 
 
@@ -105,12 +132,17 @@ def _walk(node: ast.AST, conditions: tuple = ()) -> Iterator[tuple[ast.AST, tupl
 
 def _conditions(test: ast.expr) -> Iterator[_Condition]:
     """Yield those of a test that compare an attribute with a number, as a config sets it."""
-    for part in test.values if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And) \
-            else (test, ):
-        if isinstance(part, ast.Compare) and len(part.ops) == 1 \
-                and type(part.ops[0]) in _COMPARISONS and _path(part.left) \
-                and isinstance(part.comparators[0], ast.Constant) \
-                and type(part.comparators[0].value) in (int, float):
+    for part in (
+        test.values if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And) else (test,)
+    ):
+        if (
+            isinstance(part, ast.Compare)
+            and len(part.ops) == 1
+            and type(part.ops[0]) in _COMPARISONS
+            and _path(part.left)
+            and isinstance(part.comparators[0], ast.Constant)
+            and type(part.comparators[0].value) in (int, float)
+        ):
             yield _path(part.left), type(part.ops[0]), part.comparators[0].value
 
 

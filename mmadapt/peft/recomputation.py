@@ -48,6 +48,8 @@ def _change_form(model: nn.Module) -> None:
         function = vars(module).get(_FUNCTION)
         if function is checkpoint:
             function = functools.partial(checkpoint)
-        if isinstance(function, functools.partial) \
-                and function.keywords.get('use_reentrant') is not False:
+        if (
+            isinstance(function, functools.partial)
+            and function.keywords.get('use_reentrant') is not False
+        ):
             setattr(module, _FUNCTION, functools.partial(function, use_reentrant=False))

@@ -64,8 +64,10 @@ class Report:
     def line(self) -> str:
         """Return ``trainable params: N || all params: M || trainable%: P``."""
         percentage = 100 * self.trainable / self.total if self.total else 0.0
-        return (f'trainable params: {self.trainable} || all params: {self.total} || '
-                f'trainable%: {percentage:.2f}')
+        return (
+            f'trainable params: {self.trainable} || all params: {self.total} || '
+            f'trainable%: {percentage:.2f}'
+        )
 
     def summary(self, width: int = WIDE) -> str:
         """Return a table with one row for each part of the model, action and reason.
@@ -100,9 +102,19 @@ class Report:
             width (int): How many characters a row may have; one that is too long has neither kind
                 nor shape nor reason. Defaults to :data:`WIDE`.
         """
-        rows = [(layer.name + (f' (x{layer.names})' if layer.names > 1 else ''), layer.kind,
-                 'x'.join(map(str, layer.shape)), layer.action, layer.why, str(layer.rank or ''),
-                 f'{layer.extra:,}', f'{layer.parameters:,}') for layer in self.layers]
+        rows = [
+            (
+                layer.name + (f' (x{layer.names})' if layer.names > 1 else ''),
+                layer.kind,
+                'x'.join(map(str, layer.shape)),
+                layer.action,
+                layer.why,
+                str(layer.rank or ''),
+                f'{layer.extra:,}',
+                f'{layer.parameters:,}',
+            )
+            for layer in self.layers
+        ]
         table = Table('layer', 'kind', 'shape', 'what', 'why', title='mmadapt')
         for title in ('rank', 'adapter', 'parameters'):
             table.add_column(title, justify='right')

@@ -51,21 +51,31 @@ class Rules:
         UserError: A name in the config means nothing in this model.
     """
 
-    def __init__(self, model: nn.Module, config: PEFTConfig, method: AdapterMethod | None,
-                 not_loaded: Collection[str]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        config: PEFTConfig,
+        method: AdapterMethod | None,
+        not_loaded: Collection[str],
+    ) -> None:
         self.config, self.method = config, method
-        self.not_loaded = {key for key in keys_without_weight(model, not_loaded)
-                           if not key.endswith('num_batches_tracked')}
+        self.not_loaded = {
+            key
+            for key in keys_without_weight(model, not_loaded)
+            if not key.endswith('num_batches_tracked')
+        }
         self.warnings: list[str] = []
         self.tied = layers_with_a_common_parameter(model)
         self.names = {module: name for name, module in model.named_modules()}
         self.read_not_called = layers_read(model)
-        self.out_projections = {m.out_proj for m in model.modules()
-                                if isinstance(m, nn.MultiheadAttention)}
+        self.out_projections = {
+            m.out_proj for m in model.modules() if isinstance(m, nn.MultiheadAttention)
+        }
         known = find_heads(model)
         heads = known or guess_heads(model)
         self.head_policy, self.head_why = resolve_head_policy(
-            config.head, heads, method is not None, guessed=not known and bool(heads))
+            config.head, heads, method is not None, guessed=not known and bool(heads)
+        )
         if not known:
             self.warnings += head_warnings(model, heads, config.head)
         self.head = {m for head in heads.values() for m in head.modules()}
@@ -90,7 +100,8 @@ class Rules:
             if all(_frozen_by_model(m) for m in usable):
                 raise UserError(
                     f'peft.targets: {selector!r} means only layers that the model itself keeps '
-                    'frozen (frozen_stages or the like); set model.backbone.frozen_stages=-1')
+                    'frozen (frozen_stages or the like); set model.backbone.frozen_stages=-1'
+                )
             chosen |= usable
         return chosen
 
@@ -98,8 +109,11 @@ class Rules:
         if self.method is None:
             # Norms outside the head are governed by peft.norm alone.
             return module in self.head or not is_norm(module)
-        return (self._has_form(module) and module not in self.tied
-                and module not in self.read_not_called)
+        return (
+            self._has_form(module)
+            and module not in self.tied
+            and module not in self.read_not_called
+        )
 
     def _has_form(self, module: nn.Module) -> bool:
         return adapted_class(module) is not None and self.method.supports(module)
@@ -109,14 +123,20 @@ class Rules:
             return 'only norm layers, which peft.norm governs'
         read = [m for m in hits if m in self.read_not_called]
         if read:
-            return (f'only layers whose weights {self.read_not_called[read[0]]} reads without '
-                    'calling them, where an adapter would do nothing')
+            return (
+                f'only layers whose weights {self.read_not_called[read[0]]} reads without '
+                'calling them, where an adapter would do nothing'
+            )
         if any(self._has_form(m) for m in hits):
-            return ('only layers that share their weight with other layers, which cannot be '
-                    'adapted one by one')
+            return (
+                'only layers that share their weight with other layers, which cannot be '
+                'adapted one by one'
+            )
         if all(m in self.out_projections for m in hits):
-            return ('only the output projection of a MultiheadAttention, which that reads without '
-                    "calling it: name the attention, and choose with peft.method.attention=['out']")
+            return (
+                'only the output projection of a MultiheadAttention, which that reads without '
+                "calling it: name the attention, and choose with peft.method.attention=['out']"
+            )
         kinds = sorted({type(m).__name__ for m in hits})
         return f'layers of the types {kinds}, which {type(self.method).__name__} cannot adapt'
 
@@ -140,8 +160,9 @@ class Rules:
             UserError: The model keeps it frozen though it has no pretrained weight.
         """
         own = set(module._parameters) | (set(module._buffers) if is_norm(module) else set())
-        missing = any(f'{name}.{key}'.lstrip('.') in self.not_loaded
-                      for name in names for key in own)
+        missing = any(
+            f'{name}.{key}'.lstrip('.') in self.not_loaded for name in names for key in own
+        )
         in_head = module in self.head and self.head_policy != 'adapt'
         moves = self.head_policy == 'train' if in_head else self.config.norm in ('stats', 'train')
         if _frozen_by_model(module):
@@ -152,7 +173,8 @@ class Rules:
                 raise UserError(
                     f'{names[0]} is kept frozen by the model (frozen_stages or the like) but no '
                     'pretrained weight was loaded into it; load one, unfreeze it in the model '
-                    'config, or set peft.allow_random_base=True')
+                    'config, or set peft.allow_random_base=True'
+                )
             return Decision('freeze', 'frozen by the model', statistics=moves)
         if missing:
             return Decision('train', 'no pretrained weight')
@@ -180,15 +202,17 @@ class Rules:
             if word == 'all':
                 return Decision('train', "targets='all'")
             wanted = word in ('all-linear', 'all-conv') and _is_kind(module, word)
-            return Decision('train' if wanted else 'freeze',
-                            f'targets={word!r}' if wanted else 'no method')
+            return Decision(
+                'train' if wanted else 'freeze', f'targets={word!r}' if wanted else 'no method'
+            )
         if not isinstance(word, str):
             return Decision('freeze', 'not in peft.targets')
         if word == 'auto' and getattr(module, 'groups', 1) > 1 and isinstance(module, _ConvNd):
             return Decision('train', 'grouped convolution')
         if not self._has_form(module):
-            return Decision('freeze', f'{type(self.method).__name__} {NO_FORM} '
-                                      f'{type(module).__name__}')
+            return Decision(
+                'freeze', f'{type(self.method).__name__} {NO_FORM} {type(module).__name__}'
+            )
         if module in self.tied:
             return Decision('freeze', TIED)
         if _is_kind(module, word):
@@ -198,13 +222,17 @@ class Rules:
         return Decision('freeze', f'not in targets={word!r}')
 
     def _keep_tied(self, name: str, other: str) -> Decision:
-        self.warnings.append(f'WARNING: {name} of the head shares its weight with {other}: both '
-                             "stay frozen; peft.head='train' trains both")
+        self.warnings.append(
+            f'WARNING: {name} of the head shares its weight with {other}: both '
+            "stay frozen; peft.head='train' trains both"
+        )
         return Decision('freeze', TIED)
 
     def _leave_out(self, name: str, reader: str) -> Decision:
-        line = (f'WARNING: {reader} reads the weights of such layers as {name} without calling '
-                'them, where an adapter would do nothing: they stay frozen')
+        line = (
+            f'WARNING: {reader} reads the weights of such layers as {name} without calling '
+            'them, where an adapter would do nothing: they stay frozen'
+        )
         if not any(f' {reader} reads the weights' in other for other in self.warnings):
             self.warnings.append(line)
         return Decision('freeze', f'read by {reader}, not called')
@@ -220,4 +248,5 @@ def _is_kind(module: nn.Module, word: str) -> bool:
 
 def _frozen_by_model(module: nn.Module) -> bool:
     return has_own_parameters(module) and not any(
-        p.requires_grad for p in module.parameters(recurse=False))
+        p.requires_grad for p in module.parameters(recurse=False)
+    )

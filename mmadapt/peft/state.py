@@ -71,8 +71,9 @@ def get_state(model: nn.Module) -> TuningState | None:
     return None if adapters is None or adapters.active is None else adapters.states[adapters.active]
 
 
-def add_state(model: nn.Module, name: str, state: TuningState,
-              required_grad: dict[str, bool]) -> None:
+def add_state(
+    model: nn.Module, name: str, state: TuningState, required_grad: dict[str, bool]
+) -> None:
     """Remember another adapter, which is active from now on.
 
     Args:
@@ -105,9 +106,13 @@ def require_state(model: nn.Module) -> TuningState:
     """
     state, adapters = get_state(model), get_adapters(model)
     if state is None and adapters is not None:
-        raise UserError(f'no adapter of this {type(model).__name__} is active; call '
-                        f'mmadapt.set_adapter(model, {next(iter(adapters.states))!r})')
+        raise UserError(
+            f'no adapter of this {type(model).__name__} is active; call '
+            f'mmadapt.set_adapter(model, {next(iter(adapters.states))!r})'
+        )
     if state is None:
-        raise UserError(f'this {type(model).__name__} is not adapted; call mmadapt.inject or '
-                        'mmadapt.load_adapter first')
+        raise UserError(
+            f'this {type(model).__name__} is not adapted; call mmadapt.inject or '
+            'mmadapt.load_adapter first'
+        )
     return state

@@ -13,9 +13,15 @@ from ..values import check_count, check_keys, check_list, check_text, check_toge
 Selector = str | Mapping
 # Of a convolution, a Linear, one of GPT-2, a MultiheadAttention, an Embedding, a BatchNorm and a
 # GroupNorm.
-_CHANNELS = (('in_channels', 'out_channels'), ('in_features', 'out_features'), ('nx', 'nf'),
-             ('embed_dim', 'embed_dim'), ('embedding_dim', 'embedding_dim'),
-             ('num_features', 'num_features'), ('num_channels', 'num_channels'))
+_CHANNELS = (
+    ('in_channels', 'out_channels'),
+    ('in_features', 'out_features'),
+    ('nx', 'nf'),
+    ('embed_dim', 'embed_dim'),
+    ('embedding_dim', 'embedding_dim'),
+    ('num_features', 'num_features'),
+    ('num_channels', 'num_channels'),
+)
 
 
 def module_names(model: nn.Module) -> dict[nn.Module, list[str]]:
@@ -48,8 +54,9 @@ class LayerSelector:
 
     def __init__(self, cfg: Mapping, where: str) -> None:
         if not cfg:
-            raise UserError(f'{where}: what is selected by layer takes the keys '
-                            f'{list(self.KEYS)}, got {{}}')
+            raise UserError(
+                f'{where}: what is selected by layer takes the keys {list(self.KEYS)}, got {{}}'
+            )
         check_keys(f'{where}: {dict(cfg)}', cfg, self.KEYS)
         for key, value in cfg.items():
             if key == 'type':
@@ -68,9 +75,9 @@ class LayerSelector:
         channels = _channels(layer)
         groups = getattr(layer, 'groups', 1)
         kernel = getattr(layer, 'kernel_size', None) or ()
-        kernel = (kernel, ) if isinstance(kernel, int) else tuple(kernel)
+        kernel = (kernel,) if isinstance(kernel, int) else tuple(kernel)
         wanted = cfg.get('kernel_size', kernel)
-        wanted = (wanted, ) * len(kernel) if isinstance(wanted, int) else tuple(wanted)
+        wanted = (wanted,) * len(kernel) if isinstance(wanted, int) else tuple(wanted)
         bounded = 'min_channels' in cfg or 'max_channels' in cfg
         if 'type' in cfg and cfg['type'] not in [c.__name__ for c in type(layer).__mro__]:
             return False
@@ -80,9 +87,11 @@ class LayerSelector:
             return False
         if 'kernel_size' in cfg and (not kernel or kernel != wanted):
             return False
-        return not bounded or (channels is not None
-                               and min(channels) >= cfg.get('min_channels', 0)
-                               and max(channels) <= cfg.get('max_channels', float('inf')))
+        return not bounded or (
+            channels is not None
+            and min(channels) >= cfg.get('min_channels', 0)
+            and max(channels) <= cfg.get('max_channels', float('inf'))
+        )
 
 
 def check_selectors(where: str, value) -> None:
@@ -96,8 +105,13 @@ def check_selectors(where: str, value) -> None:
         UserError: It is something else.
     """
     check_list(where, value, (str, Mapping), 'names, regular expressions or dicts')
-    check_together(*(functools.partial(LayerSelector, selector, where) for selector in value
-                     if isinstance(selector, Mapping)))
+    check_together(
+        *(
+            functools.partial(LayerSelector, selector, where)
+            for selector in value
+            if isinstance(selector, Mapping)
+        )
+    )
 
 
 def select(model: nn.Module, selectors: list[Selector], where: str) -> set[nn.Module]:
@@ -126,8 +140,9 @@ def select(model: nn.Module, selectors: list[Selector], where: str) -> set[nn.Mo
         layers = {m for module in hits for m in module.modules() if has_own_parameters(m)}
         if not layers:
             kinds = sorted({type(m).__name__ for m in hits})
-            raise UserError(f'{where}: {selector!r} means only modules without parameters, of the '
-                            f'types {kinds}')
+            raise UserError(
+                f'{where}: {selector!r} means only modules without parameters, of the types {kinds}'
+            )
         chosen |= layers
     return chosen
 
@@ -140,12 +155,14 @@ def has_own_parameters(module: nn.Module) -> bool:
 def _hits(names, selector: Selector, where: str) -> list[nn.Module]:
     if isinstance(selector, Mapping):
         matches = LayerSelector(selector, where)
-        return [m for m, aliases in names.items()
-                if has_own_parameters(m) and matches(aliases, m)]
+        return [m for m, aliases in names.items() if has_own_parameters(m) and matches(aliases, m)]
     if not isinstance(selector, str):
         raise UserError(f'{where}: {selector!r} is neither a name or regular expression nor a dict')
-    exact = [m for m, aliases in names.items()
-             if any(a and (a == selector or a.endswith('.' + selector)) for a in aliases)]
+    exact = [
+        m
+        for m, aliases in names.items()
+        if any(a and (a == selector or a.endswith('.' + selector)) for a in aliases)
+    ]
     if exact:
         return exact
     pattern = _compile(selector, where)
@@ -156,15 +173,15 @@ def _compile(pattern, where: str) -> re.Pattern:
     try:
         return re.compile(pattern)
     except (re.error, TypeError) as error:
-        raise UserError(f'{where}: {pattern!r} is neither a name nor a regular expression '
-                        f'({error})') from None
+        raise UserError(
+            f'{where}: {pattern!r} is neither a name nor a regular expression ({error})'
+        ) from None
 
 
 def _nothing_hit(names, selector: Selector, where: str) -> str:
     if isinstance(selector, Mapping):
         kinds = sorted({type(m).__name__ for m in names if has_own_parameters(m)})
-        return (f'{where}: no layer is {dict(selector)}; the model has layers of the types '
-                f'{kinds}')
+        return f'{where}: no layer is {dict(selector)}; the model has layers of the types {kinds}'
     # A suffix such as `qkv2` is nearest to other suffixes, a full name to other full names.
     depth = selector.count('.') + 1
     candidates: dict[str, None] = {}
@@ -182,5 +199,3 @@ def _channels(layer: nn.Module) -> tuple[int, int] | None:
         if all(isinstance(getattr(layer, name, None), int) for name in names):
             return getattr(layer, names[0]), getattr(layer, names[1])
     return None
-
-

@@ -40,7 +40,7 @@ class Demand:
     @property
     def total(self) -> int:
         """int: All of it."""
-        return (self.weights + self.gradients + self.optimizer + self.exchange + self.activations)
+        return self.weights + self.gradients + self.optimizer + self.exchange + self.activations
 
     @property
     def margin(self) -> int:
@@ -93,19 +93,34 @@ def demand(needs: Needs, kind: str | None, settings: Mapping, processes: int) ->
         gradients = round(t / max(1, n.parameters) * gathered)
         group = settings['reshard_after_forward']
         if group is not True:
-            gathered = min(gathered + (n.parameters - n.whole) // max(1, group),
-                           n.parameters - n.whole)
+            gathered = min(
+                gathered + (n.parameters - n.whole) // max(1, group), n.parameters - n.whole
+            )
         return Demand(divided, part(t), part(o), gathered + gradients, activations)
     zero = settings['zero_optimization']
     bucket = _FLOAT * int(zero.get('reduce_bucket_size', _BUCKET))
     if kind in ('zero1', 'zero2'):
         bucket *= 1 + bool(zero.get('overlap_comm', False))
-        return Demand(weights, _in_part(n.groups, processes) if kind == 'zero2' else t,
-                      part(o) + part(t), bucket, activations)
-    live = _FLOAT * int(max(
-        min(zero.get('stage3_max_live_parameters', _LIVE),
-            zero.get('stage3_max_reuse_distance', _LIVE)),
-        zero.get('stage3_prefetch_bucket_size', _PREFETCH))) + n.largest
+        return Demand(
+            weights,
+            _in_part(n.groups, processes) if kind == 'zero2' else t,
+            part(o) + part(t),
+            bucket,
+            activations,
+        )
+    live = (
+        _FLOAT
+        * int(
+            max(
+                min(
+                    zero.get('stage3_max_live_parameters', _LIVE),
+                    zero.get('stage3_max_reuse_distance', _LIVE),
+                ),
+                zero.get('stage3_prefetch_bucket_size', _PREFETCH),
+            )
+        )
+        + n.largest
+    )
     return Demand(divided, part(t), part(o), min(n.parameters, live) + bucket, activations)
 
 
@@ -133,8 +148,11 @@ def recommend(rows: list[dict]) -> dict | None:
     Args:
         rows (list[dict]): Rows with ``fits``, ``changes`` and ``tuning``.
     """
-    return min((row for row in rows if row['fits']), default=None,
-               key=lambda row: (row['tuning'] is not None, row['changes']))
+    return min(
+        (row for row in rows if row['fits']),
+        default=None,
+        key=lambda row: (row['tuning'] is not None, row['changes']),
+    )
 
 
 def parse_memory(text: str) -> int:
@@ -146,6 +164,8 @@ def parse_memory(text: str) -> int:
     match = re.fullmatch(r'(\d+(?:\.\d+)?) ?([A-Za-z]+)', text)
     unit = match and next((u for u in _UNITS if u.lower() == match[2].lower()), None)
     if not unit or float(match[1]) <= 0:
-        raise UserError(f'--memory {text}: not an amount of memory; write a number and one of '
-                        f'{", ".join(_UNITS)}, such as 24GiB')
+        raise UserError(
+            f'--memory {text}: not an amount of memory; write a number and one of '
+            f'{", ".join(_UNITS)}, such as 24GiB'
+        )
     return round(float(match[1]) * _UNITS[unit])

@@ -23,8 +23,8 @@ def lines_of(wanted: Mapping, inherited: Config) -> str:
     lines = []
     for key, value in _difference(before, after).items():
         own = before.get(key)
-        if key == 'custom_hooks' and value[:len(own or [])] == list(own or []):
-            more = ', '.join(_source(hook) for hook in value[len(own or []):])
+        if key == 'custom_hooks' and value[: len(own or [])] == list(own or []):
+            more = ', '.join(_source(hook) for hook in value[len(own or []) :])
             lines.append(f"custom_hooks = [*_base_.get('custom_hooks', []), {more}]")
         else:
             lines.append(f'{key} = {_source(value)}')
@@ -33,12 +33,19 @@ def lines_of(wanted: Mapping, inherited: Config) -> str:
 
 def _difference(before: Mapping, after: Mapping) -> dict:
     """Return what makes ``after`` of ``before`` as MMEngine merges a config into its base."""
-    changes = {key: _change(before, key, value) for key, value in after.items()
-               if key not in before or before[key] != value}
+    changes = {
+        key: _change(before, key, value)
+        for key, value in after.items()
+        if key not in before or before[key] != value
+    }
     # What is not there and what is None are the same to everyone who reads a top-level key, but for
     # the tools, which build whatever `runner_type` names where it is there.
-    return {**changes, **{key: _UNNAMED.get(key) for key in before if key not in after
-                          and before[key] is not None}}
+    return {
+        **changes,
+        **{
+            key: _UNNAMED.get(key) for key in before if key not in after and before[key] is not None
+        },
+    }
 
 
 def _change(before: Mapping, key: str, after):
@@ -47,8 +54,11 @@ def _change(before: Mapping, key: str, after):
     own = before[key]
     if not isinstance(own, Mapping) or own.keys() - after.keys():
         return {_DELETE: True, **after}
-    return {name: _change(own, name, value) for name, value in after.items()
-            if name not in own or own[name] != value}
+    return {
+        name: _change(own, name, value)
+        for name, value in after.items()
+        if name not in own or own[name] != value
+    }
 
 
 def _source(value) -> str:

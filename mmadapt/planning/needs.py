@@ -74,8 +74,9 @@ def measure(cfg: Config) -> Needs:
     shapes = ShapesOnly()
     with shapes:
         model = _build(cfg)
-        wrapper = build_for_trained(lambda: build_optim_wrapper(model, cfg.optim_wrapper),
-                                    MMLogger.get_current_instance())
+        wrapper = build_for_trained(
+            lambda: build_optim_wrapper(model, cfg.optim_wrapper), MMLogger.get_current_instance()
+        )
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.register_post_accumulate_grad_hook(_drop_gradient)
@@ -97,13 +98,20 @@ def measure(cfg: Config) -> Needs:
     units = _units(model, cfg)
     everything = _bytes(model.parameters()) + _bytes(model.buffers())
     return Needs(
-        parameters=everything, whole=everything - _divided(model.parameters()),
+        parameters=everything,
+        whole=everything - _divided(model.parameters()),
         average=everything if 'EMAHook' in hook_names(cfg) else 0,
         trained=_bytes(p for p in model.parameters() if p.requires_grad),
-        groups=tuple(tuple(p.nbytes for p in group['params'])
-                     for group in wrapper.optimizer.param_groups),
-        optimizer=optimizer_bytes(model, wrapper.optimizer), saved=saved, activations=activations,
-        step=step, largest=max(units, default=0), rest=_divided(model.parameters()) - sum(units))
+        groups=tuple(
+            tuple(p.nbytes for p in group['params']) for group in wrapper.optimizer.param_groups
+        ),
+        optimizer=optimizer_bytes(model, wrapper.optimizer),
+        saved=saved,
+        activations=activations,
+        step=step,
+        largest=max(units, default=0),
+        rest=_divided(model.parameters()) - sum(units),
+    )
 
 
 def _build(cfg: Config) -> nn.Module:
@@ -122,8 +130,15 @@ def _backward(loss: Tensor) -> None:
 
     What blocks recompute there would not be what they computed :func:`~memory.like_cuda.like_cuda`.
     """
-    _engine_run_backward((loss, ), (torch.ones_like(loss), ), False, False, (),
-                         allow_unreachable=True, accumulate_grad=True)
+    _engine_run_backward(
+        (loss,),
+        (torch.ones_like(loss),),
+        False,
+        False,
+        (),
+        allow_unreachable=True,
+        accumulate_grad=True,
+    )
 
 
 def _step(model: nn.Module, optimizer: torch.optim.Optimizer, shapes: ShapesOnly) -> int:

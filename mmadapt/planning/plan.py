@@ -16,8 +16,9 @@ from .lines import lines_of
 from .needs import Needs, measure
 
 
-def plan_rows(recipes: list[Recipe], setting: Setting, model: Model, memory: int,
-              say: Callable[[str], None]) -> list[dict]:
+def plan_rows(
+    recipes: list[Recipe], setting: Setting, model: Model, memory: int, say: Callable[[str], None]
+) -> list[dict]:
     """Return the rows of a plan, in bytes.
 
     Args:
@@ -42,13 +43,23 @@ def plan_rows(recipes: list[Recipe], setting: Setting, model: Model, memory: int
             say(f'{recipe.name}: followed on shapes, {saved:.2f} GiB saved for backward')
         needs = measured[alone]
         asked = demand(needs, *strategy_of(cfg), setting.processes)
-        rows.append(dict(
-            recipe=recipe.name, tuning=recipe.tuning, changes=recipe.changes,
-            saved_bytes=needs.saved,
-            activation_bytes=asked.activations, weight_bytes=asked.weights,
-            gradient_bytes=asked.gradients, optimizer_bytes=asked.optimizer,
-            exchange_bytes=asked.exchange, total_bytes=asked.total, margin_bytes=asked.margin,
-            fits=not reason and asked.total + asked.margin <= memory, reason=reason))
+        rows.append(
+            dict(
+                recipe=recipe.name,
+                tuning=recipe.tuning,
+                changes=recipe.changes,
+                saved_bytes=needs.saved,
+                activation_bytes=asked.activations,
+                weight_bytes=asked.weights,
+                gradient_bytes=asked.gradients,
+                optimizer_bytes=asked.optimizer,
+                exchange_bytes=asked.exchange,
+                total_bytes=asked.total,
+                margin_bytes=asked.margin,
+                fits=not reason and asked.total + asked.margin <= memory,
+                reason=reason,
+            )
+        )
     return rows
 
 
@@ -63,8 +74,14 @@ def _measured(cfg: Config, setting: Setting) -> Needs:
         raise UserError(f'{setting.config}: {reason}{way_out}') from error
 
 
-def advice(rows: list[dict], recipes: list[Recipe], cfg: Config, model: Model, setting: Setting,
-           inherited: Config) -> dict | None:
+def advice(
+    rows: list[dict],
+    recipes: list[Recipe],
+    cfg: Config,
+    model: Model,
+    setting: Setting,
+    inherited: Config,
+) -> dict | None:
     """Return the recipe to take, the lines of a config and the command; None where none fits.
 
     Args:
@@ -82,5 +99,8 @@ def advice(rows: list[dict], recipes: list[Recipe], cfg: Config, model: Model, s
     wanted = written(recipe, cfg, model)
     wanted.train_dataloader.batch_size = setting.batch
     lines = lines_of(wanted, inherited)
-    return dict(recipe=recipe.name, lines=lines, command=command_of(
-        recipe, 'MY_CONFIG.py' if lines else setting.config, setting.processes))
+    return dict(
+        recipe=recipe.name,
+        lines=lines,
+        command=command_of(recipe, 'MY_CONFIG.py' if lines else setting.config, setting.processes),
+    )

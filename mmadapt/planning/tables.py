@@ -20,9 +20,11 @@ PLANNED = (
     Column('fits', 'fits', lambda value: 'yes' if value else 'no'),
 )
 # What a terminal of 80 columns has place for.
-_NARROW = (*(c for c in PLANNED if c.key in ('recipe', 'activation_bytes')),
-                   Column('state_bytes', 'states', gib),
-                   *(c for c in PLANNED if c.key in ('total_bytes', 'margin_bytes', 'fits')))
+_NARROW = (
+    *(c for c in PLANNED if c.key in ('recipe', 'activation_bytes')),
+    Column('state_bytes', 'states', gib),
+    *(c for c in PLANNED if c.key in ('total_bytes', 'margin_bytes', 'fits')),
+)
 _ABOUT = (
     'In GiB, for one process. Activations: the most that a forward and a backward pass hold, '
     'followed on shapes, as on a GPU. Exchange: buckets of gradients, and weights that are '
@@ -30,26 +32,41 @@ _ABOUT = (
     'gradients, optimizer and exchange. Margin: what is to be left free, '
     f'{gib(CONTEXT)} GiB for CUDA and {MARGIN:.0%} of the activations. What cpu_offload, '
     'offload_optimizer, offload_param and memory.offload move to the CPU is counted as if it '
-    'stayed.')
+    'stayed.'
+)
 
 
 def show_plan(report: dict, console: Console) -> None:
     """Print a plan."""
     title = f'{setting_of(report)}, on {gib(report["memory_bytes"])} GiB'
-    rows = [dict(row, state_bytes=row['total_bytes'] - row['activation_bytes'])
-            for row in report['rows']]
-    show_table(title, PLANNED, rows, [_ABOUT, *_refused(report), *_advice(report)],
-               console, _NARROW)
+    rows = [
+        dict(row, state_bytes=row['total_bytes'] - row['activation_bytes'])
+        for row in report['rows']
+    ]
+    show_table(
+        title, PLANNED, rows, [_ABOUT, *_refused(report), *_advice(report)], console, _NARROW
+    )
 
 
 def write_plan(report: dict, path: str) -> None:
     """Write a plan for people."""
     versions = ', '.join(f'{name} {version}' for name, version in report['versions'].items())
-    lines = ['# What a recipe takes', '', f'`{report["command"]}`', '', versions + '.', '',
-             f'{setting_of(report)}, on {gib(report["memory_bytes"])} GiB.', '',
-             *markdown_table(PLANNED, report['rows']), '', _ABOUT, '',
-             *(line for note in _refused(report) for line in (f'* {note}', '')),
-             *_advice(report, fence=True)]
+    lines = [
+        '# What a recipe takes',
+        '',
+        f'`{report["command"]}`',
+        '',
+        versions + '.',
+        '',
+        f'{setting_of(report)}, on {gib(report["memory_bytes"])} GiB.',
+        '',
+        *markdown_table(PLANNED, report['rows']),
+        '',
+        _ABOUT,
+        '',
+        *(line for note in _refused(report) for line in (f'* {note}', '')),
+        *_advice(report, fence=True),
+    ]
     Path(path).write_text('\n'.join(lines).rstrip() + '\n', encoding='utf-8')
 
 
@@ -58,8 +75,9 @@ def _refused(report: dict) -> list[str]:
     for row in report['rows']:
         if row['reason']:
             reasons.setdefault(row['reason'], []).append(row['recipe'])
-    return [f'{", ".join(names)}: refused, whatever fits: {reason}'
-            for reason, names in reasons.items()]
+    return [
+        f'{", ".join(names)}: refused, whatever fits: {reason}' for reason, names in reasons.items()
+    ]
 
 
 def _advice(report: dict, fence: bool = False) -> list[str]:

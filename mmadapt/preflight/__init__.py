@@ -9,6 +9,16 @@ from .peft_hook import check_peft_hook
 from .run import check_run, check_runner
 from .strategy import check_strategy
 
-__all__ = ['check_arguments', 'check_best', 'check_memory_hook', 'check_options', 'check_peft_hook',
-           'check_run', 'check_runner', 'check_strategy', 'check_top', 'explain_building',
-           'find_inconsistencies']
+__all__ = [
+    'check_arguments',
+    'check_best',
+    'check_memory_hook',
+    'check_options',
+    'check_peft_hook',
+    'check_run',
+    'check_runner',
+    'check_strategy',
+    'check_top',
+    'explain_building',
+    'find_inconsistencies',
+]

@@ -18,23 +18,53 @@ from torch.utils.data import DataLoader
 from ..values import nearest
 
 # What a runner takes for itself of the dicts of a key before their classes get the rest.
-_TAKEN = MappingProxyType({
-    'custom_hooks': {'priority'}, 'default_hooks': {'priority'},
-    'optim_wrapper': {'constructor', 'paramwise_cfg'},
-    'param_scheduler': {'convert_to_iter_based'},
-    'train_cfg': {'by_epoch'}})
-_OF_LOADERS = {'batch_sampler', 'collate_fn', 'dataset', 'num_batch_per_epoch', 'sampler',
-               'worker_init_fn'}
-_LOOPS = MappingProxyType({'train_cfg': (EpochBasedTrainLoop, IterBasedTrainLoop),
-                           'val_cfg': (ValLoop, ), 'test_cfg': (TestLoop, )})
-_DEFAULT_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler',
-                  'checkpoint', 'visualization')
+_TAKEN = MappingProxyType(
+    {
+        'custom_hooks': {'priority'},
+        'default_hooks': {'priority'},
+        'optim_wrapper': {'constructor', 'paramwise_cfg'},
+        'param_scheduler': {'convert_to_iter_based'},
+        'train_cfg': {'by_epoch'},
+    }
+)
+_OF_LOADERS = {
+    'batch_sampler',
+    'collate_fn',
+    'dataset',
+    'num_batch_per_epoch',
+    'sampler',
+    'worker_init_fn',
+}
+_LOOPS = MappingProxyType(
+    {
+        'train_cfg': (EpochBasedTrainLoop, IterBasedTrainLoop),
+        'val_cfg': (ValLoop,),
+        'test_cfg': (TestLoop,),
+    }
+)
+_DEFAULT_HOOKS = (
+    'runtime_info',
+    'timer',
+    'sampler_seed',
+    'logger',
+    'param_scheduler',
+    'checkpoint',
+    'visualization',
+)
 _CONSTRUCTOR = 'DefaultOptimWrapperConstructor'
-_FACTORS = ('bias_decay_mult', 'bias_lr_mult', 'bypass_duplicate', 'custom_keys',
-            'dcn_offset_lr_mult', 'dwconv_decay_mult', 'flat_decay_mult', 'norm_decay_mult')
-_OF_OTHERS = ('policies', )  # MMPretrain's RandAugment takes a key out of each of them
-_SURE = 0.8   # how near a name is that can only have been misspelled
-_NEAR = 0.9   # the same, where others may be right
+_FACTORS = (
+    'bias_decay_mult',
+    'bias_lr_mult',
+    'bypass_duplicate',
+    'custom_keys',
+    'dcn_offset_lr_mult',
+    'dwconv_decay_mult',
+    'flat_decay_mult',
+    'norm_decay_mult',
+)
+_OF_OTHERS = ('policies',)  # MMPretrain's RandAugment takes a key out of each of them
+_SURE = 0.8  # how near a name is that can only have been misspelled
+_NEAR = 0.9  # the same, where others may be right
 
 
 def unknown_arguments(cfg: Mapping, keys: Collection[str]) -> Iterator[str]:
@@ -66,14 +96,16 @@ def unread_factors(wrapper, path: str = 'optim_wrapper') -> Iterator[str]:
         wrapper (dict): The value of ``optim_wrapper``.
         path (str): Where it stands in the config.
     """
-    if not isinstance(wrapper, Mapping) or \
-            wrapper.get('constructor', _CONSTRUCTOR) != _CONSTRUCTOR:
+    if not isinstance(wrapper, Mapping) or wrapper.get('constructor', _CONSTRUCTOR) != _CONSTRUCTOR:
         return
     paramwise, where = wrapper.get('paramwise_cfg') or {}, f'{path}.paramwise_cfg'
     read = [(f'{where}.{key}', key, _FACTORS) for key in paramwise]
     # What else is there is put into the optimizer's groups.
-    read += [(f'{where}.custom_keys[{name!r}].{key}', key, ('lr_mult', 'decay_mult'))
-             for name, factors in (paramwise.get('custom_keys') or {}).items() for key in factors]
+    read += [
+        (f'{where}.custom_keys[{name!r}].{key}', key, ('lr_mult', 'decay_mult'))
+        for name, factors in (paramwise.get('custom_keys') or {}).items()
+        for key in factors
+    ]
     for place, key, names in read:
         if key not in names and get_close_matches(key, names, n=1, cutoff=_SURE):
             yield not_taken(place, _CONSTRUCTOR, key, names)
@@ -95,7 +127,7 @@ def _check(node: Mapping, path: str, classes: Mapping[str, list]) -> Iterator[st
     if kind is None:
         found, taken = _LOOPS.get(path, ()), _TAKEN.get(path, set())
         if path.endswith('_dataloader'):
-            found, taken = (DataLoader, ), _OF_LOADERS
+            found, taken = (DataLoader,), _OF_LOADERS
     else:
         name = str(kind).split('.')[-1]
         found = [kind] if callable(kind) else classes.get(name, [])
@@ -109,8 +141,11 @@ def _check(node: Mapping, path: str, classes: Mapping[str, list]) -> Iterator[st
     names = set().union(*(names for names, _ in allowed), taken)
     takes_others = any(takes_others for _, takes_others in allowed)
     for key in node:
-        if key in names or key in ('type', '_scope_') or (
-                takes_others and not get_close_matches(key, names, n=1, cutoff=_NEAR)):
+        if (
+            key in names
+            or key in ('type', '_scope_')
+            or (takes_others and not get_close_matches(key, names, n=1, cutoff=_NEAR))
+        ):
             continue
         yield not_taken(f'{path}.{key}', found[0].__name__, key, names)
 
@@ -137,8 +172,10 @@ def parameters(function: Callable) -> tuple[set[str], bool]:
         return _named(function)
     found = [_named(cls.__init__) for cls in function.__mro__[:-1] if '__init__' in vars(cls)]
     if not found or found[0][1]:
-        return (set().union(*(names for names, _ in found)) - {'args', 'kwargs', 'self'},
-                all(takes_others for _, takes_others in found))
+        return (
+            set().union(*(names for names, _ in found)) - {'args', 'kwargs', 'self'},
+            all(takes_others for _, takes_others in found),
+        )
     return found[0][0] - {'self'}, False
 
 
@@ -148,8 +185,10 @@ def _named(function: Callable) -> tuple[set[str], bool]:
         arguments = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return set(), True
-    return ({argument.name for argument in arguments},
-            any(argument.kind is argument.VAR_KEYWORD for argument in arguments))
+    return (
+        {argument.name for argument in arguments},
+        any(argument.kind is argument.VAR_KEYWORD for argument in arguments),
+    )
 
 
 def registered(scope: str) -> dict[str, list]:

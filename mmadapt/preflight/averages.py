@@ -29,14 +29,17 @@ def check_averages(cfg: dict, iters: int, epoch_length: int | None) -> Iterator[
         begin = hook.get('begin_iter', 0) or hook.get('begin_epoch', 0) * (epoch_length or 0)
         updates = max(0, (iters - begin) // hook.get('interval', 1))
         momentum = hook.get('momentum', _HOOKS[name])
-        share = _share_of_the_start(hook.get('ema_type', 'ExponentialMovingAverage'), momentum,
-                                    hook.get('gamma'), updates)
+        share = _share_of_the_start(
+            hook.get('ema_type', 'ExponentialMovingAverage'), momentum, hook.get('gamma'), updates
+        )
         if share is not None and share > _LIMIT:
             right = f'{min(0.5, 10 / updates):.2g}' if updates else 0.5
-            yield (f'custom_hooks[{index}] ({name}) averages over {1 / momentum:.0f} updates, the '
-                   f'run has {updates}: {share:.0%} of the average, which is what is validated and '
-                   f'exported, are the weights it begins with; --cfg-options '
-                   f'custom_hooks.{index}.momentum={right}')
+            yield (
+                f'custom_hooks[{index}] ({name}) averages over {1 / momentum:.0f} updates, the '
+                f'run has {updates}: {share:.0%} of the average, which is what is validated and '
+                f'exported, are the weights it begins with; --cfg-options '
+                f'custom_hooks.{index}.momentum={right}'
+            )
 
 
 def _share_of_the_start(kind, momentum: float, gamma: float | None, updates: int) -> float | None:

@@ -48,8 +48,9 @@ def _check_schedulers(schedulers, epochs: int | None, iters: int | None) -> Iter
     for name, group in groups.items():
         is_list = isinstance(group, (list, tuple))
         # What is said of one is to hold when what was said before it has been done.
-        mended = [dict(each) if isinstance(each, dict) else {} for each in (
-            group if is_list else [group])]
+        mended = [
+            dict(each) if isinstance(each, dict) else {} for each in (group if is_list else [group])
+        ]
         for index, scheduler in enumerate(mended):
             if 'type' not in scheduler:
                 continue
@@ -59,8 +60,10 @@ def _check_schedulers(schedulers, epochs: int | None, iters: int | None) -> Iter
                     mended[changed].update(values)
                     place = f'{name}.{changed}' if is_list else name
                     options += [f'{place}.{key}={_typed(value)}' for key, value in values.items()]
-                yield (f'{name}[{index}] ({_kind(scheduler)}) {problem}; '
-                       f'--cfg-options {" ".join(options)}')
+                yield (
+                    f'{name}[{index}] ({_kind(scheduler)}) {problem}; '
+                    f'--cfg-options {" ".join(options)}'
+                )
 
 
 def _typed(value) -> str:
@@ -72,51 +75,74 @@ def _kind(scheduler: dict) -> str:
     return getattr(kind, '__name__', str(kind)).split('.')[-1]
 
 
-def _check_scheduler(group: list[dict], index: int, epochs: int | None,
-                     iters: int | None) -> Iterator[tuple[str, dict[int, dict]]]:
+def _check_scheduler(
+    group: list[dict], index: int, epochs: int | None, iters: int | None
+) -> Iterator[tuple[str, dict[int, dict]]]:
     """Yield what is wrong with a scheduler, and what to change of which one of its group."""
     scheduler, by_epoch = group[index], group[index].get('by_epoch', True)
     length, unit = (epochs, 'epoch') if by_epoch else (iters, 'iteration')
-    if by_epoch and epochs is None and iters is not None \
-            and not scheduler.get('convert_to_iter_based'):
-        yield ('steps by epochs, of which a run by iterations has none: it never acts',
-               {index: dict(by_epoch=False)})
+    if (
+        by_epoch
+        and epochs is None
+        and iters is not None
+        and not scheduler.get('convert_to_iter_based')
+    ):
+        yield (
+            'steps by epochs, of which a run by iterations has none: it never acts',
+            {index: dict(by_epoch=False)},
+        )
     if length is None:
         return
     begin, kind = scheduler.get('begin', 0), _kind(scheduler)
     if begin >= length:
-        yield (f'begins at {unit} {begin}, when the run of {length} is over: it never acts',
-               {index: _within(scheduler, _free_from(group[:index], by_epoch, length), length)})
+        yield (
+            f'begins at {unit} {begin}, when the run of {length} is over: it never acts',
+            {index: _within(scheduler, _free_from(group[:index], by_epoch, length), length)},
+        )
         begin = scheduler['begin']
     end, period = scheduler.get('end', length), scheduler.get('T_max')
     late = [step for step in scheduler.get('milestones', []) if begin + step >= length]
     if late:
-        yield (f'has milestones {late} that a run of {length} {unit}s never reaches',
-               {index: dict(milestones=_earlier(scheduler['milestones'], length - begin))})
+        yield (
+            f'has milestones {late} that a run of {length} {unit}s never reaches',
+            {index: dict(milestones=_earlier(scheduler['milestones'], length - begin))},
+        )
     if _warms_up(scheduler, kind):
         # One that ends where the run does was maybe meant to take all of it.
         if end > length or (end - begin) * 2 > length != end:
             right = begin + max(1, length // _SHARE)
-            follows = index + 1 < len(group) and group[index + 1].get('begin') == end \
+            follows = (
+                index + 1 < len(group)
+                and group[index + 1].get('begin') == end
                 and group[index + 1].get('by_epoch', True) == by_epoch
-            yield _too_long(scheduler, kind, length, unit), {
-                index: dict(end=right), **({index + 1: dict(begin=right)} if follows else {})}
+            )
+            yield (
+                _too_long(scheduler, kind, length, unit),
+                {index: dict(end=right), **({index + 1: dict(begin=right)} if follows else {})},
+            )
         return
     if not any(name in kind for name in _RAMPS):
         return
     if end > length:
-        yield (f'ends at {unit} {end}, the run at {length}: the rate stops on its way',
-               {index: _within(scheduler, begin, length)})
+        yield (
+            f'ends at {unit} {end}, the run at {length}: the rate stops on its way',
+            {index: _within(scheduler, begin, length)},
+        )
     elif period and abs(period - (end - begin)) > 0.05 * (end - begin) and 'Restart' not in kind:
         effect = 'stops on its way' if period > end - begin else 'rises again'
-        yield (f'has T_max={period} for the {end - begin} {unit}s that it acts: the rate {effect}',
-               {index: dict(T_max=end - begin)})
+        yield (
+            f'has T_max={period} for the {end - begin} {unit}s that it acts: the rate {effect}',
+            {index: dict(T_max=end - begin)},
+        )
 
 
 def _free_from(earlier: list[dict], by_epoch: bool, length: int) -> int:
     """Return where of a run the schedulers before one have ended, or its last epoch."""
-    ends = [each.get('end', length) for each in earlier
-            if 'type' in each and each.get('by_epoch', True) == by_epoch]
+    ends = [
+        each.get('end', length)
+        for each in earlier
+        if 'type' in each and each.get('by_epoch', True) == by_epoch
+    ]
     return min(max(ends, default=0), length - 1)
 
 
@@ -163,18 +189,26 @@ def _check_hooks(cfg: dict, epochs: int) -> Iterator[str]:
         switch, last = hook.get('switch_epoch'), hook.get('num_last_epochs')
         right = max(0, epochs - max(1, epochs // _END))
         if switch is not None and switch >= epochs:
-            yield (f'{where} switches at epoch {switch}, when the run of {epochs} is over: it '
-                   f'never switches; {option}.switch_epoch={right}')
+            yield (
+                f'{where} switches at epoch {switch}, when the run of {epochs} is over: it '
+                f'never switches; {option}.switch_epoch={right}'
+            )
         elif switch is not None and switch < 0:
-            yield (f'{where} has switch_epoch={switch}: the whole run has the pipeline meant for '
-                   f'its end; {option}.switch_epoch={right}, or 0 if that is meant')
+            yield (
+                f'{where} has switch_epoch={switch}: the whole run has the pipeline meant for '
+                f'its end; {option}.switch_epoch={right}, or 0 if that is meant'
+            )
         # YOLOXModeSwitchHook acts on one epoch more than it says.
         if last is not None and last >= epochs - 1 and last >= 0:
-            yield (f'{where} has num_last_epochs={last}, the run {epochs} epochs: it acts on all '
-                   f'of them; {option}.num_last_epochs={min(max(1, epochs // _END), epochs - 2)}')
+            yield (
+                f'{where} has num_last_epochs={last}, the run {epochs} epochs: it acts on all '
+                f'of them; {option}.num_last_epochs={min(max(1, epochs // _END), epochs - 2)}'
+            )
     checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     interval = checkpoint.get('interval', 1)
     if checkpoint.get('by_epoch', True) and epochs < interval and epochs > 1:
-        yield (f'default_hooks.checkpoint.interval={interval} in a run of {epochs} epochs: no '
-               'checkpoint before its end, and nothing to resume from when it is interrupted; '
-               '--cfg-options default_hooks.checkpoint.interval=1')
+        yield (
+            f'default_hooks.checkpoint.interval={interval} in a run of {epochs} epochs: no '
+            'checkpoint before its end, and nothing to resume from when it is interrupted; '
+            '--cfg-options default_hooks.checkpoint.interval=1'
+        )

@@ -62,8 +62,10 @@ def _after(pipeline: Iterable, size: Size | None) -> Size | None:
 
 def _transformed(name: str, t: Mapping, size: Size | None) -> Size | None:
     if name in ('RandomChoice', 'OneOf'):
-        return _largest(_after(branch if isinstance(branch, (list, tuple)) else [branch], size)
-                        for branch in t['transforms'])
+        return _largest(
+            _after(branch if isinstance(branch, (list, tuple)) else [branch], size)
+            for branch in t['transforms']
+        )
     if isinstance(t.get('transforms'), Sequence) and name.endswith('Broadcaster'):
         return _after(t['transforms'], size)
     if name in ('Resize', 'FixScaleResize', 'FixShapeResize') and 'width' not in t:
@@ -131,7 +133,7 @@ def _longest(t: Mapping) -> Size:
     scale = t['scale']
     if not isinstance(scale[0], (int, float)):
         return max(map(max, scale)), max(map(min, scale))
-    most = max(t.get('ratio_range') or (1, ))
+    most = max(t.get('ratio_range') or (1,))
     return tuple(int(side * most) for side in scale)
 
 

@@ -4,9 +4,19 @@ import math
 from collections.abc import Sequence
 
 # Steps that leave an image's size alone, or make it smaller.
-_NO_LARGER = ('LoadImageFromFile', 'LoadImageFromNDArray', 'LoadAnnotations', 'RandomFlip',
-              'PackDetInputs', 'YOLOXHSVRandomAug', 'PhotoMetricDistortion', 'FilterAnnotations',
-              'RandomCrop', 'Normalize', 'CutOut')
+_NO_LARGER = (
+    'LoadImageFromFile',
+    'LoadImageFromNDArray',
+    'LoadAnnotations',
+    'RandomFlip',
+    'PackDetInputs',
+    'YOLOXHSVRandomAug',
+    'PhotoMetricDistortion',
+    'FilterAnnotations',
+    'RandomCrop',
+    'Normalize',
+    'CutOut',
+)
 
 
 def largest_image(pipeline: Sequence) -> tuple[int, int] | None:
@@ -26,7 +36,8 @@ def largest_image(pipeline: Sequence) -> tuple[int, int] | None:
         if kind in ('Resize', 'RandomChoiceResize', 'FixScaleResize'):
             scales = step.get('scales') or [step.get('scale')]
             if step.get('scale_factor') is not None or any(
-                    not isinstance(scale, (tuple, list)) for scale in scales):
+                not isinstance(scale, (tuple, list)) for scale in scales
+            ):
                 return None
             scales = [(max(s), min(s)) for s in scales]
             size = max(s[1] for s in scales), max(s[0] for s in scales)

@@ -17,9 +17,16 @@ def check_memory_hook(cfg: dict) -> None:
         UserError: ``memory`` is set and nothing would read it, or ``fp32_modules`` is beside it.
     """
     if cfg.get('fp32_modules') and not MemoryConfig.parse(cfg.get('memory')).fp32_modules:
-        raise UserError('the config has fp32_modules, which nothing reads as it stands: write '
-                        "memory = dict(fp32_modules='auto'), or a list of modules")
-    if cfg.get('memory') is not None and cfg.get('runner_type', 'Runner') == 'Runner' \
-            and not {'MemoryHook', 'PEFTInjectHook'} & set(hook_names(cfg)):
-        raise UserError("the config has `memory` but no hook that reads it: custom_hooks = [*_base_"
-                        ".get('custom_hooks', []), dict(type='MemoryHook')]")
+        raise UserError(
+            'the config has fp32_modules, which nothing reads as it stands: write '
+            "memory = dict(fp32_modules='auto'), or a list of modules"
+        )
+    if (
+        cfg.get('memory') is not None
+        and cfg.get('runner_type', 'Runner') == 'Runner'
+        and not {'MemoryHook', 'PEFTInjectHook'} & set(hook_names(cfg))
+    ):
+        raise UserError(
+            'the config has `memory` but no hook that reads it: custom_hooks = [*_base_'
+            ".get('custom_hooks', []), dict(type='MemoryHook')]"
+        )

@@ -32,12 +32,16 @@ def check_best(cfg: dict) -> None:
     for where, hook in hooks:
         kind = str(hook.get('type')) if isinstance(hook, dict) else ''
         cls = {'CheckpointHook': CheckpointHook, 'EarlyStoppingHook': EarlyStoppingHook}.get(
-            kind.split('.')[-1])
+            kind.split('.')[-1]
+        )
         if cls is None:
             continue
         name = 'save_best' if cls is CheckpointHook else 'monitor'
-        given = {key: hook[key] for key in (name, 'rule', 'greater_keys', 'less_keys')
-                 if hook.get(key) is not None}
+        given = {
+            key: hook[key]
+            for key in (name, 'rule', 'greater_keys', 'less_keys')
+            if hook.get(key) is not None
+        }
         if name not in given:
             continue
         try:
@@ -55,14 +59,19 @@ def check_best(cfg: dict) -> None:
 def _unbuilt(evaluator: dict, classes: Mapping[str, list]) -> SimpleNamespace:
     """Return what is read here of an evaluator, which reads its annotations when it is built."""
     kind = evaluator.get('type')
-    kind, cls = (getattr(kind, '__name__', ''), kind) if callable(kind) else (
-        str(kind).split('.')[-1], classes.get(str(kind).split('.')[-1], [None])[-1])
+    kind, cls = (
+        (getattr(kind, '__name__', ''), kind)
+        if callable(kind)
+        else (str(kind).split('.')[-1], classes.get(str(kind).split('.')[-1], [None])[-1])
+    )
     metric = evaluator.get('metric', 'bbox')
     prefix = evaluator.get('prefix')
-    return type(kind, (SimpleNamespace, ), {})(
+    return type(kind, (SimpleNamespace,), {})(
         prefix=getattr(cls, 'default_prefix', None) if prefix is None else prefix,
         metrics=metric if isinstance(metric, (list, tuple)) else [metric],
-        classwise=evaluator.get('classwise', False), metric_items=evaluator.get('metric_items'))
+        classwise=evaluator.get('classwise', False),
+        metric_items=evaluator.get('metric_items'),
+    )
 
 
 def check_metrics(hooks: Iterable, metrics: Iterable) -> None:
@@ -118,8 +127,12 @@ def _wanted(hook) -> list[tuple[str, str]]:
 def _names(metric) -> set[str] | None:
     """Return the names of an evaluator's numbers; None if they are not known."""
     kind, prefix = type(metric).__name__, getattr(metric, 'prefix', None)
-    if kind != 'CocoMetric' or prefix is None or getattr(metric, 'classwise', False) \
-            or not set(metric.metrics) <= {'bbox', 'segm'}:
+    if (
+        kind != 'CocoMetric'
+        or prefix is None
+        or getattr(metric, 'classwise', False)
+        or not set(metric.metrics) <= {'bbox', 'segm'}
+    ):
         return None
     items = metric.metric_items or _BOX_ITEMS
     return {f'{prefix}/{name}_{item}' for name in metric.metrics for item in items}
@@ -137,8 +150,10 @@ def _check_rule(hook: CheckpointHook, key: str) -> None:
     try:
         copy.copy(hook)._init_rule(hook.rules, [key])
     except ValueError:
-        raise UserError(f"default_hooks.checkpoint.save_best='auto' takes {key}, of which MMEngine "
-                        f'does not know whether more is better: {_RULE}') from None
+        raise UserError(
+            f"default_hooks.checkpoint.save_best='auto' takes {key}, of which MMEngine "
+            f'does not know whether more is better: {_RULE}'
+        ) from None
 
 
 def _not_given(name: str, key: str, given: list[str]) -> str:

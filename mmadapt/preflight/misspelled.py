@@ -34,25 +34,35 @@ def check_top(cfg: Mapping, text: str) -> None:
         if name in read:
             continue
         near = get_close_matches(name, sorted(read - {'tta_pipeline'}), n=1, cutoff=_NEAR)
-        if near and not name.startswith(f'{near[0]}_') and not _is_used(name, text) \
-                and not any(_holds(cfg[key], cfg[name]) for key in read & set(cfg)):
-            raise UserError(f'the config sets {name!r} at its top, which nothing reads; nearest: '
-                            f'{near[0]!r}. (A variable of the config that is meant for something '
-                            'else needs another name)')
+        if (
+            near
+            and not name.startswith(f'{near[0]}_')
+            and not _is_used(name, text)
+            and not any(_holds(cfg[key], cfg[name]) for key in read & set(cfg))
+        ):
+            raise UserError(
+                f'the config sets {name!r} at its top, which nothing reads; nearest: '
+                f'{near[0]!r}. (A variable of the config that is meant for something '
+                'else needs another name)'
+            )
 
 
 def _is_used(name: str, text: str) -> bool:
     """Return whether a config's text has a name elsewhere than where it is set."""
     return len(re.findall(rf'\b{re.escape(name)}\b', text)) > len(
-        re.findall(rf'^{re.escape(name)}\s*=(?!=)', text, re.MULTILINE))
+        re.findall(rf'^{re.escape(name)}\s*=(?!=)', text, re.MULTILINE)
+    )
 
 
 def _holds(node, value) -> bool:
     """Return whether a list or dict is found in another value, as in a config that was dumped."""
     if not value or not isinstance(value, (list, tuple, Mapping)):
         return False
-    inner = node.values() if isinstance(node, Mapping) else (
-        node if isinstance(node, (list, tuple)) else ())
+    inner = (
+        node.values()
+        if isinstance(node, Mapping)
+        else (node if isinstance(node, (list, tuple)) else ())
+    )
     return node == value or any(_holds(each, value) for each in inner)
 
 
@@ -88,8 +98,11 @@ def explain_building(error: BaseException, cfg: Mapping | None = None) -> str | 
     Returns:
         str, optional: None where something else was wrong.
     """
-    building = [frame for frame, _ in traceback.walk_tb(error.__traceback__)
-                if frame.f_code.co_name == 'build_from_cfg']
+    building = [
+        frame
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+        if frame.f_code.co_name == 'build_from_cfg'
+    ]
     if not building or not isinstance(error, (KeyError, TypeError)):
         return None
     known = building[-1].f_locals
@@ -100,14 +113,15 @@ def explain_building(error: BaseException, cfg: Mapping | None = None) -> str | 
         names, above = set(), registry
         while above is not None:
             names, above = names.union(above.module_dict), above.parent
-        return (f'{_place(cfg, kind, "type")}={kind!r}: nothing of that name is registered for a '
-                f'{registry.name}; nearest: {nearest(kind, sorted(names))}')
+        return (
+            f'{_place(cfg, kind, "type")}={kind!r}: nothing of that name is registered for a '
+            f'{registry.name}; nearest: {nearest(kind, sorted(names))}'
+        )
     argument = re.search(r"unexpected keyword argument '(\w+)'", str(error))
     if argument is None or argument[1] not in known.get('args', {}) or 'obj_cls' not in known:
         return None
     key, kind = argument[1], known['obj_cls']
-    return not_taken(_place(cfg, known['obj_type'], key), kind.__name__, key,
-                     parameters(kind)[0])
+    return not_taken(_place(cfg, known['obj_type'], key), kind.__name__, key, parameters(kind)[0])
 
 
 def _place(cfg: Mapping | None, kind, key: str) -> str:

@@ -10,10 +10,21 @@ from mmengine.runner import FlexibleRunner, Runner
 from ..errors import UserError
 
 # Top-level names that something else than a runner's constructor reads.
-_OTHER_NAMES = ('activation_checkpointing', 'auto_scale_lr', 'custom_imports',
-                'efficient_conv_bn_eval', 'find_unused_parameters', 'init_weights_for_test_or_val',
-                'memory', 'model_wrapper_cfg', 'peft', 'runner_type', 'sync_bn', 'tta_model',
-                'tta_pipeline')
+_OTHER_NAMES = (
+    'activation_checkpointing',
+    'auto_scale_lr',
+    'custom_imports',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'init_weights_for_test_or_val',
+    'memory',
+    'model_wrapper_cfg',
+    'peft',
+    'runner_type',
+    'sync_bn',
+    'tta_model',
+    'tta_pipeline',
+)
 _DICT = re.compile(r"""dict\(|\{['"}]""")
 _KEY = re.compile(r"""['"]?(\w+)['"]?[=:]['"]?([^'",=(){}\[\]]+)""")
 # Lists of which one item may stand for itself.
@@ -22,8 +33,11 @@ _ONE_IS_A_LIST = ('peft.targets', 'peft.exclude')
 
 def runner_names() -> set[str]:
     """set[str]: The top-level names of a config that a runner, a tool or this package reads."""
-    names = {name for runner in (Runner, FlexibleRunner)
-             for name in inspect.signature(runner.__init__).parameters}
+    names = {
+        name
+        for runner in (Runner, FlexibleRunner)
+        for name in inspect.signature(runner.__init__).parameters
+    }
     return (names | set(_OTHER_NAMES)) - {'self'}
 
 
@@ -53,19 +67,24 @@ def check_options(cfg: dict, options: dict | None) -> list[str]:
         if name not in cfg:
             near = get_close_matches(name, sorted(read), n=3)
             if near:
-                raise UserError(f'--cfg-options {option}={value}: no config has {name!r}; nearest: '
-                                f'{", ".join(near)}')
+                raise UserError(
+                    f'--cfg-options {option}={value}: no config has {name!r}; nearest: '
+                    f'{", ".join(near)}'
+                )
             continue
-        places = [place for key in sorted(read & set(cfg))
-                  for place in _places(cfg[key], name, key)]
+        places = [
+            place for key in sorted(read & set(cfg)) for place in _places(cfg[key], name, key)
+        ]
         if places:
             raise UserError(
                 f'--cfg-options {option}={value}: {name} is a variable of the config file, which '
                 f'has been read by now, so this changes nothing. Change it in the file, where all '
-                f'that depends on it follows, or set {" ".join(places[:6])} here')
+                f'that depends on it follows, or set {" ".join(places[:6])} here'
+            )
         unread.append(
             f'--cfg-options {option}={value}: {name} is a variable of the config file, which has '
-            'been read by now; unless code of your own reads it later, this changes nothing')
+            'been read by now; unless code of your own reads it later, this changes nothing'
+        )
     return unread
 
 
@@ -86,20 +105,31 @@ def _refuse_dict(cfg: dict, option: str, value) -> None:
         for key in path:
             owner = (owner.get(key) if hasattr(owner, 'get') else None) or {}
         # MMEngine merges a dict into nothing else than a dict.
-        replace = f'{option}._delete_=True ' if name in owner and not isinstance(
-            owner[name], dict) else ''
+        replace = (
+            f'{option}._delete_=True '
+            if name in owner and not isinstance(owner[name], dict)
+            else ''
+        )
         keys = _KEY.findall(re.split('[)}]', meant)[0]) or [('type', 'NAME')]
-        remedy = (f'{"of one, write " if isinstance(value, list) else "write "}key by key: '
-                  f'{replace}' + ' '.join(f'{option}.{key}={item}' for key, item in keys)
-                  + '; several belong into the config')
-    raise UserError(f'--cfg-options {option}: a dict cannot be written there, {meant!r} would '
-                    f'arrive as a text; {remedy}')
+        remedy = (
+            f'{"of one, write " if isinstance(value, list) else "write "}key by key: '
+            f'{replace}'
+            + ' '.join(f'{option}.{key}={item}' for key, item in keys)
+            + '; several belong into the config'
+        )
+    raise UserError(
+        f'--cfg-options {option}: a dict cannot be written there, {meant!r} would '
+        f'arrive as a text; {remedy}'
+    )
 
 
 def _places(node, name: str, path: str) -> Iterator[str]:
     """Yield the dotted names below ``path`` that end with ``name``."""
-    items = node.items() if isinstance(node, dict) else (
-        enumerate(node) if isinstance(node, (list, tuple)) else ())
+    items = (
+        node.items()
+        if isinstance(node, dict)
+        else (enumerate(node) if isinstance(node, (list, tuple)) else ())
+    )
     for key, value in items:
         if key == name:
             yield f'{path}.{key}'

@@ -13,13 +13,18 @@ def check_peft_hook(cfg: dict) -> None:
         UserError: ``peft`` is set and nothing would read it.
     """
     if cfg.get('peft') is not None and 'PEFTInjectHook' not in hook_names(cfg):
-        raise UserError("the config has `peft` but no hook that reads it: custom_hooks = [*_base_."
-                        "get('custom_hooks', []), dict(type='PEFTInjectHook')]")
+        raise UserError(
+            'the config has `peft` but no hook that reads it: custom_hooks = [*_base_.'
+            "get('custom_hooks', []), dict(type='PEFTInjectHook')]"
+        )
 
 
 def hook_names(cfg: dict) -> list[str]:
     """Return the class names of a config's ``default_hooks`` and ``custom_hooks``."""
     hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
-    kinds = [hook.get('type') if isinstance(hook, dict) else type(hook)
-             for hook in hooks if hook is not None]
+    kinds = [
+        hook.get('type') if isinstance(hook, dict) else type(hook)
+        for hook in hooks
+        if hook is not None
+    ]
     return [getattr(kind, '__name__', str(kind)).split('.')[-1] for kind in kinds]

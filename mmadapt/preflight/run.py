@@ -30,12 +30,16 @@ def check_run(cfg: dict) -> None:
     check_strategy(cfg)
     names = hook_names(cfg)
     if 'PEFTCheckpointHook' in names:
-        raise UserError('the hooks of the config hold PEFTCheckpointHook, which PEFTInjectHook '
-                        'brings along: remove it')
+        raise UserError(
+            'the hooks of the config hold PEFTCheckpointHook, which PEFTInjectHook '
+            'brings along: remove it'
+        )
     for name in _ONCE:
         if names.count(name) > 1:
-            raise UserError(f'the hooks of the config hold {name} {names.count(name)} times, maybe '
-                            'because a base of it has it too: keep one')
+            raise UserError(
+                f'the hooks of the config hold {name} {names.count(name)} times, maybe '
+                'because a base of it has it too: keep one'
+            )
     # A runner prints the whole config before a hook can say what is wrong with these.
     MemoryConfig.parse(cfg.get('memory'))
     if cfg.get('peft') is not None:
@@ -53,7 +57,9 @@ def check_runner(cfg: dict, runner_type: str) -> None:
         UserError: What :func:`check_run` raises; or there is no checkpoint to adapt.
     """
     if not any(cfg.get(key) is not None for key in _KEYS) and not {
-            *_ONCE, 'PEFTCheckpointHook'} & set(hook_names(cfg)):
+        *_ONCE,
+        'PEFTCheckpointHook',
+    } & set(hook_names(cfg)):
         return  # nothing for this package
     check_run(dict(cfg, runner_type=runner_type))
     path = cfg.get('load_from')

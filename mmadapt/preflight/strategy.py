@@ -13,5 +13,7 @@ def check_strategy(cfg: dict) -> None:
         UserError: It has another runner.
     """
     if cfg.get('strategy') is not None and cfg.get('runner_type', 'Runner') == 'Runner':
-        raise UserError("the config has a `strategy`, which the stock Runner does not read: write "
-                        "runner_type = 'FlexibleRunner', or strategy = None")
+        raise UserError(
+            'the config has a `strategy`, which the stock Runner does not read: write '
+            "runner_type = 'FlexibleRunner', or strategy = None"
+        )

@@ -5,6 +5,16 @@ from .linear import QuantizedLinear
 from .options import EightBit, FourBit, QuantOptions, parse_quant, quant_to_dict
 
 __all__ = [
-    'EightBit', 'FourBit', 'Packed', 'QuantOptions', 'QuantizedLinear', 'dense_digests',
-    'dequantize', 'pack', 'parse_quant', 'quant_to_dict', 'quantize', 'require_bitsandbytes'
+    'EightBit',
+    'FourBit',
+    'Packed',
+    'QuantOptions',
+    'QuantizedLinear',
+    'dense_digests',
+    'dequantize',
+    'pack',
+    'parse_quant',
+    'quant_to_dict',
+    'quantize',
+    'require_bitsandbytes',
 ]

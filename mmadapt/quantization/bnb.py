@@ -16,32 +16,42 @@ from ..errors import UserError
 from .linear import QuantizedLinear
 from .options import EightBit, FourBit
 
-_BLOCK = 64         # weights that share a scale, as in the paper
+_BLOCK = 64  # weights that share a scale, as in the paper
 _SCALE_BLOCK = 256  # scales that share a scale
 
 # It says, at every product, that activations are rounded to 16 bits before they are to 8.
 logging.getLogger('bitsandbytes.autograd._functions').addFilter(
-    lambda record: 'inputs will be cast from' not in str(record.msg))
+    lambda record: 'inputs will be cast from' not in str(record.msg)
+)
 
 
 class Linear4bit(QuantizedLinear):
     """A Linear in 4 bits: ``weight`` holds two codes a byte."""
 
-    scale_names = ('weight_absmax', 'weight_absmax_scale', 'weight_absmax_offset',
-                   'weight_absmax_codes')
+    scale_names = (
+        'weight_absmax',
+        'weight_absmax_scale',
+        'weight_absmax_offset',
+        'weight_absmax_codes',
+    )
     options: FourBit
 
     @staticmethod
     def pack(weight: Tensor, options: FourBit) -> dict[str, Tensor]:
         """Return codes ``(ceil(out * in / 2), 1)`` and the largest value of each block."""
         codes, state = functional.quantize_4bit(
-            weight.contiguous(), blocksize=_BLOCK, quant_type=options.type,
-            compress_statistics=options.double_quant)
+            weight.contiguous(),
+            blocksize=_BLOCK,
+            quant_type=options.type,
+            compress_statistics=options.double_quant,
+        )
         packed = dict(weight=codes, weight_absmax=state.absmax)
         if state.nested:
-            packed.update(weight_absmax_scale=state.state2.absmax,
-                          weight_absmax_offset=state.offset,
-                          weight_absmax_codes=state.state2.code)
+            packed.update(
+                weight_absmax_scale=state.state2.absmax,
+                weight_absmax_offset=state.offset,
+                weight_absmax_codes=state.state2.code,
+            )
         return packed
 
     def unpack(self, dtype: torch.dtype) -> Tensor:
@@ -50,13 +60,20 @@ class Linear4bit(QuantizedLinear):
         state = functional.QuantState(
             # As one row: the kernel for CPUs lets blocks begin anew with each row, which is not
             # how they were made (it is off by as much as the weights where 64 does not divide in).
-            shape=(1, size + size % 2), absmax=self.weight_absmax, blocksize=_BLOCK, dtype=dtype,
-            quant_type=self.options.type)
+            shape=(1, size + size % 2),
+            absmax=self.weight_absmax,
+            blocksize=_BLOCK,
+            dtype=dtype,
+            quant_type=self.options.type,
+        )
         if self.options.double_quant:
             state.nested, state.offset = True, self.weight_absmax_offset
             state.state2 = functional.QuantState(
-                absmax=self.weight_absmax_scale, code=self.weight_absmax_codes,
-                blocksize=_SCALE_BLOCK, dtype=torch.float32)
+                absmax=self.weight_absmax_scale,
+                code=self.weight_absmax_codes,
+                blocksize=_SCALE_BLOCK,
+                dtype=torch.float32,
+            )
         weight = functional.dequantize_4bit(self.weight, state)
         return weight.flatten()[:size].view(self.out_features, self.in_features)
 
@@ -64,7 +81,7 @@ class Linear4bit(QuantizedLinear):
 class Linear8bit(QuantizedLinear):
     """A Linear in 8 bits: ``weight`` holds integers, or 16-bit weights to be quantized."""
 
-    scale_names = ('weight_scale', )
+    scale_names = ('weight_scale',)
     options: EightBit
 
     @staticmethod
@@ -112,9 +129,11 @@ def _to_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
     try:
         return functional.int8_vectorwise_quant(weight.half())[:2]
     except NotImplementedError:
-        raise UserError(f'bitsandbytes {bitsandbytes.__version__} has no 8-bit weights on '
-                        f'{weight.device.type}; update it (pip install -U bitsandbytes) or write '
-                        'peft.quant.bits=4') from None
+        raise UserError(
+            f'bitsandbytes {bitsandbytes.__version__} has no 8-bit weights on '
+            f'{weight.device.type}; update it (pip install -U bitsandbytes) or write '
+            'peft.quant.bits=4'
+        ) from None
 
 
 from . import adapted  # noqa: E402,F401  registers how these layers compute when they are adapted

@@ -42,8 +42,9 @@ def require_bitsandbytes() -> None:
     try:
         import bitsandbytes  # noqa: F401
     except ImportError as error:
-        raise UserError(f'peft.quant needs bitsandbytes ({error}): pip install '
-                        'bitsandbytes') from None
+        raise UserError(
+            f'peft.quant needs bitsandbytes ({error}): pip install bitsandbytes'
+        ) from None
 
 
 def pack(layer: nn.Linear, options: QuantOptions) -> Packed:
@@ -55,12 +56,19 @@ def pack(layer: nn.Linear, options: QuantOptions) -> Packed:
     """
     require_bitsandbytes()
     from .bnb import layer_class
+
     cls = layer_class(options.bits)
     weight = layer.weight.detach()
     return Packed(
-        cls, {name: _frozen(tensor) for name, tensor in cls.pack(weight, options).items()},
-        dict(options=options, dense_class=getattr(layer, 'stock_class', type(layer)),
-             dense_dtype=weight.dtype, dense_digest=tensor_digest(weight)))
+        cls,
+        {name: _frozen(tensor) for name, tensor in cls.pack(weight, options).items()},
+        dict(
+            options=options,
+            dense_class=getattr(layer, 'stock_class', type(layer)),
+            dense_dtype=weight.dtype,
+            dense_digest=tensor_digest(weight),
+        ),
+    )
 
 
 def quantize(layer: nn.Linear, packed: Packed) -> None:
@@ -85,8 +93,11 @@ def dequantize(layer: QuantizedLinear) -> Packed:
     with torch.no_grad():
         weight = layer.dense_weight()
     names = ('options', 'dense_class', 'dense_dtype', 'dense_digest')
-    packed = Packed(type(layer), {name: layer._parameters[name] for name in layer.packed_names},
-                    {name: layer.__dict__.pop(name) for name in names})
+    packed = Packed(
+        type(layer),
+        {name: layer._parameters[name] for name in layer.packed_names},
+        {name: layer.__dict__.pop(name) for name in names},
+    )
     for name in list(packed.parameters)[1:]:
         delattr(layer, name)
     layer.__class__ = packed.attributes['dense_class']

@@ -69,26 +69,33 @@ class QuantizedLinear(nn.Linear):
         output = self.product(x)
         return output if self.bias is None else output + self.bias.to(output.dtype)
 
-    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing_keys,
-                              unexpected_keys, error_msgs):
+    def _load_from_state_dict(
+        self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+    ):
         weight = state_dict.get(prefix + _WEIGHT)
         if weight is not None and not self._holds(state_dict, prefix):
-            if weight.shape == (self.out_features, self.in_features) \
-                    and weight.is_floating_point():
+            if weight.shape == (self.out_features, self.in_features) and weight.is_floating_point():
                 weight = weight.to(self.weight.device, self.dense_dtype)
                 self.dense_digest = tensor_digest(weight)
-                state_dict = {**state_dict, **{
-                    prefix + name: t for name, t in self.pack(weight, self.options).items()}}
+                state_dict = {
+                    **state_dict,
+                    **{prefix + name: t for name, t in self.pack(weight, self.options).items()},
+                }
             else:
-                error_msgs.append(f'{prefix}{_WEIGHT} is not of this shape, or was quantized '
-                                  'elsewhere; load the dense checkpoint')
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys,
-                                      unexpected_keys, error_msgs)
+                error_msgs.append(
+                    f'{prefix}{_WEIGHT} is not of this shape, or was quantized '
+                    'elsewhere; load the dense checkpoint'
+                )
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
 
     def _holds(self, state_dict, prefix: str) -> bool:
-        return all(torch.equal(state_dict[prefix + name].to(self.weight.device),
-                               self._parameters[name])
-                   for name in self.packed_names if prefix + name in state_dict)
+        return all(
+            torch.equal(state_dict[prefix + name].to(self.weight.device), self._parameters[name])
+            for name in self.packed_names
+            if prefix + name in state_dict
+        )
 
     def extra_repr(self) -> str:
         """Return the Linear's description and the number of bits."""

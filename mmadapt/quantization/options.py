@@ -11,10 +11,15 @@ COMPUTE_DTYPES = (None, 'float16', 'bfloat16', 'float32')
 
 # The same things as Hugging Face's BitsAndBytesConfig calls them.
 _OTHER_NAMES = dict(
-    load_in_4bit='bits=4', load_in_8bit='bits=8', bnb_4bit_quant_type='type',
-    bnb_4bit_compute_dtype='compute_dtype', bnb_4bit_use_double_quant='double_quant',
-    llm_int8_threshold='threshold', llm_int8_skip_modules='skip',
-    llm_int8_has_fp16_weight='has_fp16_weights')
+    load_in_4bit='bits=4',
+    load_in_8bit='bits=8',
+    bnb_4bit_quant_type='type',
+    bnb_4bit_compute_dtype='compute_dtype',
+    bnb_4bit_use_double_quant='double_quant',
+    llm_int8_threshold='threshold',
+    llm_int8_skip_modules='skip',
+    llm_int8_has_fp16_weight='has_fp16_weights',
+)
 _OFFLOAD = ('cpu_offload', 'llm_int8_enable_fp32_cpu_offload')
 
 
@@ -70,8 +75,12 @@ class EightBit:
     skip: list = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        check_number('peft.quant.threshold', self.threshold, lambda value: value >= 0,
-                     'a number of at least 0')
+        check_number(
+            'peft.quant.threshold',
+            self.threshold,
+            lambda value: value >= 0,
+            'a number of at least 0',
+        )
         check_flag('peft.quant.has_fp16_weights', self.has_fp16_weights)
         _check_skip(self.skip)
 
@@ -89,15 +98,18 @@ def parse_quant(cfg: Mapping) -> QuantOptions:
         UserError: A key is unknown, has no meaning here, or its value is not one of those allowed.
     """
     if not isinstance(cfg, Mapping):
-        raise UserError(f"peft.quant must be a dict such as dict(bits=4, type='nf4') or None, got "
-                        f'{cfg!r}')
+        raise UserError(
+            f"peft.quant must be a dict such as dict(bits=4, type='nf4') or None, got {cfg!r}"
+        )
     arguments = dict(cfg)
     bits = arguments.pop('bits', None)
     for key in arguments:
         if key in _OFFLOAD:
-            raise UserError(f'peft.quant.{key}: it lets transformers leave some layers on the CPU, '
-                            'in float32; MMEngine keeps a whole model on one device. What is to '
-                            'stay in float32 is named in peft.quant.skip')
+            raise UserError(
+                f'peft.quant.{key}: it lets transformers leave some layers on the CPU, '
+                'in float32; MMEngine keeps a whole model on one device. What is to '
+                'stay in float32 is named in peft.quant.skip'
+            )
         if key in _OTHER_NAMES:
             raise UserError(f'peft.quant.{key} is written peft.quant.{_OTHER_NAMES[key]} here')
     if type(bits) is not int or bits not in (4, 8):

@@ -45,12 +45,19 @@ def describe(cfg: Config) -> Model:
     with ShapesOnly():
         model = build_model(cfg)
     # One layer, perhaps with its norm, keeps its input and little else.
-    blocks = [block for block in repeated_blocks(model)
-              if sum(p.dim() > 1 for p in block.parameters()) > 1]
+    blocks = [
+        block
+        for block in repeated_blocks(model)
+        if sum(p.dim() > 1 for p in block.parameters()) > 1
+    ]
     names = {name: module for name, module in model.named_modules() if module in blocks}
     parts = dict.fromkeys([EVERYTHING, *(name.partition('.')[0] for name in names)])
-    found = {part: _patterns(model, {name: module for name, module in names.items()
-                                     if name.startswith(part)}) for part in parts}
+    found = {
+        part: _patterns(
+            model, {name: module for name, module in names.items() if name.startswith(part)}
+        )
+        for part in parts
+    }
     if own.get('checkpoint'):
         found[EVERYTHING] = list(own['checkpoint'])
     return Model(found, own.get('fp32_modules', AUTO))
@@ -91,8 +98,10 @@ def written(recipe: Recipe, cfg: Config, model: Model) -> Config:
     _strip(cfg)
     for key, value in keys.items():
         cfg[key] = value
-    cfg.custom_hooks = [*cfg.get('custom_hooks', []), *(
-        dict(type=hook) for key, hook in _HOOKS.items() if key in keys)]
+    cfg.custom_hooks = [
+        *cfg.get('custom_hooks', []),
+        *(dict(type=hook) for key, hook in _HOOKS.items() if key in keys),
+    ]
     if keys:
         imports = list((cfg.get('custom_imports') or {}).get('imports') or [])
         if 'mmadapt' not in imports:
@@ -104,8 +113,10 @@ def _peft_of(tuning: str, cfg: Config) -> ConfigDict:
     own = cfg.get('peft') or {}
     if tuning == OWN or str((own.get('method') or {}).get('type', '')).lower() == tuning:
         if not own:
-            raise UserError(f'--recipes {OWN}: the config has no `peft`; name one of '
-                            f'{", ".join(t for t in TUNINGS if t != OWN)}')
+            raise UserError(
+                f'--recipes {OWN}: the config has no `peft`; name one of '
+                f'{", ".join(t for t in TUNINGS if t != OWN)}'
+            )
         return own
     peft = _read(f'peft/{tuning}').peft
     if 'dropout' in peft.method:
@@ -124,7 +135,8 @@ def keys_of(recipe: Recipe, cfg: Config, model: Model) -> dict:
         keys['peft'] = _peft_of(recipe.tuning, cfg)
     if recipe.checkpoint:
         memory['checkpoint'] = [
-            pattern for part in recipe.checkpoint for pattern in _blocks_of(part, model)]
+            pattern for part in recipe.checkpoint for pattern in _blocks_of(part, model)
+        ]
     if recipe.amp:
         memory['fp32_modules'] = model.islands
     if memory:
@@ -145,8 +157,12 @@ def _patterns(model: nn.Module, blocks: dict[str, nn.Module]) -> list[str]:
     """Return the classes of blocks; their names where a module elsewhere is of such a class."""
     inside = {module for block in blocks.values() for module in block.modules()}
     classes = dict.fromkeys(type(block).__name__ for block in blocks.values())
-    elsewhere = {cls.__name__ for module in model.modules() if module not in inside
-                 for cls in type(module).__mro__}
+    elsewhere = {
+        cls.__name__
+        for module in model.modules()
+        if module not in inside
+        for cls in type(module).__mro__
+    }
     return list(classes) if elsewhere.isdisjoint(classes) else list(blocks)
 
 
@@ -154,12 +170,16 @@ def _blocks_of(part: str, model: Model) -> list[str]:
     if model.blocks.get(part):
         return model.blocks[part]
     if part == EVERYTHING:
-        raise UserError('--recipes checkpoint: this model is no repetition of blocks; name in the '
-                        'config what to recompute: memory = dict(checkpoint=[...])')
+        raise UserError(
+            '--recipes checkpoint: this model is no repetition of blocks; name in the '
+            'config what to recompute: memory = dict(checkpoint=[...])'
+        )
     parts = [name for name in model.blocks if name]
     near = get_close_matches(part, parts, n=1, cutoff=0.0)
-    raise UserError(f'--recipes checkpoint:{part}: {part!r} has no repeated blocks'
-                    + (f'; nearest: {near[0]!r}, all: {parts}' if near else ''))
+    raise UserError(
+        f'--recipes checkpoint:{part}: {part!r} has no repeated blocks'
+        + (f'; nearest: {near[0]!r}, all: {parts}' if near else '')
+    )
 
 
 def _strategy(recipe: Recipe) -> dict:
@@ -178,8 +198,11 @@ def _strip(cfg: Config) -> None:
     """Take out of a config what it says itself of memory, adapters and strategies."""
     for key in ('memory', 'peft', 'strategy', 'runner_type', 'activation_checkpointing'):
         cfg.pop(key, None)
-    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or []
-                        if hook_names(dict(custom_hooks=[hook]))[0] not in _HOOKS.values()]
+    cfg.custom_hooks = [
+        hook
+        for hook in cfg.get('custom_hooks') or []
+        if hook_names(dict(custom_hooks=[hook]))[0] not in _HOOKS.values()
+    ]
     wrapper = cfg.optim_wrapper
     if has_autocast(cfg):
         wrapper.type = 'OptimWrapper'

@@ -23,9 +23,10 @@ from .changes import Model, describe, keys_of
 from .recipe import Recipe, default_recipes, parse_recipe
 from .run import SEED, Setting
 
-ABOUT_RECIPES = """A recipe is put together of `amp`, `checkpoint` (or `checkpoint:backbone`, ...), `lora`, `dora`,
+ABOUT_RECIPES = """\
+A recipe is put together of `amp`, `checkpoint` (or `checkpoint:backbone`, ...), `lora`, `dora`,
 `ssf` or `peft` (what the config's own `peft` says), and `ddp`, `fsdp2`, `zero2` or `zero3`; `none`
-is none of these, whatever the config says, and `config` the config as it is."""  # noqa: E501
+is none of these, whatever the config says, and `config` the config as it is."""
 _LEAST = dict(batch=1, processes=1, iterations=1, warm_up=1, threads=1, size=32)
 
 
@@ -54,8 +55,9 @@ class Table:
 
     def say(self, line: str) -> None:
         """Print a line on the progress."""
-        self.console.print(f'[{time.perf_counter() - self._start:6.1f} s] {line}', style='dim',
-                           markup=False)
+        self.console.print(
+            f'[{time.perf_counter() - self._start:6.1f} s] {line}', style='dim', markup=False
+        )
 
 
 def add_arguments(parser: argparse.ArgumentParser, recipes_needed: bool) -> None:
@@ -66,10 +68,20 @@ def add_arguments(parser: argparse.ArgumentParser, recipes_needed: bool) -> None
         recipes_needed (bool): Whether recipes have to be named.
     """
     add_config(parser)
-    parser.add_argument('--recipes', nargs='+', metavar='RECIPE', required=recipes_needed,
-                        help='the rows' + ('' if recipes_needed else '; all there are by default'))
-    parser.add_argument('--size', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'),
-                        help="of the images; the largest of the config's pipeline by default")
+    parser.add_argument(
+        '--recipes',
+        nargs='+',
+        metavar='RECIPE',
+        required=recipes_needed,
+        help='the rows' + ('' if recipes_needed else '; all there are by default'),
+    )
+    parser.add_argument(
+        '--size',
+        type=int,
+        nargs=2,
+        metavar=('HEIGHT', 'WIDTH'),
+        help="of the images; the largest of the config's pipeline by default",
+    )
     parser.add_argument('--batch', type=int, help="images of a process; the config's by default")
     parser.add_argument('--processes', type=int, default=1, help='1 by default')
     parser.add_argument('--out', metavar='FILE.md', help='write the table as Markdown')
@@ -77,8 +89,13 @@ def add_arguments(parser: argparse.ArgumentParser, recipes_needed: bool) -> None
     add_force(parser)
 
 
-def read_table(args: argparse.Namespace, device: str = 'cpu', iterations: int = 1,
-               warm_up: int = 1, threads: int | None = None) -> Table:
+def read_table(
+    args: argparse.Namespace,
+    device: str = 'cpu',
+    iterations: int = 1,
+    warm_up: int = 1,
+    threads: int | None = None,
+) -> Table:
     """Return the table that arguments ask for.
 
     Args:
@@ -106,26 +123,47 @@ def read_table(args: argparse.Namespace, device: str = 'cpu', iterations: int = 
             raise UserError(f'{args.config}: there is no {key}, so that nothing can be trained')
     batch = args.batch or cfg.train_dataloader.get('batch_size')
     if batch is None:
-        raise UserError(f'{args.config}: train_dataloader has no batch_size; say with --batch '
-                        'how many images a process has')
+        raise UserError(
+            f'{args.config}: train_dataloader has no batch_size; say with --batch '
+            'how many images a process has'
+        )
     recipes = recipes or default_recipes(args.processes, cfg.get('peft') is not None)
-    setting = Setting(args.config, args.cfg_options or {}, _size_of(cfg, args), batch,
-                      args.processes, iterations, warm_up, device, threads)
+    setting = Setting(
+        args.config,
+        args.cfg_options or {},
+        _size_of(cfg, args),
+        batch,
+        args.processes,
+        iterations,
+        warm_up,
+        device,
+        threads,
+    )
     model = describe(cfg)
     for recipe in recipes:
         keys_of(recipe, cfg, model)  # now, not after an hour
-    report = dict(about(shlex.join(typed_words()), torch.device(device), SEED),
-                  config=args.config, size=setting.size, batch=batch, processes=args.processes,
-                  device_type=device)
+    report = dict(
+        about(shlex.join(typed_words()), torch.device(device), SEED),
+        config=args.config,
+        size=setting.size,
+        batch=batch,
+        processes=args.processes,
+        device_type=device,
+    )
     console = Console(width=None if Console().is_terminal else 250, highlight=False)
     return Table(cfg, recipes, setting, model, report, console)
 
 
 def _size_of(cfg: Config, args: argparse.Namespace) -> tuple[int, int]:
     """Return the height and width of the images, as the data preprocessor pads them."""
-    size = image_size(cfg) if args.size is None else padded(
-        args.size, cfg.model.get('data_preprocessor'))
+    size = (
+        image_size(cfg)
+        if args.size is None
+        else padded(args.size, cfg.model.get('data_preprocessor'))
+    )
     if size is None:
-        raise UserError(f'{args.config}: the pipeline of train_dataloader says no size; say with '
-                        '--size HEIGHT WIDTH how large its images are')
+        raise UserError(
+            f'{args.config}: the pipeline of train_dataloader says no size; say with '
+            '--size HEIGHT WIDTH how large its images are'
+        )
     return size

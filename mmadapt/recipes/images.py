@@ -24,11 +24,19 @@ class RandomImages(Dataset):
         semantic (bool): Whether there is a semantic map. Defaults to False.
     """
 
-    def __init__(self, size: tuple[int, int], count: int, masks: bool = False,
-                 semantic: bool = False) -> None:
+    def __init__(
+        self, size: tuple[int, int], count: int, masks: bool = False, semantic: bool = False
+    ) -> None:
         from mmdet.testing import demo_mm_inputs
-        data = demo_mm_inputs(count, (3, *size), num_items=[_NUM_BOXES] * count, num_classes=2,
-                              with_mask=masks, with_semantic=semantic)
+
+        data = demo_mm_inputs(
+            count,
+            (3, *size),
+            num_items=[_NUM_BOXES] * count,
+            num_classes=2,
+            with_mask=masks,
+            with_semantic=semantic,
+        )
         for sample in data['data_samples']:
             sample.gt_instances.labels.zero_()  # which every model has
         self._items = list(zip(data['inputs'], data['data_samples'], strict=True))
@@ -53,14 +61,23 @@ def use_images(cfg: Config, size: tuple[int, int], batch: int) -> None:
         UserError: It is no config of MMDetection.
     """
     if cfg.get('default_scope') != 'mmdet':
-        raise UserError('random images with boxes are made for configs of MMDetection, whose '
-                        f"default_scope is 'mmdet'; this one has {cfg.get('default_scope')!r}")
+        raise UserError(
+            'random images with boxes are made for configs of MMDetection, whose '
+            f"default_scope is 'mmdet'; this one has {cfg.get('default_scope')!r}"
+        )
     loaded = list(_annotations(cfg.get('train_dataloader')))
     cfg.train_dataloader = dict(
-        batch_size=batch, num_workers=0, sampler=dict(type='InfiniteSampler', shuffle=False),
-        dataset=dict(type='RandomImages', size=tuple(size), count=batch,
-                     masks=any(node.get('with_mask') for node in loaded),
-                     semantic=any(node.get('with_seg') for node in loaded)))
+        batch_size=batch,
+        num_workers=0,
+        sampler=dict(type='InfiniteSampler', shuffle=False),
+        dataset=dict(
+            type='RandomImages',
+            size=tuple(size),
+            count=batch,
+            masks=any(node.get('with_mask') for node in loaded),
+            semantic=any(node.get('with_seg') for node in loaded),
+        ),
+    )
     # These would change the size.
     (cfg.model.get('data_preprocessor') or {}).pop('batch_augments', None)
 
@@ -76,7 +93,7 @@ def drop_downloads(node) -> None:
         if isinstance(init_cfg, dict) and init_cfg['type'] == 'Pretrained':
             node['init_cfg'] = None
     if isinstance(node, (dict, list, tuple)):
-        for item in (node.values() if isinstance(node, dict) else node):
+        for item in node.values() if isinstance(node, dict) else node:
             drop_downloads(item)
 
 
@@ -90,8 +107,10 @@ def hint(size: tuple[int, int], error: Exception) -> str:
     if not isinstance(error, RuntimeError) or not any(side % 32 for side in size):
         return ''
     height, width = (-(-side // 32) * 32 for side in size)
-    return ('; many models take multiples of 32 only, and the data preprocessor of this one does '
-            f'not pad {size[0]} x {size[1]} px: try --size {height} {width}')
+    return (
+        '; many models take multiples of 32 only, and the data preprocessor of this one does '
+        f'not pad {size[0]} x {size[1]} px: try --size {height} {width}'
+    )
 
 
 def batch_for(cfg: Config, model: torch.nn.Module) -> dict:
@@ -100,7 +119,8 @@ def batch_for(cfg: Config, model: torch.nn.Module) -> dict:
     items = DATASETS.build(loader.dataset)
     samples = [items[index] for index in range(loader.batch_size)]
     return model.data_preprocessor(
-        {key: [sample[key] for sample in samples] for key in ('inputs', 'data_samples')}, True)
+        {key: [sample[key] for sample in samples] for key in ('inputs', 'data_samples')}, True
+    )
 
 
 def _annotations(node) -> Iterator[dict]:

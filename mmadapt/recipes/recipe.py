@@ -56,16 +56,22 @@ def parse_recipe(name: str) -> Recipe:
         kind, colon, _ = part.partition(':')
         if kind not in PARTS or (colon and kind != 'checkpoint') or part.endswith(':'):
             near = get_close_matches(kind, PARTS, n=1, cutoff=0.0)[0]
-            raise UserError(f'--recipes {name}: {part!r} is no part of a recipe; nearest: '
-                            f'{near!r}, all: {", ".join(PARTS)}, and checkpoint:NAME for the '
-                            'blocks of one part of the model, such as checkpoint:backbone')
+            raise UserError(
+                f'--recipes {name}: {part!r} is no part of a recipe; nearest: '
+                f'{near!r}, all: {", ".join(PARTS)}, and checkpoint:NAME for the '
+                'blocks of one part of the model, such as checkpoint:backbone'
+            )
     kinds = [part for part in parts if part in _OTHERS[:2]]
     if kinds and len(parts) > 1:
         raise UserError(f'--recipes {name}: {kinds[0]!r} stands alone')
     return Recipe(
-        name, _one_of(name, parts, TUNINGS), 'amp' in parts,
+        name,
+        _one_of(name, parts, TUNINGS),
+        'amp' in parts,
         tuple(part.partition(':')[2] for part in parts if part.startswith('checkpoint')),
-        _one_of(name, parts, STRATEGIES), 'config' in parts)
+        _one_of(name, parts, STRATEGIES),
+        'config' in parts,
+    )
 
 
 def default_recipes(processes: int, has_peft: bool = False) -> list[Recipe]:
@@ -76,9 +82,12 @@ def default_recipes(processes: int, has_peft: bool = False) -> list[Recipe]:
         has_peft (bool): Whether the config says itself what it trains. Defaults to False.
     """
     strategies = [''] if processes == 1 else ['', 'fsdp2+', 'zero2+', 'zero3+']
-    return [parse_recipe((strategy + tuning + ways).rstrip('+') or 'none')
-            for tuning in ([f'{OWN}+'] if has_peft else ['', 'lora+']) for strategy in strategies
-            for ways in ('', 'amp', 'checkpoint', 'amp+checkpoint')]
+    return [
+        parse_recipe((strategy + tuning + ways).rstrip('+') or 'none')
+        for tuning in ([f'{OWN}+'] if has_peft else ['', 'lora+'])
+        for strategy in strategies
+        for ways in ('', 'amp', 'checkpoint', 'amp+checkpoint')
+    ]
 
 
 def _one_of(name: str, parts: list[str], kinds: Collection[str]) -> str | None:

@@ -42,8 +42,13 @@ class Setting:
 
 def row_for(recipe: Recipe, setting: Setting, model: Model, work_dir: str) -> dict:
     """Return what a row's process is told, as :func:`~mmadapt.measuring.row.run_row` reads it."""
-    return dict(asdict(setting), recipe=recipe.name, model=asdict(model), work_dir=work_dir,
-                launcher='pytorch' if setting.processes > 1 else 'none')
+    return dict(
+        asdict(setting),
+        recipe=recipe.name,
+        model=asdict(model),
+        work_dir=work_dir,
+        launcher='pytorch' if setting.processes > 1 else 'none',
+    )
 
 
 def prepared(recipe: Recipe, row: dict) -> Config:

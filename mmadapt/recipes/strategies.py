@@ -17,9 +17,11 @@ from ..strategies.used_hooks import hooks_of_config
 _AUTOCAST = ('AmpOptimWrapper', 'AutocastOptimWrapper')
 # What every strategy takes.
 _COMMON = ('sync_bn', 'env_kwargs', 'log_kwargs', 'auto_scale_lr', 'work_dir', 'experiment_name')
-_FSDP2 = {name: argument.default for name, argument in inspect.signature(
-    FSDP2Strategy).parameters.items() if argument.default is not argument.empty
-    and name not in _COMMON}
+_FSDP2 = {
+    name: argument.default
+    for name, argument in inspect.signature(FSDP2Strategy).parameters.items()
+    if argument.default is not argument.empty and name not in _COMMON
+}
 
 
 def strategy_of(cfg: Config) -> tuple[str | None, dict]:
@@ -35,8 +37,9 @@ def strategy_of(cfg: Config) -> tuple[str | None, dict]:
     if cfg.get('runner_type') != 'FlexibleRunner' or not cfg.get('strategy'):
         return None, {}
     kind = cfg.strategy.get('type')
-    scope, _, name = (kind if isinstance(kind, str)
-                      else f'{kind.__module__.partition(".")[0]}.{kind.__name__}').rpartition('.')
+    scope, _, name = (
+        kind if isinstance(kind, str) else f'{kind.__module__.partition(".")[0]}.{kind.__name__}'
+    ).rpartition('.')
     options = {key: value for key, value in cfg.strategy.items() if key not in ('type', *_COMMON)}
     if name in ('SingleDeviceStrategy', 'DDPStrategy'):
         return ('ddp' if name == 'DDPStrategy' else None), {}
@@ -47,9 +50,11 @@ def strategy_of(cfg: Config) -> tuple[str | None, dict]:
     if (scope, name) == ('mmadapt', 'DeepSpeedStrategy'):
         settings, _ = parse_settings(options.pop('config', None), options)
         return f'zero{settings["zero_optimization"]["stage"]}', settings
-    raise UserError(f'strategy.type={kind!r}: nothing is known of what it divides; known are '
-                    "'mmadapt.DDPStrategy', 'mmadapt.FSDP2Strategy' and "
-                    "'mmadapt.DeepSpeedStrategy'")
+    raise UserError(
+        f'strategy.type={kind!r}: nothing is known of what it divides; known are '
+        "'mmadapt.DDPStrategy', 'mmadapt.FSDP2Strategy' and "
+        "'mmadapt.DeepSpeedStrategy'"
+    )
 
 
 def has_amp(cfg: Config) -> bool:
@@ -63,8 +68,9 @@ def has_amp(cfg: Config) -> bool:
 def has_autocast(cfg: Config) -> bool:
     """Return whether a config's optimizer wrapper computes in mixed precision."""
     kind = cfg.optim_wrapper.get('type')
-    return (kind.rpartition('.')[2] if isinstance(kind, str)
-            else getattr(kind, '__name__', '')) in _AUTOCAST
+    return (
+        kind.rpartition('.')[2] if isinstance(kind, str) else getattr(kind, '__name__', '')
+    ) in _AUTOCAST
 
 
 def why_not(cfg: Config, processes: int) -> str:

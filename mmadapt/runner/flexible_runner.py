@@ -96,8 +96,10 @@ class FlexibleRunner(StockRunner):
             UserError: The model has been prepared for evaluation.
         """
         if self._begun and not hasattr(self.strategy, 'optim_wrapper'):
-            raise UserError('this runner has evaluated a model and cannot train it; build another '
-                            'one with RUNNERS.build(cfg)')
+            raise UserError(
+                'this runner has evaluated a model and cannot train it; build another '
+                'one with RUNNERS.build(cfg)'
+            )
         return super().train()
 
     def call_hook(self, fn_name: str, **kwargs) -> None:
@@ -106,7 +108,8 @@ class FlexibleRunner(StockRunner):
             return
         super().call_hook(fn_name, **kwargs)
 
-    def set_randomness(self, seed: int | None = None, diff_rank_seed: bool = False,
-                       deterministic: bool = False) -> None:
+    def set_randomness(
+        self, seed: int | None = None, diff_rank_seed: bool = False, deterministic: bool = False
+    ) -> None:
         """Seed all random generators, as the stock ``Runner``'s method of this name."""
         self.strategy._set_randomness(seed, diff_rank_seed, deterministic)

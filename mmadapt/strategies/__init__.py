@@ -9,5 +9,13 @@ from .registry import STRATEGIES
 from .runner_keys import with_runner_keys
 from .single_device import SingleDeviceStrategy
 
-__all__ = ['STRATEGIES', 'AdaptingStrategy', 'DDPStrategy', 'DeepSpeedStrategy', 'FSDP2Strategy',
-           'SingleDeviceStrategy', 'choose_strategy', 'with_runner_keys']
+__all__ = [
+    'STRATEGIES',
+    'AdaptingStrategy',
+    'DDPStrategy',
+    'DeepSpeedStrategy',
+    'FSDP2Strategy',
+    'SingleDeviceStrategy',
+    'choose_strategy',
+    'with_runner_keys',
+]

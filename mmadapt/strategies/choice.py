@@ -8,14 +8,20 @@ from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from ..errors import UserError
 
 # What each of MMEngine's is here.
-_OURS = dict(SingleDeviceStrategy='SingleDeviceStrategy', DDPStrategy='DDPStrategy',
-             FSDPStrategy='FSDP2Strategy', DeepSpeedStrategy='DeepSpeedStrategy')
+_OURS = dict(
+    SingleDeviceStrategy='SingleDeviceStrategy',
+    DDPStrategy='DDPStrategy',
+    FSDPStrategy='FSDP2Strategy',
+    DeepSpeedStrategy='DeepSpeedStrategy',
+)
 _TAKEN_OVER = ('SingleDeviceStrategy', 'DDPStrategy')
 # MMEngine's strategies would drop the last one.
 KEYS = ('peft', 'memory', 'activation_checkpointing')
 # From the requirements of colossalai 0.5.0, which has not been followed by another.
-_WHY_NOT = dict(ColossalAIStrategy=' (there is none for ColossalAI: its last release, 0.5.0, '
-                'requires torch<=2.5.1, mmadapt 2.6 or newer)')
+_WHY_NOT = dict(
+    ColossalAIStrategy=' (there is none for ColossalAI: its last release, 0.5.0, '
+    'requires torch<=2.5.1, mmadapt 2.6 or newer)'
+)
 
 
 def choose_strategy(strategy, launcher: str, cfg: Mapping):
@@ -51,8 +57,13 @@ def choose_strategy(strategy, launcher: str, cfg: Mapping):
     if name in _TAKEN_OVER and isinstance(strategy, Mapping):
         return dict(strategy, type=f'mmadapt.{_OURS[name]}')
     ours = _OURS.get(name)
-    remedy = (f"write strategy=dict(type='mmadapt.{ours}', ...)" if ours
-              else "choose among 'mmadapt.DDPStrategy', 'mmadapt.FSDP2Strategy' and "
-              "'mmadapt.DeepSpeedStrategy'") + _WHY_NOT.get(name, '')
-    raise UserError(f"strategy: MMEngine's {name} wraps the model before anything can act on "
-                    f'{" or ".join(f"`{key}`" for key in keys)}; {remedy}')
+    remedy = (
+        f"write strategy=dict(type='mmadapt.{ours}', ...)"
+        if ours
+        else "choose among 'mmadapt.DDPStrategy', 'mmadapt.FSDP2Strategy' and "
+        "'mmadapt.DeepSpeedStrategy'"
+    ) + _WHY_NOT.get(name, '')
+    raise UserError(
+        f"strategy: MMEngine's {name} wraps the model before anything can act on "
+        f'{" or ".join(f"`{key}`" for key in keys)}; {remedy}'
+    )

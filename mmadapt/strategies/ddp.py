@@ -75,5 +75,6 @@ class DDPStrategy(AdaptingStrategy, StockStrategy):
 
     def optim_state_dict(self) -> dict:
         """Return the whole optimizer's state."""
-        return self._whole['optimizer'] if 'optimizer' in self._whole \
-            else super().optim_state_dict()
+        return (
+            self._whole['optimizer'] if 'optimizer' in self._whole else super().optim_state_dict()
+        )

@@ -34,10 +34,17 @@ class AdaptingStrategy(SingleDeviceStrategy):
     runner = None
     sharded = False
     first_has_weights = False
-    _pending: dict | None = None      # what a resumed run restores once it is built
+    _pending: dict | None = None  # what a resumed run restores once it is built
 
-    def prepare(self, model: nn.Module | dict, *, optim_wrapper=None, param_scheduler=None,
-                compile: dict | bool = False, dispatch_kwargs: dict | None = None):
+    def prepare(
+        self,
+        model: nn.Module | dict,
+        *,
+        optim_wrapper=None,
+        param_scheduler=None,
+        compile: dict | bool = False,
+        dispatch_kwargs: dict | None = None,
+    ):
         """Build the model, adapt it and load it; wrap it; build the optimizer and schedulers.
 
         Args:
@@ -53,9 +60,11 @@ class AdaptingStrategy(SingleDeviceStrategy):
         if self._prepared:
             return self._prepared_components()
         if self.runner is None:
-            raise UserError(f"{type(self).__name__} needs mmadapt's FlexibleRunner: "
-                            "runner_type='FlexibleRunner' and RUNNERS.build(cfg), or "
-                            'mmadapt.runner.FlexibleRunner.from_cfg(cfg)')
+            raise UserError(
+                f"{type(self).__name__} needs mmadapt's FlexibleRunner: "
+                "runner_type='FlexibleRunner' and RUNNERS.build(cfg), or "
+                'mmadapt.runner.FlexibleRunner.from_cfg(cfg)'
+            )
         self.dispatch_kwargs.update(dispatch_kwargs or {})
         model = self.build_model(model)
         with initializing(model, covered_modules(model, self.runner)):
@@ -82,7 +91,8 @@ class AdaptingStrategy(SingleDeviceStrategy):
 
     def _build_optimization(self, optim_wrapper, param_scheduler) -> None:
         self.optim_wrapper = build_for_trained(
-            lambda: self.build_optim_wrapper(optim_wrapper, self.model), self.logger)
+            lambda: self.build_optim_wrapper(optim_wrapper, self.model), self.logger
+        )
         self.wrap_optimizer()
         self._scale_lr()
         if param_scheduler is not None:
@@ -92,8 +102,10 @@ class AdaptingStrategy(SingleDeviceStrategy):
             self.restore_training(pending)
         if accumulative_counts(self.optim_wrapper) > 1:
             self.optim_wrapper.initialize_count_status(
-                self.model, 0 if pending is None else pending['meta']['iter'],
-                self.dispatch_kwargs['max_iters'])
+                self.model,
+                0 if pending is None else pending['meta']['iter'],
+                self.dispatch_kwargs['max_iters'],
+            )
 
     def restore_training(self, checkpoint: dict) -> None:
         """Give a resumed run the state of its optimizer and schedulers.
@@ -108,9 +120,15 @@ class AdaptingStrategy(SingleDeviceStrategy):
         if 'param_schedulers' in checkpoint and hasattr(self, 'param_schedulers'):
             self.load_scheduler_state_dict(checkpoint.pop('param_schedulers'))
 
-    def load_checkpoint(self, filename: str, *, map_location: str | Callable = 'cpu',
-                        strict: bool = False, revise_keys=((r'^module\.', ''), ),
-                        callback: Callable | None = None) -> dict:
+    def load_checkpoint(
+        self,
+        filename: str,
+        *,
+        map_location: str | Callable = 'cpu',
+        strict: bool = False,
+        revise_keys=((r'^module\.', ''),),
+        callback: Callable | None = None,
+    ) -> dict:
         """Load the model from a checkpoint file, before it is wrapped.
 
         Args:
@@ -133,16 +151,23 @@ class AdaptingStrategy(SingleDeviceStrategy):
         state = checkpoint.pop('state_dict')
         revised = OrderedDict(state)
         for pattern, replacement in revise_keys:
-            revised = OrderedDict((re.sub(pattern, replacement, key), value)
-                                  for key, value in revised.items())
+            revised = OrderedDict(
+                (re.sub(pattern, replacement, key), value) for key, value in revised.items()
+            )
         revised._metadata = getattr(state, '_metadata', OrderedDict())
         self._check_some_fit(revised, filename)
         self.load_weights(revised, strict)
         return checkpoint
 
-    def resume(self, filename: str, *, resume_optimizer: bool = True,
-               resume_param_scheduler: bool = True, map_location: str | Callable = 'cpu',
-               callback: Callable | None = None) -> dict:
+    def resume(
+        self,
+        filename: str,
+        *,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: str | Callable = 'cpu',
+        callback: Callable | None = None,
+    ) -> dict:
         """Load the model, and keep the rest until the optimizer is built.
 
         Args:
@@ -157,8 +182,11 @@ class AdaptingStrategy(SingleDeviceStrategy):
         """
         checkpoint = self.load_checkpoint(filename, callback=callback)
         if resume_optimizer:
-            check_can_resume(checkpoint, filename, resume_param_scheduler and bool(
-                self.runner.cfg.get('param_scheduler')))
+            check_can_resume(
+                checkpoint,
+                filename,
+                resume_param_scheduler and bool(self.runner.cfg.get('param_scheduler')),
+            )
         if not resume_optimizer:
             checkpoint.pop('optimizer', None)
         if not resume_param_scheduler:
@@ -167,8 +195,10 @@ class AdaptingStrategy(SingleDeviceStrategy):
         seed, own = checkpoint['meta'].get('seed'), self._randomness.get('seed')
         if seed is not None and seed != own:
             if own is not None:
-                self.logger.warning(f'the checkpoint was trained with seed {seed}, which is taken '
-                                    f"instead of the config's {own}")
+                self.logger.warning(
+                    f'the checkpoint was trained with seed {seed}, which is taken '
+                    f"instead of the config's {own}"
+                )
             self._randomness.update(seed=seed)
             self._set_randomness(**self._randomness)
         return checkpoint
@@ -210,10 +240,15 @@ class AdaptingStrategy(SingleDeviceStrategy):
 
     def _say_differences(self, checkpoint: dict) -> None:
         groups = getattr(self.optim_wrapper, 'param_groups', None)
-        differences = resumed_differences(checkpoint, getattr(self, 'param_schedulers', None),
-                                          groups)
-        for line in report_resumed(checkpoint, differences, self.runner.cfg.get('train_cfg') or {},
-                                   str(checkpoint_to_load(self.runner))):
+        differences = resumed_differences(
+            checkpoint, getattr(self, 'param_schedulers', None), groups
+        )
+        for line in report_resumed(
+            checkpoint,
+            differences,
+            self.runner.cfg.get('train_cfg') or {},
+            str(checkpoint_to_load(self.runner)),
+        ):
             warn(line)
 
     def _check_groups(self, state: dict) -> None:
@@ -226,10 +261,13 @@ class AdaptingStrategy(SingleDeviceStrategy):
 
     def _check_some_fit(self, state: Mapping[str, Tensor], filename: str) -> None:
         own = self.unwrapped.state_dict()
-        fitting = [key for key, value in state.items()
-                   if key in own and own[key].shape == value.shape]
+        fitting = [
+            key for key, value in state.items() if key in own and own[key].shape == value.shape
+        ]
         if not fitting and own:
-            raise UserError(f'{filename} has none of the {len(own)} weights of this '
-                            f'{type(self.unwrapped).__name__}: its first key is '
-                            f"{next(iter(state), None)!r}, the model's {next(iter(own))!r}")
+            raise UserError(
+                f'{filename} has none of the {len(own)} weights of this '
+                f'{type(self.unwrapped).__name__}: its first key is '
+                f"{next(iter(state), None)!r}, the model's {next(iter(own))!r}"
+            )
         self.logger.info(f'{len(fitting)} of the {len(own)} tensors of the model are in {filename}')

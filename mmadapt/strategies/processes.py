@@ -9,8 +9,11 @@ from mmengine.device import get_device
 
 def backend_for(backend: str, offload: bool) -> str:
     """Return the backend to start processes with: what waits on the CPU is reduced there."""
-    return 'cpu:gloo,cuda:nccl' if offload and backend == 'nccl' and get_device() == 'cuda' \
+    return (
+        'cpu:gloo,cuda:nccl'
+        if offload and backend == 'nccl' and get_device() == 'cuda'
         else backend
+    )
 
 
 def start_alone(offload: bool) -> None:

@@ -35,8 +35,10 @@ def with_runner_keys(strategy, cfg: Mapping):
         return strategy
     _check_arguments(strategy, cls)
     if cfg.get('efficient_conv_bn_eval'):
-        raise UserError("efficient_conv_bn_eval: FlexibleRunner has none; remove it, or train with "
-                        "runner_type='Runner'")
+        raise UserError(
+            'efficient_conv_bn_eval: FlexibleRunner has none; remove it, or train with '
+            "runner_type='Runner'"
+        )
     if not issubclass(cls, DDPStrategy):
         return strategy  # with one process there is nothing to synchronize
     found = {}
@@ -44,15 +46,20 @@ def with_runner_keys(strategy, cfg: Mapping):
         found['sync_bn'] = cfg['sync_bn']
     asked = [key for key in _WRAPPER if cfg.get(key)]
     if asked and issubclass(cls, (FSDP2Strategy, DeepSpeedStrategy)):
-        raise UserError(f'{asked[0]}: {cls.__name__} has no such wrapper, and needs every process '
-                        'to use the same weights in an iteration; remove it, or train with '
-                        'mmadapt.DDPStrategy')
+        raise UserError(
+            f'{asked[0]}: {cls.__name__} has no such wrapper, and needs every process '
+            'to use the same weights in an iteration; remove it, or train with '
+            'mmadapt.DDPStrategy'
+        )
     if asked:
-        wrapper = dict(broadcast_buffers=False, find_unused_parameters=bool(
-            cfg.get('find_unused_parameters'))) | dict(cfg.get('model_wrapper_cfg') or {})
+        wrapper = dict(
+            broadcast_buffers=False, find_unused_parameters=bool(cfg.get('find_unused_parameters'))
+        ) | dict(cfg.get('model_wrapper_cfg') or {})
         if 'peft' in wrapper:
-            raise UserError('model_wrapper_cfg.peft is for the stock Runner; under FlexibleRunner '
-                            'write peft at the top of the config, with PEFTInjectHook')
+            raise UserError(
+                'model_wrapper_cfg.peft is for the stock Runner; under FlexibleRunner '
+                'write peft at the top of the config, with PEFTInjectHook'
+            )
         found['model_wrapper'] = dict(dict(type='MMDistributedDataParallel'), **wrapper)
     return found | dict(strategy)
 
@@ -71,10 +78,15 @@ def _check_arguments(strategy: Mapping, cls: type) -> None:
     if cls not in (SingleDeviceStrategy, DDPStrategy):
         return  # which see to it themselves
     kinds = [vars(c)['__init__'] for c in cls.__mro__ if '__init__' in vars(c)]
-    known = {name for kind in kinds for name, p in inspect.signature(kind).parameters.items()
-             if p.kind is p.KEYWORD_ONLY}
+    known = {
+        name
+        for kind in kinds
+        for name, p in inspect.signature(kind).parameters.items()
+        if p.kind is p.KEYWORD_ONLY
+    }
     for name in strategy:
         if name != 'type' and name not in known:
             near = get_close_matches(name, sorted(known), n=1, cutoff=0.0)
-            raise UserError(f'{cls.__name__} has no {name!r}: nearest: {near[0]!r}, all: '
-                            f'{sorted(known)}')
+            raise UserError(
+                f'{cls.__name__} has no {name!r}: nearest: {near[0]!r}, all: {sorted(known)}'
+            )

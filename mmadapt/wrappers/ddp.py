@@ -38,9 +38,11 @@ class PEFTDistributedDataParallel(MMDistributedDataParallel):
         config = PEFTConfig.parse(peft)
         for name in ('adapter', 'base', 'export', 'quant'):
             if getattr(config, name, None) is not None:
-                raise UserError(f'peft.{name} in model_wrapper_cfg: only PEFTInjectHook reads it; '
-                                'put `peft` at the top of the config and the hook into '
-                                'custom_hooks')
+                raise UserError(
+                    f'peft.{name} in model_wrapper_cfg: only PEFTInjectHook reads it; '
+                    'put `peft` at the top of the config and the hook into '
+                    'custom_hooks'
+                )
         report = inject(module, config, weights_follow=True)
         for line in (*report.warnings, report.line()):
             say(line)
@@ -62,13 +64,17 @@ class PEFTDistributedDataParallel(MMDistributedDataParallel):
 
     def _begin(self, loaded: LoadedKeys) -> None:
         loaded.stop()
-        random = [name for name, p in self.module.named_parameters()
-                  if not p.requires_grad and name not in loaded.keys]
+        random = [
+            name
+            for name, p in self.module.named_parameters()
+            if not p.requires_grad and name not in loaded.keys
+        ]
         if random and not self._allow_random_base:
             raise UserError(
                 f'{random[0]} and {len(random) - 1} more parameters are frozen but no weight was '
                 'loaded into them; set load_from, or use PEFTInjectHook, which trains layers '
-                'without a pretrained weight (allow_random_base=True if that is meant)')
+                'without a pretrained weight (allow_random_base=True if that is meant)'
+            )
         for name, layer in self.module.named_modules():
             own = [f'{name}.{key}' for key in getattr(layer, 'adapter_names', ())]
             if isinstance(layer, AdapterLayer) and not loaded.keys.issuperset(own):

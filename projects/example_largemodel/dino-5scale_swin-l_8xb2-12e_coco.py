@@ -2,7 +2,7 @@
 # ./tools/dist_train.sh projects/example_largemodel/dino-5scale_swin-l_8xb2-12e_coco.py 8 --amp
 _base_ = [
     'mmdet::dino/dino-5scale_swin-l_8xb2-12e_coco.py',
-    '../../configs/_base_/memory/checkpoint_swin_detr.py'
+    '../../configs/_base_/memory/checkpoint_swin_detr.py',
 ]
 custom_imports = dict(imports=['mmadapt'], allow_failed_imports=False)
 custom_hooks = [dict(type='MemoryHook')]

@@ -8,4 +8,5 @@ model = dict(backbone=dict(init_cfg=None, convert_weights=False))
 peft = dict(method=dict(dropout=0.0))  # its masks would take 5 GiB where nothing is recomputed
 # Adapters begin at nothing: a rate to begin with, in the backbone too, for data of your own.
 optim_wrapper = dict(
-    optimizer=dict(lr=5e-4), paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=1.))))
+    optimizer=dict(lr=5e-4), paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=1.0)))
+)

@@ -2,5 +2,5 @@
 # ./tools/dist_train.sh projects/example_largemodel/dino-5scale_swin-l_lora_deepspeed_8xb2-12e_coco.py 8  # noqa: E501
 _base_ = [
     './dino-5scale_swin-l_lora_8xb2-12e_coco.py',
-    '../../configs/_base_/strategies/deepspeed_zero2.py'
+    '../../configs/_base_/strategies/deepspeed_zero2.py',
 ]

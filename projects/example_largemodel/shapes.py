@@ -1,6 +1,6 @@
 """A small data set of discs, squares and triangles, drawn here: COCO format, no download.
 
-    python projects/example_largemodel/shapes.py
+python projects/example_largemodel/shapes.py
 """
 
 import argparse
@@ -59,11 +59,19 @@ def write(root: Path) -> None:
             if not cv2.imwrite(str(folder / name), picture):
                 raise OSError(f'{folder / name} could not be written')
             images.append(dict(id=image_id, file_name=name, height=HEIGHT, width=WIDTH))
-            annotations += [dict(shape, id=len(annotations) + n, image_id=image_id, iscrowd=0)
-                            for n, shape in enumerate(shapes)]
-        (folder / 'annotations_coco.json').write_text(json.dumps(dict(
-            images=images, annotations=annotations,
-            categories=[dict(id=i, name=name) for i, name in enumerate(CLASSES)])))
+            annotations += [
+                dict(shape, id=len(annotations) + n, image_id=image_id, iscrowd=0)
+                for n, shape in enumerate(shapes)
+            ]
+        (folder / 'annotations_coco.json').write_text(
+            json.dumps(
+                dict(
+                    images=images,
+                    annotations=annotations,
+                    categories=[dict(id=i, name=name) for i, name in enumerate(CLASSES)],
+                )
+            )
+        )
 
 
 def main() -> None:

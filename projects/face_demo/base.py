@@ -1,6 +1,6 @@
 """Where the demo's base weights come from: the model zoo, or else a training of its own.
 
-    python -m projects.face_demo.base
+python -m projects.face_demo.base
 """
 
 import hashlib
@@ -20,8 +20,10 @@ from .metrics import last_scalars
 FOLDER = steps.ROOT / 'data/face_demo_base'
 WEIGHTS = FOLDER / 'base.pth'
 CONFIG = 'projects/face_demo/configs/rtmdet_tiny_base_objects.py'
-URL = ('https://download.openmmlab.com/mmdetection/v3.0/rtmdet/rtmdet_tiny_8xb32-300e_coco/'
-       'rtmdet_tiny_8xb32-300e_coco_20220902_112414-78e30dcc.pth')
+URL = (
+    'https://download.openmmlab.com/mmdetection/v3.0/rtmdet/rtmdet_tiny_8xb32-300e_coco/'
+    'rtmdet_tiny_8xb32-300e_coco_20220902_112414-78e30dcc.pth'
+)
 LEAST_AP50 = 0.3  # ten times better than chance; a base below it would make every comparison idle
 _RECORD = FOLDER / 'base.json'
 _TIMEOUT = 10  # seconds without an answer
@@ -48,12 +50,14 @@ def _trained(work_dir: Path) -> dict:
     base_data.prepare(FOLDER / 'objects')
     seconds = steps.run(
         [sys.executable, 'tools/train.py', CONFIG, '--work-dir', str(work_dir)],
-        work_dir / 'base.log')
+        work_dir / 'base.log',
+    )
     scalars = last_scalars(work_dir)
     if scalars['coco/bbox_mAP_50'] < LEAST_AP50:
         raise steps.StepFailed(
             f'the base reached an AP50 of {scalars["coco/bbox_mAP_50"]:.3f} on held-out pictures '
-            f'of its own task, and {LEAST_AP50} is the least a base has to reach')
+            f'of its own task, and {LEAST_AP50} is the least a base has to reach'
+        )
     checkpoint = Path((work_dir / 'last_checkpoint').read_text().strip())
     shutil.copyfile(checkpoint, WEIGHTS)
     return dict(kind='own', ap50=scalars['coco/bbox_mAP_50'], seconds=round(seconds))
@@ -63,11 +67,13 @@ def describe(record: dict) -> str:
     """What the base is, in words for the screen and the summary."""
     if record['kind'] == 'official':
         return 'the official RTMDet-tiny checkpoint, trained on COCO (box AP 41.0 there)'
-    return ('NOT the official checkpoint, which could not be had '
-            f'({record["why"]}), but a small base of its own: RTMDet-tiny trained here from '
-            f'random weights in {record["seconds"]} s on five things, none of them a face '
-            f'(AP50 {record["ap50"]:.3f} on held-out pictures of that task). It is no measure of '
-            'what LoRA does with COCO weights')
+    return (
+        'NOT the official checkpoint, which could not be had '
+        f'({record["why"]}), but a small base of its own: RTMDet-tiny trained here from '
+        f'random weights in {record["seconds"]} s on five things, none of them a face '
+        f'(AP50 {record["ap50"]:.3f} on held-out pictures of that task). It is no measure of '
+        'what LoRA does with COCO weights'
+    )
 
 
 def obtain(work_dir: Path) -> tuple[dict, bool]:
@@ -83,8 +89,7 @@ def obtain(work_dir: Path) -> tuple[dict, bool]:
         StepFailed: training failed, or its result is not good enough to be a base.
     """
     settings = repr(Config.fromfile(steps.ROOT / CONFIG).to_dict())
-    recipe = dict(
-        data=base_data.RECIPE, settings=hashlib.sha256(settings.encode()).hexdigest())
+    recipe = dict(data=base_data.RECIPE, settings=hashlib.sha256(settings.encode()).hexdigest())
     if WEIGHTS.is_file() and _RECORD.is_file():
         record = json.loads(_RECORD.read_text())
         if record['kind'] == 'official' or record['recipe'] == recipe:
@@ -95,8 +100,11 @@ def obtain(work_dir: Path) -> tuple[dict, bool]:
         record = dict(kind='official', url=URL)
         shutil.copyfile(official, WEIGHTS)
     else:
-        print(f'   the official checkpoint cannot be had ({official});\n'
-              "   a base of the demo's own is trained once, on other things than faces", flush=True)
+        print(
+            f'   the official checkpoint cannot be had ({official});\n'
+            "   a base of the demo's own is trained once, on other things than faces",
+            flush=True,
+        )
         record = dict(_trained(work_dir), why=official, recipe=recipe)
     _RECORD.write_text(json.dumps(record, indent=1))
     return record, True

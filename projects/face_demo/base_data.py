@@ -11,11 +11,13 @@ from .scenes import Patch, Scene, background, rounded_alpha, toned
 RECIPE = dict(version=1, seed=7, train=600, validation=64)
 _DESCRIPTION = (
     'Five things of the pictures bundled with scikit-image, composed on textures; there is no '
-    'human face among them')
+    'human face among them'
+)
 
 
-def _object(image: np.ndarray, mask: np.ndarray | None, rng: np.random.Generator,
-            category: str | None) -> Patch:
+def _object(
+    image: np.ndarray, mask: np.ndarray | None, rng: np.random.Generator, category: str | None
+) -> Patch:
     """A patch of one object: brightness and contrast vary, some are grey."""
     image = (image - 0.5) * rng.uniform(0.7, 1.2) + 0.5 + rng.uniform(-0.12, 0.12)
     if rng.random() < 0.4:

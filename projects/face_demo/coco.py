@@ -16,11 +16,13 @@ _RECORD = 'record.json'
 _LICENCE = dict(
     id=1,
     name='Pictures bundled with scikit-image, under the terms in its data/README and docstrings',
-    url='https://scikit-image.org/docs/stable/api/skimage.data.html')
+    url='https://scikit-image.org/docs/stable/api/skimage.data.html',
+)
 
 
-def write_split(folder: Path, scenes: Iterable[tuple[Scene, 'cv2.Mat']], categories: list[str],
-                description: str) -> None:
+def write_split(
+    folder: Path, scenes: Iterable[tuple[Scene, 'cv2.Mat']], categories: list[str], description: str
+) -> None:
     """Writes one split: its JPEG files and, beside them, their annotations.
 
     Args:
@@ -36,23 +38,33 @@ def write_split(folder: Path, scenes: Iterable[tuple[Scene, 'cv2.Mat']], categor
         if not cv2.imwrite(str(folder / name), picture, [cv2.IMWRITE_JPEG_QUALITY, 92]):
             raise OSError(f'{folder / name} could not be written')
         height, width = picture.shape[:2]
-        images.append(dict(
-            id=image_id, file_name=name, height=height, width=width, license=_LICENCE['id']))
+        images.append(
+            dict(id=image_id, file_name=name, height=height, width=width, license=_LICENCE['id'])
+        )
         for patch, (x1, y1, x2, y2) in zip(scene.patches, scene.boxes, strict=True):
             if patch.category is None:
                 continue
-            annotations.append(dict(
-                id=len(annotations) + 1, image_id=image_id,
-                category_id=categories.index(patch.category) + 1,
-                bbox=[x1, y1, x2 - x1, y2 - y1], area=(x2 - x1) * (y2 - y1), iscrowd=0,
-                crop=patch.crop))
+            annotations.append(
+                dict(
+                    id=len(annotations) + 1,
+                    image_id=image_id,
+                    category_id=categories.index(patch.category) + 1,
+                    bbox=[x1, y1, x2 - x1, y2 - y1],
+                    area=(x2 - x1) * (y2 - y1),
+                    iscrowd=0,
+                    crop=patch.crop,
+                )
+            )
     content = dict(
         info=dict(description=description, version='1.0'),
         licenses=[_LICENCE],
         images=images,
         annotations=annotations,
-        categories=[dict(id=i, name=name, supercategory='none')
-                    for i, name in enumerate(categories, start=1)])
+        categories=[
+            dict(id=i, name=name, supercategory='none')
+            for i, name in enumerate(categories, start=1)
+        ],
+    )
     (folder / ANNOTATIONS).write_text(json.dumps(content))
 
 
@@ -108,7 +120,8 @@ def prepare(root: Path, recipe: dict, scenes, categories: list, description: str
     if root.exists():
         shutil.rmtree(root)
     for split in SPLITS:
-        write_split(root / split, scenes(split, recipe[split], recipe['seed']), categories,
-                    description)
+        write_split(
+            root / split, scenes(split, recipe[split], recipe['seed']), categories, description
+        )
     write_record(root, recipe)
     return True

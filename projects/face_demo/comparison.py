@@ -34,9 +34,16 @@ class Row:
 
     def cells(self) -> list[str]:
         """The row as text."""
-        return [self.name, f'{self.trainable:,}', f'{100 * self.trainable / self.total:.1f}',
-                f'{self.ap50:.3f}', f'{self.ap:.3f}', f'{self.seconds:.0f} s',
-                f'{self.size / 1e6:.1f} MB', f'{self.lr:g}']
+        return [
+            self.name,
+            f'{self.trainable:,}',
+            f'{100 * self.trainable / self.total:.1f}',
+            f'{self.ap50:.3f}',
+            f'{self.ap:.3f}',
+            f'{self.seconds:.0f} s',
+            f'{self.size / 1e6:.1f} MB',
+            f'{self.lr:g}',
+        ]
 
 
 _COLUMNS = ['', 'trainable', '%', 'AP50', 'AP', 'wall time', 'files', 'peak lr']
@@ -63,8 +70,12 @@ def write(rows: list[Row], folder: Path, facts: dict, notes: list[str]) -> None:
     """
     content = dict(rows=[asdict(row) for row in rows], **facts)
     (folder / 'summary.json').write_text(json.dumps(content, indent=1))
-    lines = ['# Face demo', '', '| ' + ' | '.join(_COLUMNS) + ' |',
-             '|---' + '|---:' * (len(_COLUMNS) - 1) + '|']
+    lines = [
+        '# Face demo',
+        '',
+        '| ' + ' | '.join(_COLUMNS) + ' |',
+        '|---' + '|---:' * (len(_COLUMNS) - 1) + '|',
+    ]
     lines += ['| ' + ' | '.join(row.cells()) + ' |' for row in rows]
     lines += ['', *(f'{note}\n' for note in notes), '![validation pictures](contact_sheet.jpg)', '']
     (folder / 'summary.md').write_text('\n'.join(lines))

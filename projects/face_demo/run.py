@@ -1,6 +1,6 @@
 """`make demo`: sample, base, LoRA on two processes, merge, stock test, pictures, comparison.
 
-    python projects/face_demo/run.py
+python projects/face_demo/run.py
 """
 
 import sys
@@ -9,6 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 if __name__ == '__main__':
     from mmadapt_command import catch_interrupt
+
     catch_interrupt()  # before all that takes seconds to import
 
 import shutil  # noqa: E402
@@ -38,7 +39,8 @@ _BATCH = 8  # pictures a step, all processes together
 # Runs MMDetection's own test where `import mmadapt` fails, to show that the file needs none of it.
 _WITHOUT_MMADAPT = (
     'import runpy, sys; sys.modules["mmadapt"] = None; sys.argv = sys.argv[1:]; '
-    'runpy.run_path(sys.argv[0], run_name="__main__")')
+    'runpy.run_path(sys.argv[0], run_name="__main__")'
+)
 
 
 def process_count() -> int:
@@ -52,19 +54,34 @@ def train(name: str) -> comparison.Row:
     work_dir, processes = WORK / folder, process_count()
     shutil.rmtree(work_dir, ignore_errors=True)
     seconds = steps.run(
-        ['./tools/dist_train.sh', config, str(processes), '--work-dir', str(work_dir),
-         '--cfg-options', f'train_dataloader.batch_size={_BATCH // processes}'],
-        log := WORK / f'{folder}.log', processes)
+        [
+            './tools/dist_train.sh',
+            config,
+            str(processes),
+            '--work-dir',
+            str(work_dir),
+            '--cfg-options',
+            f'train_dataloader.batch_size={_BATCH // processes}',
+        ],
+        log := WORK / f'{folder}.log',
+        processes,
+    )
     scalars = metrics.last_scalars(work_dir)
     trainable, total = metrics.parameter_counts(log)
     return comparison.Row(
-        name=name, trainable=trainable, total=total, ap50=scalars['coco/bbox_mAP_50'],
-        ap=scalars['coco/bbox_mAP'], seconds=seconds,
+        name=name,
+        trainable=trainable,
+        total=total,
+        ap50=scalars['coco/bbox_mAP_50'],
+        ap=scalars['coco/bbox_mAP'],
+        seconds=seconds,
         # What was trained; without a method it is no adapter.
-        size=metrics.folder_bytes(next(work_dir / name for name in ('adapter', 'trained')
-                                       if (work_dir / name).exists())),
+        size=metrics.folder_bytes(
+            next(work_dir / name for name in ('adapter', 'trained') if (work_dir / name).exists())
+        ),
         # Of the config that MMEngine has left beside the run, command line included.
-        lr=Config.fromfile(work_dir / Path(config).name).optim_wrapper.optimizer.lr)
+        lr=Config.fromfile(work_dir / Path(config).name).optim_wrapper.optimizer.lr,
+    )
 
 
 def merge_and_test() -> dict:
@@ -75,19 +92,41 @@ def merge_and_test() -> dict:
     """
     merged, test_dir = WORK / 'merged.pth', WORK / 'stock_test'
     shutil.rmtree(test_dir, ignore_errors=True)
-    steps.run([sys.executable, 'tools/merge_adapter.py', LORA, str(WORK / 'lora/adapter'),
-               str(merged)], WORK / 'merge.log')
+    steps.run(
+        [sys.executable, 'tools/merge_adapter.py', LORA, str(WORK / 'lora/adapter'), str(merged)],
+        WORK / 'merge.log',
+    )
     tool = files('mmdet') / '.mim/tools/test.py'
-    steps.run([sys.executable, '-c', _WITHOUT_MMADAPT, str(tool), PLAIN, str(merged),
-               '--work-dir', str(test_dir), '--out', str(WORK / 'predictions.pkl')],
-              WORK / 'stock_test.log')
+    steps.run(
+        [
+            sys.executable,
+            '-c',
+            _WITHOUT_MMADAPT,
+            str(tool),
+            PLAIN,
+            str(merged),
+            '--work-dir',
+            str(test_dir),
+            '--out',
+            str(WORK / 'predictions.pkl'),
+        ],
+        WORK / 'stock_test.log',
+    )
     return metrics.last_scalars(test_dir)
 
 
 def _tell(text: str) -> None:
-    print(textwrap.fill(
-        text, 100, initial_indent='   ', subsequent_indent='   ', break_long_words=False,
-        break_on_hyphens=False), flush=True)
+    print(
+        textwrap.fill(
+            text,
+            100,
+            initial_indent='   ',
+            subsequent_indent='   ',
+            break_long_words=False,
+            break_on_hyphens=False,
+        ),
+        flush=True,
+    )
 
 
 def _say(step: str) -> None:
@@ -114,8 +153,12 @@ def demo() -> bool:
     ap50 = stock['coco/bbox_mAP_50']
     _say('5/6  the pictures')
     picture = WORK / 'contact_sheet.jpg'
-    sheet.draw_sheet(DATA / 'validation/annotations_coco.json', WORK / 'predictions.pkl', picture,
-                     f'merged LoRA checkpoint in stock MMDetection, AP50 {ap50:.3f}')
+    sheet.draw_sheet(
+        DATA / 'validation/annotations_coco.json',
+        WORK / 'predictions.pkl',
+        picture,
+        f'merged LoRA checkpoint in stock MMDetection, AP50 {ap50:.3f}',
+    )
     _tell(str(picture))
     _say('6/6  the same base and the same iterations, adapted in two other ways')
     rows = [train('head only'), lora, train('full fine-tuning')]
@@ -127,7 +170,8 @@ def demo() -> bool:
         'that of the last iteration on 60 validation pictures, one run each: a difference of a few '
         'hundredths means nothing.',
         f'Merged and read by stock MMDetection, LoRA has AP50 {ap50:.3f} '
-        f'(AP {stock["coco/bbox_mAP"]:.3f}). Everything took {total / 60:.1f} minutes.']
+        f'(AP {stock["coco/bbox_mAP"]:.3f}). Everything took {total / 60:.1f} minutes.',
+    ]
     print()
     comparison.show(rows, 'validation faces')
     for note in notes:

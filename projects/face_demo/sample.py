@@ -1,6 +1,6 @@
 """The demo's data set: real faces on real textures among other things, made here, never fetched.
 
-    python -m projects.face_demo.sample data/face_demo
+python -m projects.face_demo.sample data/face_demo
 """
 
 import argparse
@@ -17,14 +17,15 @@ CATEGORIES = ['face']
 RECIPE = dict(version=2, seed=56, train=320, validation=60)
 _DESCRIPTION = (
     'Faces of lfw_subset (scikit-image) composed on textures among distractors. The pictures are '
-    'grey or toned; a validation picture shares no crop and no background with a training picture')
+    'grey or toned; a validation picture shares no crop and no background with a training picture'
+)
 
 
 def _small(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A random square of a picture, as coarse as a face crop is: 25 px."""
     side = min(int(rng.uniform(40, 90)), *image.shape[:2])
     top, left = (int(rng.integers(0, length - side + 1)) for length in image.shape[:2])
-    part = np.ascontiguousarray(image[top:top + side, left:left + side].mean(axis=2))
+    part = np.ascontiguousarray(image[top : top + side, left : left + side].mean(axis=2))
     return cv2.resize(part, (25, 25), interpolation=cv2.INTER_AREA)
 
 

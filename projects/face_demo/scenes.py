@@ -72,8 +72,12 @@ class Scene:
             if any(overlap(box, other) > _MAX_OVERLAP for other in self.boxes):
                 continue
             pixels = cv2.warpAffine(
-                patch.pixels, matrix, (SIZE, SIZE), flags=cv2.INTER_CUBIC,
-                borderMode=cv2.BORDER_REPLICATE)
+                patch.pixels,
+                matrix,
+                (SIZE, SIZE),
+                flags=cv2.INTER_CUBIC,
+                borderMode=cv2.BORDER_REPLICATE,
+            )
             alpha = alpha[..., None]
             self.pixels = alpha * pixels.clip(0, 1) + (1 - alpha) * self.pixels
             self.boxes.append(box)
@@ -153,8 +157,10 @@ def background(texture: np.ndarray, rng: np.random.Generator) -> Scene:
     side = int(rng.uniform(0.5, 1.0) * min(texture.shape[:2]))
     top, left = (int(rng.integers(0, length - side + 1)) for length in texture.shape[:2])
     pixels = cv2.resize(
-        texture[top:top + side, left:left + side], (SIZE, SIZE),
-        interpolation=cv2.INTER_AREA if side > SIZE else cv2.INTER_LINEAR)
+        texture[top : top + side, left : left + side],
+        (SIZE, SIZE),
+        interpolation=cv2.INTER_AREA if side > SIZE else cv2.INTER_LINEAR,
+    )
     if np.allclose(pixels[..., 0], pixels[..., 2]):
         pixels = toned(pixels[..., 0], rng)
     pixels = (pixels - 0.5) * rng.uniform(0.5, 1.0) + rng.uniform(0.3, 0.65)

@@ -20,8 +20,9 @@ def _outlined(draw: ImageDraw.ImageDraw, box: tuple, color: tuple, width: int) -
     draw.rectangle(box, outline=color, width=width)
 
 
-def _tile(picture: Image.Image, truths: list, found: list,
-          font: ImageFont.ImageFont) -> Image.Image:
+def _tile(
+    picture: Image.Image, truths: list, found: list, font: ImageFont.ImageFont
+) -> Image.Image:
     """One enlarged picture; boxes are (x1, y1, x2, y2) in its pixels, found ones with a score."""
     tile = picture.resize([round(side * _SCALE) for side in picture.size], Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(tile)
@@ -41,8 +42,15 @@ def _tile(picture: Image.Image, truths: list, found: list,
     return tile
 
 
-def draw_sheet(annotations: Path, predictions: Path, out: Path, title: str, threshold: float = 0.4,
-               columns: int = 6, rows: int = 4) -> None:
+def draw_sheet(
+    annotations: Path,
+    predictions: Path,
+    out: Path,
+    title: str,
+    threshold: float = 0.4,
+    columns: int = 6,
+    rows: int = 4,
+) -> None:
     """Draws the first pictures of a split with their true and their predicted boxes.
 
     Args:
@@ -58,21 +66,28 @@ def draw_sheet(annotations: Path, predictions: Path, out: Path, title: str, thre
         coco = COCO(annotations)
     font, small = (ImageFont.load_default(size=size) for size in (20, 15))
     tiles = []
-    for prediction in load(predictions)[:columns * rows]:
+    for prediction in load(predictions)[: columns * rows]:
         image_id = prediction['img_id']
         with Image.open(annotations.parent / coco.loadImgs(image_id)[0]['file_name']) as image:
             picture = image.convert('RGB')
-        truths = [(x, y, x + w, y + h) for x, y, w, h in (
-            annotation['bbox'] for annotation in coco.imgToAnns[image_id])]
+        truths = [
+            (x, y, x + w, y + h)
+            for x, y, w, h in (annotation['bbox'] for annotation in coco.imgToAnns[image_id])
+        ]
         instances = prediction['pred_instances']
-        found = [(tuple(box), score) for box, score in zip(
-            instances['bboxes'].tolist(), instances['scores'].tolist(), strict=True)
-            if score >= threshold]
+        found = [
+            (tuple(box), score)
+            for box, score in zip(
+                instances['bboxes'].tolist(), instances['scores'].tolist(), strict=True
+            )
+            if score >= threshold
+        ]
         tiles.append(_tile(picture, truths, found, small))
     side_x, side_y = tiles[0].size
     rows = -(-len(tiles) // columns)
     sheet = Image.new(
-        'RGB', (columns * (side_x + _GAP) + _GAP, rows * (side_y + _GAP) + _GAP + _HEADER), _BACK)
+        'RGB', (columns * (side_x + _GAP) + _GAP, rows * (side_y + _GAP) + _GAP + _HEADER), _BACK
+    )
     draw = ImageDraw.Draw(sheet)
     draw.text((_GAP, 10), title, fill=_INK, font=font)
     x = sheet.width - _GAP
@@ -84,7 +99,6 @@ def draw_sheet(annotations: Path, predictions: Path, out: Path, title: str, thre
         x -= 24
     for number, tile in enumerate(tiles):
         row, column = divmod(number, columns)
-        sheet.paste(tile, (_GAP + column * (side_x + _GAP),
-                           _HEADER + _GAP + row * (side_y + _GAP)))
+        sheet.paste(tile, (_GAP + column * (side_x + _GAP), _HEADER + _GAP + row * (side_y + _GAP)))
     out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(out, quality=90)

@@ -117,6 +117,7 @@ def base_objects() -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
         dict: category -> (RGB picture (H, W, 3), float32 in [0, 1]; its mask (H, W) in [0, 1], or
         None where the object fills the picture). The longest side is 96 px.
     """
+
     def disc(image):
         height, width = image.shape[:2]
         mask = np.zeros((height, width), np.float32)

@@ -14,9 +14,12 @@ from mmadapt.cli.children import child
 ROOT = Path(__file__).resolve().parents[2]
 _PROGRESS = re.compile(
     r'(?P<at>(?:Epoch|Iter)\(train\)\s+\[.*?\](?:\[.*?\])?).*?(?P<eta>eta: \S+).*?'
-    r'(?P<loss>loss: [\d.]+|loss: nan)')
-_RESULT = re.compile(r'(?:Epoch|Iter)\((?:val|test)\).*?(?P<ap>coco/bbox_mAP: \S+)\s+'
-                     r'coco/bbox_mAP_50: (?P<ap50>\S+)')
+    r'(?P<loss>loss: [\d.]+|loss: nan)'
+)
+_RESULT = re.compile(
+    r'(?:Epoch|Iter)\((?:val|test)\).*?(?P<ap>coco/bbox_mAP: \S+)\s+'
+    r'coco/bbox_mAP_50: (?P<ap50>\S+)'
+)
 
 
 class StepFailed(RuntimeError):
@@ -51,7 +54,7 @@ def gist(line: str) -> str | None:
     if match := _RESULT.search(line):
         return f'AP50 {float(match["ap50"]):.3f}  AP {float(match["ap"].split()[1]):.3f}'
     if 'trainable params:' in line:
-        return line[line.index('trainable params:'):].strip()
+        return line[line.index('trainable params:') :].strip()
     return None
 
 
@@ -73,9 +76,18 @@ def run(command: Sequence[str], log: Path, processes: int = 1) -> float:
     log.parent.mkdir(parents=True, exist_ok=True)
     last, start = deque(maxlen=15), time.monotonic()
     try:
-        with child(command, cwd=ROOT, env=environment(processes), text=True, errors='replace',
-                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process, \
-                log.open('w') as file:
+        with (
+            child(
+                command,
+                cwd=ROOT,
+                env=environment(processes),
+                text=True,
+                errors='replace',
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            ) as process,
+            log.open('w') as file,
+        ):
             for line in process.stdout:
                 file.write(line)
                 file.flush()
@@ -89,5 +101,6 @@ def run(command: Sequence[str], log: Path, processes: int = 1) -> float:
         lines = '\n'.join(f'   | {line}' for line in last)
         raise StepFailed(
             f'{" ".join(command)}\n   ended with status {status}; its last lines:\n{lines}\n'
-            f'   all of it: {log}')
+            f'   all of it: {log}'
+        )
     return time.monotonic() - start

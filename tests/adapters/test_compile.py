@@ -11,12 +11,30 @@ from mmadapt.norms import freeze_statistics
 
 # One of each way to compute; the others differ in arguments of the same call. Deformable
 # convolutions are not among them: torch does not know the operators of the stock ones.
-NAMES = ('linear', 'embedding, padding', 'conv reflect, grouped', 'conv same, dilated', 'conv 1d',
-         'conv 3d', 'transposed output size', 'adaptive padding', 'WS', 'AWS', 'attention self',
-         'attention masked', 'attention separate', 'ScaledStdConvSame', 'BatchNorm2d', 'LayerNorm',
-         'GroupNorm')
-CASES = [(name, method) for name in NAMES
-         for method in (('SSF',) if name in NORMS else ('LoRA', 'DoRA', 'SSF'))]
+NAMES = (
+    'linear',
+    'embedding, padding',
+    'conv reflect, grouped',
+    'conv same, dilated',
+    'conv 1d',
+    'conv 3d',
+    'transposed output size',
+    'adaptive padding',
+    'WS',
+    'AWS',
+    'attention self',
+    'attention masked',
+    'attention separate',
+    'ScaledStdConvSame',
+    'BatchNorm2d',
+    'LayerNorm',
+    'GroupNorm',
+)
+CASES = [
+    (name, method)
+    for name in NAMES
+    for method in (('SSF',) if name in NORMS else ('LoRA', 'DoRA', 'SSF'))
+]
 
 
 @pytest.fixture(autouse=True)
@@ -39,8 +57,9 @@ def build(name, method, **arguments):
 
 def assert_compiles(kind, layer, args, backend='eager'):
     compiled = torch.compile(copy.deepcopy(layer), fullgraph=True, backend=backend)
-    torch.testing.assert_close(call(compiled, args, kind), call(layer, args, kind),
-                               rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        call(compiled, args, kind), call(layer, args, kind), rtol=1e-5, atol=1e-5
+    )
     return compiled
 
 
@@ -53,8 +72,9 @@ def test_an_adapted_layer_compiles_without_a_graph_break(name, method):
 
 
 @pytest.mark.parametrize('method', [LoRA, DoRA])
-@pytest.mark.parametrize('name', ['linear', 'conv grouped', 'transposed grouped', 'WS',
-                                  'attention self'])
+@pytest.mark.parametrize(
+    'name', ['linear', 'conv grouped', 'transposed grouped', 'WS', 'attention self']
+)
 def test_a_layer_with_dropout_compiles_without_a_graph_break(name, method):
     kind, layer, args = build(name, method, dropout=0.3)
     compiled = torch.compile(layer.train(), fullgraph=True, backend='eager')
@@ -84,8 +104,9 @@ def test_compiled_gradients_are_the_same(name, method):
         output = call(module, args, kind)
         (output * torch.linspace(-1, 1, output.numel()).view_as(output)).sum().backward()
     for name in layer.adapter_names:
-        torch.testing.assert_close(getattr(compiled, name).grad, getattr(layer, name).grad,
-                                   rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            getattr(compiled, name).grad, getattr(layer, name).grad, rtol=1e-4, atol=1e-4
+        )
 
 
 def test_a_change_of_the_weights_shows_in_what_was_compiled():

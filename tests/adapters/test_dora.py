@@ -35,11 +35,13 @@ def test_the_norm_from_factors_is_the_norm_of_the_sum(name, init):
         a, b = (tensors[key].double().flatten(1) for key in ('lora_A', 'lora_B'))
         v = weight.double().flatten(1) + 1.5 * b @ a
         if 'lora_A0' in tensors:
-            v = v - 1.5 * tensors['lora_B0'].double().flatten(1) @ tensors['lora_A0'].double(
-                ).flatten(1)
+            v = v - 1.5 * tensors['lora_B0'].double().flatten(1) @ tensors[
+                'lora_A0'
+            ].double().flatten(1)
         wanted = tensors['magnitude'].double() / v.norm(dim=1)
-        torch.testing.assert_close(layer.adapter.gain(weight, tensors).double(), wanted,
-                                   rtol=1e-5, atol=0)
+        torch.testing.assert_close(
+            layer.adapter.gain(weight, tensors).double(), wanted, rtol=1e-5, atol=0
+        )
 
 
 @pytest.mark.parametrize('compute', ['merged', 'factored'])
@@ -52,8 +54,9 @@ def test_the_norm_gets_no_gradient(compute):
     tensors = [getattr(layer, name) for name in names]
     own = torch.autograd.grad(layer(x).square().sum(), tensors)
     detached = layer.magnitude / v.detach().norm(dim=1)
-    wanted = torch.autograd.grad((x @ (v * detached[:, None]).T).square().sum(), tensors,
-                                 retain_graph=True)
+    wanted = torch.autograd.grad(
+        (x @ (v * detached[:, None]).T).square().sum(), tensors, retain_graph=True
+    )
     through = torch.autograd.grad((x @ (v * gain[:, None]).T).square().sum(), tensors)
     for name, left, right, other in zip(names, own, wanted, through, strict=True):
         torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-4)

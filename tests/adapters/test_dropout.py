@@ -11,7 +11,7 @@ from mmadapt.adapters.layers.dropout import draw_mask, drop_and_map
 
 CASES = {
     'linear': ((2, 5, 8), (6, 8), None),
-    'conv1d': ((2, 8, 9), (6, 8, 3), ((2, ), (1, ), (1, ), 1)),
+    'conv1d': ((2, 8, 9), (6, 8, 3), ((2,), (1,), (1,), 1)),
     'conv2d': ((2, 8, 9, 7), (6, 8, 3, 3), ((1, 2), (1, 0), (2, 1), 1)),
     'depthwise': ((2, 8, 9, 7), (16, 1, 3, 3), ((1, 1), (1, 1), (1, 1), 8)),
     'conv3d': ((1, 4, 5, 4, 3), (6, 4, 1, 2, 3), ((1, 1, 1), (0, 1, 1), (1, 1, 1), 1)),
@@ -30,8 +30,11 @@ def test_output_and_gradients_are_those_of_the_masked_input(case, monkeypatch):
     found = drop_and_map(x, weight, 0.3, geometry)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
     grad = torch.randn_like(wanted)
-    for ours, theirs in zip(torch.autograd.grad(found, (x, weight), grad),
-                            torch.autograd.grad(wanted, (x, weight), grad), strict=True):
+    for ours, theirs in zip(
+        torch.autograd.grad(found, (x, weight), grad),
+        torch.autograd.grad(wanted, (x, weight), grad),
+        strict=True,
+    ):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
@@ -63,8 +66,9 @@ def test_what_is_dropped_depends_on_the_seed_alone_and_not_on_the_neighbors():
     assert (torch.corrcoef(columns.T) - torch.eye(4)).abs().max() < 0.02
 
 
-@pytest.mark.parametrize('layer', [nn.Linear(64, 64, bias=False),
-                                   nn.Conv2d(64, 64, 3, padding=1, bias=False)])
+@pytest.mark.parametrize(
+    'layer', [nn.Linear(64, 64, bias=False), nn.Conv2d(64, 64, 3, padding=1, bias=False)]
+)
 def test_no_copy_of_the_input_is_kept_beside_the_input(layer):
     adapt_layer(layer, adapted_class(layer), LoRA(r=4, dropout=0.2))
     layer.weight.requires_grad_(False)

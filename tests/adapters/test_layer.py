@@ -63,8 +63,9 @@ def test_loading_with_assign_is_not_mistaken_for_a_replaced_weight():
     assert not layer.weight.requires_grad
 
 
-@pytest.mark.parametrize('module', [
-    nn.ReLU(), nn.MultiheadAttention(4, 2).out_proj, nn.Embedding(3, 4, max_norm=1.0)])
+@pytest.mark.parametrize(
+    'module', [nn.ReLU(), nn.MultiheadAttention(4, 2).out_proj, nn.Embedding(3, 4, max_norm=1.0)]
+)
 def test_a_layer_that_computes_something_else_is_not_taken_for_one_that_can_be_adapted(module):
     assert adapted_class(module) is None
 
@@ -161,8 +162,9 @@ def test_an_embedding_never_changes_its_padding_and_has_gradients_that_adam_take
 def test_an_attention_keeps_torchs_fast_path_in_eval_mode(monkeypatch):
     calls = []
     native = torch._native_multi_head_attention
-    monkeypatch.setattr(torch, '_native_multi_head_attention',
-                        lambda *args: calls.append(args) or native(*args))
+    monkeypatch.setattr(
+        torch, '_native_multi_head_attention', lambda *args: calls.append(args) or native(*args)
+    )
     layer = adapt(nn.MultiheadAttention(8, 2, batch_first=True), LoRA(r=2)).eval()
     perturb(layer)
     x = torch.randn(2, 5, 8)

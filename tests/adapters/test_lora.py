@@ -13,13 +13,16 @@ def adapt(layer, **arguments):
     return layer
 
 
-@pytest.mark.parametrize(('layer', 'a', 'b'), [
-    (lambda: nn.Linear(8, 6), (3, 8), (6, 3)),
-    (lambda: nn.Conv2d(8, 6, (3, 5), groups=2), (3, 4, 3, 5), (6, 3, 1, 1)),
-    (lambda: nn.Conv1d(8, 8, 3, groups=8), (3, 1, 3), (8, 3, 1)),
-    (lambda: nn.ConvTranspose2d(8, 6, 3, groups=2), (3, 4, 3, 3), (6, 3, 1, 1)),
-    (lambda: nn.Embedding(7, 6), (3, 7), (6, 3)),
-])
+@pytest.mark.parametrize(
+    ('layer', 'a', 'b'),
+    [
+        (lambda: nn.Linear(8, 6), (3, 8), (6, 3)),
+        (lambda: nn.Conv2d(8, 6, (3, 5), groups=2), (3, 4, 3, 5), (6, 3, 1, 1)),
+        (lambda: nn.Conv1d(8, 8, 3, groups=8), (3, 1, 3), (8, 3, 1)),
+        (lambda: nn.ConvTranspose2d(8, 6, 3, groups=2), (3, 4, 3, 3), (6, 3, 1, 1)),
+        (lambda: nn.Embedding(7, 6), (3, 7), (6, 3)),
+    ],
+)
 def test_its_factors_are_a_layer_to_r_channels_and_a_1x1_layer_behind_it(layer, a, b):
     adapted = adapt(layer(), r=3)
     assert adapted.adapter_names == ('lora_A', 'lora_B')
@@ -36,14 +39,18 @@ def test_the_rank_is_what_was_asked_for_also_beyond_that_of_the_weight():
 @pytest.mark.parametrize('kind', ['linear', 'conv'])
 def test_dropout_keeps_the_mean_and_leaves_the_stock_output_alone(kind):
     torch.manual_seed(0)
-    layer, x = (nn.Linear(8, 6), torch.randn(5, 8)) if kind == 'linear' else (
-        nn.Conv2d(8, 12, 3, groups=2), torch.randn(2, 8, 5, 5))
+    layer, x = (
+        (nn.Linear(8, 6), torch.randn(5, 8))
+        if kind == 'linear'
+        else (nn.Conv2d(8, 12, 3, groups=2), torch.randn(2, 8, 5, 5))
+    )
     adapt(layer, r=3, dropout=0.5)
     with torch.no_grad():
         layer.lora_B.normal_()
         outputs = torch.stack([layer.train()(x) for _ in range(400)])
-        torch.testing.assert_close(outputs.mean(0), layer.eval()(x), rtol=0,
-                                   atol=5 * outputs.std(0).max().item() / 20)
+        torch.testing.assert_close(
+            outputs.mean(0), layer.eval()(x), rtol=0, atol=5 * outputs.std(0).max().item() / 20
+        )
         mean = layer(x)
         layer.lora_B.zero_()
         assert torch.equal(layer.train()(x), layer.eval()(x))
@@ -51,21 +58,24 @@ def test_dropout_keeps_the_mean_and_leaves_the_stock_output_alone(kind):
     assert outputs.std(0).mean() > 0.3 * (mean - layer(x)).std()
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (dict(r=0), 'peft.method.r must be an integer of at least 1, got 0'),
-    (dict(r=-2), 'peft.method.r .* got -2'),
-    (dict(r=2.0), 'peft.method.r .* got 2.0'),
-    (dict(r=True), 'peft.method.r .* got True'),
-    (dict(r='8'), "peft.method.r .* got '8'"),
-    (dict(alpha=0), 'peft.method.alpha must be a positive number, got 0'),
-    (dict(alpha=-1), 'peft.method.alpha .* got -1'),
-    (dict(alpha='16'), "peft.method.alpha .* got '16'"),
-    (dict(alpha=float('nan')), 'peft.method.alpha .* got nan'),
-    (dict(alpha=float('inf')), 'peft.method.alpha .* got inf'),
-    (dict(dropout=1), r'peft.method.dropout must be in \[0, 1\), got 1'),
-    (dict(dropout=-0.1), 'peft.method.dropout .* got -0.1'),
-    (dict(dropout='0.1'), "peft.method.dropout .* got '0.1'"),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(r=0), 'peft.method.r must be an integer of at least 1, got 0'),
+        (dict(r=-2), 'peft.method.r .* got -2'),
+        (dict(r=2.0), 'peft.method.r .* got 2.0'),
+        (dict(r=True), 'peft.method.r .* got True'),
+        (dict(r='8'), "peft.method.r .* got '8'"),
+        (dict(alpha=0), 'peft.method.alpha must be a positive number, got 0'),
+        (dict(alpha=-1), 'peft.method.alpha .* got -1'),
+        (dict(alpha='16'), "peft.method.alpha .* got '16'"),
+        (dict(alpha=float('nan')), 'peft.method.alpha .* got nan'),
+        (dict(alpha=float('inf')), 'peft.method.alpha .* got inf'),
+        (dict(dropout=1), r'peft.method.dropout must be in \[0, 1\), got 1'),
+        (dict(dropout=-0.1), 'peft.method.dropout .* got -0.1'),
+        (dict(dropout='0.1'), "peft.method.dropout .* got '0.1'"),
+    ],
+)
 def test_a_value_out_of_range_is_refused_by_name(arguments, message):
     with pytest.raises(UserError, match=message):
         LoRA(**arguments)

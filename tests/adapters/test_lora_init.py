@@ -13,9 +13,12 @@ from mmadapt.adapters import DoRA, LoRA, adapt_layer, adapted_class
 
 # Those whose product does not start at zero because B does.
 INITS = ('orthogonal', 'pissa', 'olora')
-SHAPES = {'linear': lambda: nn.Linear(12, 7), 'conv': lambda: nn.Conv2d(8, 12, 3, groups=2),
-          'transposed': lambda: nn.ConvTranspose2d(8, 12, 3, groups=2),
-          'embedding': lambda: nn.Embedding(9, 6)}
+SHAPES = {
+    'linear': lambda: nn.Linear(12, 7),
+    'conv': lambda: nn.Conv2d(8, 12, 3, groups=2),
+    'transposed': lambda: nn.ConvTranspose2d(8, 12, 3, groups=2),
+    'embedding': lambda: nn.Embedding(9, 6),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -36,9 +39,13 @@ def matrix_of(layer):
     if not isinstance(layer, nn.ConvTranspose2d):
         return weight.flatten(1)
     outs, ins = layer.out_channels // layer.groups, layer.in_channels // layer.groups
-    return torch.stack([
-        torch.cat([weight[group * ins + i, out].flatten() for i in range(ins)])
-        for group in range(layer.groups) for out in range(outs)])
+    return torch.stack(
+        [
+            torch.cat([weight[group * ins + i, out].flatten() for i in range(ins)])
+            for group in range(layer.groups)
+            for out in range(outs)
+        ]
+    )
 
 
 @pytest.mark.parametrize('method', [LoRA, DoRA])
@@ -67,10 +74,12 @@ def test_pissa_starts_from_the_largest_singular_components(kind, r, method):
     # The sign of a component is free; its halves share it.
     signs = torch.sign((a[:k] * torch.from_numpy(right[:k])).sum(1))
     root = torch.from_numpy(values[:k]).div(5 / r).sqrt() * signs
-    torch.testing.assert_close(a[:k], root[:, None] * torch.from_numpy(right[:k].copy()),
-                               rtol=1e-4, atol=5e-5)
-    torch.testing.assert_close(b[:, :k], torch.from_numpy(left[:, :k].copy()) * root,
-                               rtol=1e-4, atol=5e-5)
+    torch.testing.assert_close(
+        a[:k], root[:, None] * torch.from_numpy(right[:k].copy()), rtol=1e-4, atol=5e-5
+    )
+    torch.testing.assert_close(
+        b[:, :k], torch.from_numpy(left[:, :k].copy()) * root, rtol=1e-4, atol=5e-5
+    )
     if r > k:
         torch.testing.assert_close(5 / r * b @ a, matrix_of(layer).double(), rtol=1e-4, atol=1e-5)
         assert a[k:].abs().min() > 0
@@ -81,8 +90,10 @@ def test_pissa_starts_from_the_largest_singular_components(kind, r, method):
 @pytest.mark.parametrize('kind', SHAPES)
 def test_olora_starts_from_the_first_columns_and_rows_of_a_qr_factorization(kind, r):
     layer = adapt(SHAPES[kind](), LoRA(r=r, init='olora'))
-    left, right = (torch.from_numpy(part) for part in scipy.linalg.qr(
-        matrix_of(layer).double().numpy(), mode='economic'))
+    left, right = (
+        torch.from_numpy(part)
+        for part in scipy.linalg.qr(matrix_of(layer).double().numpy(), mode='economic')
+    )
     k = min(r, left.shape[1])
     a, b = layer.lora_A.flatten(1).double(), layer.lora_B.flatten(1).double()
     signs = torch.sign((b[:, :k] * left[:, :k]).sum(0))
@@ -101,8 +112,9 @@ def test_what_trains_is_the_weight_without_its_first_part_plus_the_factors(kind,
         layer.lora_B.add_(torch.randn_like(layer.lora_B))
     a, b = layer.lora_A.detach().flatten(1), layer.lora_B.detach().flatten(1)
     layer.merge_adapter()
-    torch.testing.assert_close(matrix_of(layer), stock + 1.5 * (b @ a - b0 @ a0),
-                               rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        matrix_of(layer), stock + 1.5 * (b @ a - b0 @ a0), rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize('init', ['pissa', 'olora'])
@@ -123,7 +135,7 @@ def test_kaiming_is_the_distribution_of_a_linear_layer_and_gaussian_one_over_r()
     a = adapt(nn.Conv2d(64, 8, 3), LoRA(r=16)).lora_A
     bound = (64 * 9) ** -0.5
     assert 0.99 * bound < a.abs().max() <= bound
-    assert a.std().item() == pytest.approx(bound / 3 ** 0.5, rel=0.02)
+    assert a.std().item() == pytest.approx(bound / 3**0.5, rel=0.02)
     a = adapt(nn.Linear(1000, 8), LoRA(r=16, init='gaussian')).lora_A
     assert a.std().item() == pytest.approx(1 / 16, rel=0.02)
 

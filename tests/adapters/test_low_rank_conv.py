@@ -12,7 +12,7 @@ from mmadapt.adapters.layers.conv import AdaptedConv1d, AdaptedConv2d, AdaptedCo
 from mmadapt.adapters.layers.low_rank_conv import SMALLEST_WEIGHT, _LowRankConv, low_rank_conv
 
 GEOMETRIES = {
-    '1d': ((2, 6, 9), (5, 6, 3), ((2, ), (1, ), (1, ))),
+    '1d': ((2, 6, 9), (5, 6, 3), ((2,), (1,), (1,))),
     'square': ((2, 6, 8, 7), (5, 6, 3, 3), ((1, 1), (1, 1), (1, 1))),
     'strided': ((2, 6, 9, 8), (5, 6, 3, 1), ((2, 3), (1, 0), (1, 1))),
     'dilated': ((2, 6, 9, 9), (5, 6, 3, 3), ((1, 1), (2, 2), (2, 2))),
@@ -37,7 +37,8 @@ def test_gradients_are_those_of_finite_differences(name):
     factor = torch.rand(len(weight), dtype=weight.dtype)
     assert torch.autograd.gradcheck(
         lambda x, bias, down, up: low_rank_conv(x, weight, factor, bias, down, up, geometry),
-        trained)
+        trained,
+    )
 
 
 @pytest.fixture
@@ -62,11 +63,15 @@ def adapted(stock, cls=AdaptedConv2d, method=LoRA, **options):
 
 @pytest.mark.usefixtures('any_size')
 @pytest.mark.parametrize('init', ['kaiming', 'pissa'])
-@pytest.mark.parametrize(('stock', 'cls', 'size'), [
-    (nn.Conv1d(6, 4, 3, padding=1), AdaptedConv1d, (2, 6, 9)),
-    (nn.Conv2d(6, 4, 3, stride=2, padding=1, bias=False), AdaptedConv2d, (2, 6, 9, 8)),
-    (nn.Conv3d(6, 4, (1, 3, 3), dilation=(1, 2, 1)), AdaptedConv3d, (2, 6, 4, 9, 8)),
-], ids=['1d', '2d', '3d'])
+@pytest.mark.parametrize(
+    ('stock', 'cls', 'size'),
+    [
+        (nn.Conv1d(6, 4, 3, padding=1), AdaptedConv1d, (2, 6, 9)),
+        (nn.Conv2d(6, 4, 3, stride=2, padding=1, bias=False), AdaptedConv2d, (2, 6, 9, 8)),
+        (nn.Conv3d(6, 4, (1, 3, 3), dilation=(1, 2, 1)), AdaptedConv3d, (2, 6, 4, 9, 8)),
+    ],
+    ids=['1d', '2d', '3d'],
+)
 def test_a_layer_computes_and_learns_as_the_merged_way(stock, cls, size, init):
     x = torch.randn(size)
     results = []
@@ -136,16 +141,20 @@ class OwnSum(LoRA):
 
 
 @pytest.mark.usefixtures('any_size')
-@pytest.mark.parametrize('layer', [
-    adapted(nn.Conv2d(6, 4, 3), method=DoRA),
-    adapted(nn.Conv2d(6, 4, 3), method=OwnSum),
-    adapted(nn.Conv2d(6, 4, 3), dropout=0.1),
-    adapted(nn.Conv2d(6, 4, 3, groups=2)),
-    adapted(nn.Conv2d(6, 4, 3, padding=1, padding_mode='reflect')),
-    adapted(nn.Conv2d(6, 4, 3, padding='same')),
-    adapted(nn.Conv2d(6, 4, 3)).eval(),
-    adapted(nn.Conv2d(6, 4, 3)).requires_grad_(),
-], ids=['dora', 'own adapt', 'dropout', 'groups', 'reflect', 'same', 'eval', 'trained weight'])
+@pytest.mark.parametrize(
+    'layer',
+    [
+        adapted(nn.Conv2d(6, 4, 3), method=DoRA),
+        adapted(nn.Conv2d(6, 4, 3), method=OwnSum),
+        adapted(nn.Conv2d(6, 4, 3), dropout=0.1),
+        adapted(nn.Conv2d(6, 4, 3, groups=2)),
+        adapted(nn.Conv2d(6, 4, 3, padding=1, padding_mode='reflect')),
+        adapted(nn.Conv2d(6, 4, 3, padding='same')),
+        adapted(nn.Conv2d(6, 4, 3)).eval(),
+        adapted(nn.Conv2d(6, 4, 3)).requires_grad_(),
+    ],
+    ids=['dora', 'own adapt', 'dropout', 'groups', 'reflect', 'same', 'eval', 'trained weight'],
+)
 def test_everything_else_goes_the_other_ways(layer):
     assert not uses_it(layer(torch.randn(2, 6, 9, 8)))
 

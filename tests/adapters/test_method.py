@@ -11,8 +11,16 @@ from torch import nn
 import mmadapt
 from mmadapt.adapters import ADAPTERS, AdapterMethod, adapt_layer, adapted_class
 
-NAMES = ('linear', 'conv grouped', 'transposed grouped', 'embedding', 'attention self',
-         'attention separate', 'WS', 'DCNv2')
+NAMES = (
+    'linear',
+    'conv grouped',
+    'transposed grouped',
+    'embedding',
+    'attention self',
+    'attention separate',
+    'WS',
+    'DCNv2',
+)
 
 
 class InputScale(AdapterMethod):
@@ -51,14 +59,17 @@ def test_it_works_on_every_kind_of_layer(name, dropout, monkeypatch):
     if name not in KINDS:
         pytest.skip('mmcv is built without its operators')
     monkeypatch.setattr(F, 'dropout', lambda x, p=0.5, training=True, inplace=False: x)
-    monkeypatch.setattr('mmadapt.adapters.layers.dropout.draw_mask',
-                        lambda x, p: (torch.ones_like(x, dtype=torch.bool), 1.0))
+    monkeypatch.setattr(
+        'mmadapt.adapters.layers.dropout.draw_mask',
+        lambda x, p: (torch.ones_like(x, dtype=torch.bool), 1.0),
+    )
     kind = KINDS[name]
     stock, args = kind.make()
     layer = copy.deepcopy(stock)
     adapt_layer(layer, adapted_class(stock), InputScale(dropout))
     assert layer.adapter_names == (
-        ('factor_q', 'factor_v') if name.startswith('attention') else ('factor',))
+        ('factor_q', 'factor_v') if name.startswith('attention') else ('factor',)
+    )
     torch.testing.assert_close(call(layer, args, kind), call(stock, args, kind))
     with torch.no_grad():
         for tensor in layer.adapter_names:
@@ -73,8 +84,9 @@ def test_it_works_on_every_kind_of_layer(name, dropout, monkeypatch):
     layer.merge_adapter()
     torch.testing.assert_close(call(layer, args, kind), wanted, rtol=1e-5, atol=1e-5)
     if name == 'transposed grouped':  # (in, out / groups, ...): the first channel of each group
-        assert torch.allclose(layer.weight[0] / stock.weight[0],
-                              layer.weight[2] / stock.weight[2], rtol=1e-4)
+        assert torch.allclose(
+            layer.weight[0] / stock.weight[0], layer.weight[2] / stock.weight[2], rtol=1e-4
+        )
 
 
 @pytest.mark.usefixtures('registered')
@@ -83,8 +95,14 @@ def test_a_config_names_it_and_a_model_trains_merges_and_loses_it():
     attention = nn.MultiheadAttention(4, 2)
     model.add_module('attention', nn.ModuleDict(dict(inner=attention)))
     stock = copy.deepcopy(model.state_dict())
-    mmadapt.inject(model, dict(method=dict(type='InputScale', attention=['out']), targets='auto',
-                               allow_random_base=True))
+    mmadapt.inject(
+        model,
+        dict(
+            method=dict(type='InputScale', attention=['out']),
+            targets='auto',
+            allow_random_base=True,
+        ),
+    )
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     assert trained == ['0.factor', '3.factor', 'attention.inner.factor_out']
     x = torch.randn(2, 3, 6, 6)

@@ -23,11 +23,14 @@ LAYERS = {
     'conv, 3d': (lambda: nn.Conv3d(4, 6, 2), (2, 4, 5, 4, 3)),
     'embedding': (lambda: nn.Embedding(8, 6), None),
 }
-METHODS = {'LoRA': (LoRA, {}, {}), 'DoRA': (DoRA, {}, dict(use_dora=True)),
-           'rsLoRA': (LoRA, dict(rslora=True), dict(use_rslora=True)),
-           'DoRA, rsLoRA': (DoRA, dict(rslora=True), dict(use_dora=True, use_rslora=True)),
-           'factored LoRA': (LoRA, dict(compute='factored'), {}),
-           'factored DoRA': (DoRA, dict(compute='factored'), dict(use_dora=True))}
+METHODS = {
+    'LoRA': (LoRA, {}, {}),
+    'DoRA': (DoRA, {}, dict(use_dora=True)),
+    'rsLoRA': (LoRA, dict(rslora=True), dict(use_rslora=True)),
+    'DoRA, rsLoRA': (DoRA, dict(rslora=True), dict(use_dora=True, use_rslora=True)),
+    'factored LoRA': (LoRA, dict(compute='factored'), {}),
+    'factored DoRA': (DoRA, dict(compute='factored'), dict(use_dora=True)),
+}
 
 
 def build(layer, method):
@@ -38,8 +41,10 @@ def build(layer, method):
     cls, arguments, options = METHODS[method]
     ours = copy.deepcopy(stock)
     adapt_layer(ours, adapted_class(ours), cls(r=R, alpha=ALPHA, **arguments))
-    theirs = peft.get_peft_model(nn.Sequential(stock), peft.LoraConfig(
-        r=R, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=['0'], **options))
+    theirs = peft.get_peft_model(
+        nn.Sequential(stock),
+        peft.LoraConfig(r=R, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=['0'], **options),
+    )
     inner = theirs.base_model.model[0]
     # Their names of the same.
     if layer == 'embedding':
@@ -68,8 +73,9 @@ def test_output_gradients_and_merged_weight_are_those_of_hugging_faces_peft(laye
     for own, their in pairs:
         torch.testing.assert_close(own.grad, their.grad.view(own.shape), rtol=1e-5, atol=3e-5)
     ours.merge_adapter()
-    torch.testing.assert_close(ours.weight, theirs.merge_and_unload()[0].weight,
-                               rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        ours.weight, theirs.merge_and_unload()[0].weight, rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize('init', ['pissa', 'olora'])
@@ -78,8 +84,10 @@ def test_what_starts_from_the_weight_trains_as_it_does_there(init):
     stock, x = nn.Linear(8, 6), torch.randn(5, 8)
     ours = copy.deepcopy(stock)
     adapt_layer(ours, adapted_class(ours), LoRA(r=R, alpha=ALPHA, init=init))
-    theirs = peft.get_peft_model(nn.Sequential(stock), peft.LoraConfig(
-        r=R, lora_alpha=ALPHA, target_modules=['0'], init_lora_weights=init))
+    theirs = peft.get_peft_model(
+        nn.Sequential(stock),
+        peft.LoraConfig(r=R, lora_alpha=ALPHA, target_modules=['0'], init_lora_weights=init),
+    )
     inner = theirs.base_model.model[0]
     a, b = inner.lora_A['default'].weight, inner.lora_B['default'].weight
     with torch.no_grad():

@@ -29,41 +29,50 @@ class Frozen(nn.Linear):
 def dropped_convolution():
     mask = torch.rand(2, 3, 5, 5) > 0.3
     return lambda x, weight: _DropAndMap.apply(x, weight, mask, 1.4, ((2, 1), (1, 0), (1, 1), 1)), (
-        random(2, 3, 5, 5), random(4, 3, 3, 3))
+        random(2, 3, 5, 5),
+        random(4, 3, 3, 3),
+    )
 
 
 def dropped_product():
     mask = torch.rand(2, 3, 5) > 0.3
-    return (lambda x, weight: _DropAndMap.apply(x, weight, mask, 1.4, None),
-            (random(2, 3, 5), random(4, 5)))
+    return (
+        lambda x, weight: _DropAndMap.apply(x, weight, mask, 1.4, None),
+        (random(2, 3, 5), random(4, 5)),
+    )
 
 
 def frozen_product():
     layer = Frozen(5, 4, dtype=torch.float64)
     # Squared behind it: the map itself is linear.
-    return lambda x: _FrozenProduct.apply(x, layer).pow(2), (random(2, 3, 5), )
+    return lambda x: _FrozenProduct.apply(x, layer).pow(2), (random(2, 3, 5),)
 
 
 def rescaled_convolution():
     weight, bias = random(4, 3, 3, 3, grad=False), random(4, grad=False)
     geometry = (1, 1), (1, 1), (1, 1), 1
-    return (lambda x, *affine: _RescaledConv.apply(x, weight, bias, *affine, geometry, None),
-            (random(2, 3, 5, 5), random(4), random(4)))
+    return (
+        lambda x, *affine: _RescaledConv.apply(x, weight, bias, *affine, geometry, None),
+        (random(2, 3, 5, 5), random(4), random(4)),
+    )
 
 
 def low_rank_convolution():
     weight, geometry = random(4, 3, 3, 3, grad=False), ((1, 1), (1, 1), (1, 1))
-    return (lambda x, down, up: _LowRankConv.apply(x, weight, None, None, down, up, geometry),
-            (random(2, 3, 5, 5), random(2, 3, 3, 3), random(4, 2)))
+    return (
+        lambda x, down, up: _LowRankConv.apply(x, weight, None, None, down, up, geometry),
+        (random(2, 3, 5, 5), random(2, 3, 3, 3), random(4, 2)),
+    )
 
 
-RIGHT = {_DropAndMap: (dropped_convolution, dropped_product), _FrozenProduct: (frozen_product, )}
-REFUSED = {_RescaledConv: (rescaled_convolution, ), _LowRankConv: (low_rank_convolution, )}
+RIGHT = {_DropAndMap: (dropped_convolution, dropped_product), _FrozenProduct: (frozen_product,)}
+REFUSED = {_RescaledConv: (rescaled_convolution,), _LowRankConv: (low_rank_convolution,)}
 
 
 def cases(functions):
-    return [pytest.param(make, id=make.__name__) for makers in functions.values()
-            for make in makers]
+    return [
+        pytest.param(make, id=make.__name__) for makers in functions.values() for make in makers
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -78,9 +87,13 @@ def test_every_gradient_written_by_hand_is_among_them():
             names = vars(importlib.import_module(module.name))
         except ImportError:  # of an extra's package
             continue
-        found |= {value for value in names.values() if isinstance(value, type)
-                  and issubclass(value, torch.autograd.Function)
-                  and value.__module__.startswith('mmadapt.')}
+        found |= {
+            value
+            for value in names.values()
+            if isinstance(value, type)
+            and issubclass(value, torch.autograd.Function)
+            and value.__module__.startswith('mmadapt.')
+        }
     assert found == {*RIGHT, *REFUSED}
 
 

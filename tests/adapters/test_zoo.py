@@ -25,9 +25,11 @@ METHODS = {'LoRA': LoRA, 'DoRA': DoRA, 'SSF': SSF}
 FROZEN = [name for name in NORMS if name.startswith('BatchNorm')]
 # Without a bias there is nothing that SSF could train in them.
 NOTHING = [('WS, grouped', 'SSF'), ('StdConvSame', 'SSF')]
-CASES = [(kind, method) for kind in WEIGHTS for method in METHODS
-         if (kind, method) not in NOTHING] + [
-    (kind, 'SSF') for kind in NORMS] + [(f'frozen {kind}', 'SSF') for kind in FROZEN]
+CASES = (
+    [(kind, method) for kind in WEIGHTS for method in METHODS if (kind, method) not in NOTHING]
+    + [(kind, 'SSF') for kind in NORMS]
+    + [(f'frozen {kind}', 'SSF') for kind in FROZEN]
+)
 LOW_RANK = [(kind, method) for kind, method in CASES if method != 'SSF']
 every_case = pytest.mark.parametrize(('kind', 'method'), CASES)
 every_low_rank_case = pytest.mark.parametrize(('kind', 'method'), LOW_RANK)
@@ -50,15 +52,17 @@ class Pair:
         self.adapted = copy.deepcopy(self.stock)
         self.fresh = METHODS[method](**self.kind.options, **arguments)
         adapt_layer(self.adapted, adapted_class(self.stock), self.fresh)
-        self.names = [name for name in self.adapted.adapter_names
-                      if name in self.adapted._parameters]
+        self.names = [
+            name for name in self.adapted.adapter_names if name in self.adapted._parameters
+        ]
 
     def perturb(self, *names, seed=5):
         torch.manual_seed(seed)
         with torch.no_grad():
             for name in names or self.names:
                 getattr(self.adapted, name).add_(
-                    torch.randn_like(getattr(self.adapted, name)), alpha=0.25)
+                    torch.randn_like(getattr(self.adapted, name)), alpha=0.25
+                )
         return self
 
     def train(self, mode=True):
@@ -73,7 +77,9 @@ class Pair:
         """What the stock layer computes with the closed formula's parameters."""
         return torch.func.functional_call(
             Calling(copy.deepcopy(self.stock), self.kind),
-            {f'layer.{k}': v for k, v in formula(self.stock, self.adapted).items()}, self.args)
+            {f'layer.{k}': v for k, v in formula(self.stock, self.adapted).items()},
+            self.args,
+        )
 
 
 class Calling(nn.Module):
@@ -110,8 +116,10 @@ def assert_computes_the_formula(pair):
 def no_drop(monkeypatch):
     """Dropout that is asked for and drops nothing: its way of computing without the noise."""
     monkeypatch.setattr(F, 'dropout', lambda x, p=0.5, training=True, inplace=False: x)
-    monkeypatch.setattr('mmadapt.adapters.layers.dropout.draw_mask',
-                        lambda x, p: (torch.ones_like(x, dtype=torch.bool), 1.0))
+    monkeypatch.setattr(
+        'mmadapt.adapters.layers.dropout.draw_mask',
+        lambda x, p: (torch.ones_like(x, dtype=torch.bool), 1.0),
+    )
 
 
 @every_case
@@ -130,8 +138,10 @@ def test_until_it_is_trained_a_layer_computes_what_the_stock_layer_does(kind, me
         assert torch.equal(pair.adapted.get_buffer(name), buffer)
 
 
-@pytest.mark.parametrize(('kind', 'method', 'training'), [
-    (kind, method, True) for kind, method in CASES] + [(kind, 'SSF', False) for kind in NORMS])
+@pytest.mark.parametrize(
+    ('kind', 'method', 'training'),
+    [(kind, method, True) for kind, method in CASES] + [(kind, 'SSF', False) for kind in NORMS],
+)
 def test_output_and_gradients_are_those_of_the_closed_formula(kind, method, training):
     pair = Pair(kind, method).perturb().train(training)
     assert (pair.wanted() - pair(copy.deepcopy(pair.stock))).abs().max() > 1e-3
@@ -236,8 +246,9 @@ def test_dropout_changes_only_what_the_adapter_adds_and_only_in_training(kind, m
 def test_both_ways_to_compute_give_the_same(kind, method, compute):
     pair = Pair(kind, method, compute=compute).perturb()
     assert_computes_the_formula(pair)
-    has_factors = not (kind.startswith(('attention', 'DCN', 'embedding, freq'))
-                       or kind in STANDARDISED)
+    has_factors = not (
+        kind.startswith(('attention', 'DCN', 'embedding, freq')) or kind in STANDARDISED
+    )
     if not kind.startswith('attention'):
         assert pair.adapted.is_factored(pair.args[0]) == (has_factors and compute == 'factored')
 
@@ -245,7 +256,8 @@ def test_both_ways_to_compute_give_the_same(kind, method, compute):
 @every_case
 @pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
 def test_a_base_of_another_precision_keeps_it_and_its_adapter_trains_in_float32(
-        kind, method, dtype):
+    kind, method, dtype
+):
     pair = Pair(kind, method, dtype)
     skip_unless_stock_runs(pair)
     assert {getattr(pair.adapted, name).dtype for name in pair.names} == {torch.float32}
@@ -270,8 +282,10 @@ def skip_unless_stock_runs(pair):
         pytest.skip(f'the stock layer has no such precision here: {str(error)[:80]}')
 
 
-@pytest.mark.parametrize(('kind', 'method', 'arguments'), [
-    (*case, {}) for case in CASES] + [(*case, dict(dropout=0.3)) for case in LOW_RANK])
+@pytest.mark.parametrize(
+    ('kind', 'method', 'arguments'),
+    [(*case, {}) for case in CASES] + [(*case, dict(dropout=0.3)) for case in LOW_RANK],
+)
 def test_autocast_gives_the_precision_of_the_stock_layer(kind, method, arguments, no_drop):
     pair = Pair(kind, method, **arguments).perturb()
     wanted = pair()

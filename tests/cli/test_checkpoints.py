@@ -35,7 +35,7 @@ def test_auto_resume_survives_a_moved_work_directory(tmp_path):
 
 def test_auto_resume_without_a_checkpoint_keeps_the_pretrained_weights(tmp_path):
     cfg = config(tmp_path)
-    line, = set_resume(cfg, 'auto')
+    (line,) = set_resume(cfg, 'auto')
     assert (cfg.resume, cfg.load_from) == (False, BASE)
     assert line.endswith(f'has no checkpoint yet, so this run begins anew from {BASE}')
 
@@ -101,10 +101,17 @@ def test_a_missing_folder_or_a_folder_for_a_checkpoint_is_said_so(tmp_path):
     check_checkpoint('https://example.org/epoch_1.pth')
 
 
-@pytest.mark.parametrize(('resume', 'words'), [
-    (None, []), ('auto', ['--resume']), ('auto', ['--resume', 'auto']), ('auto', ['--resume=auto']),
-    ('old.pth', ['--resume', 'old.pth']),
-    ('old.pth', ['--resume=old.pth'])])
+@pytest.mark.parametrize(
+    ('resume', 'words'),
+    [
+        (None, []),
+        ('auto', ['--resume']),
+        ('auto', ['--resume', 'auto']),
+        ('auto', ['--resume=auto']),
+        ('old.pth', ['--resume', 'old.pth']),
+        ('old.pth', ['--resume=old.pth']),
+    ],
+)
 def test_the_command_to_go_on_resumes_from_the_last_checkpoint(resume, words, monkeypatch):
     monkeypatch.delenv('MMADAPT_COMMAND', raising=False)
     monkeypatch.setattr(sys, 'argv', ['tools/train.py', 'my leaf.py', *words, '--amp'])

@@ -24,6 +24,7 @@ def plain_process(monkeypatch):
 def fail(error):
     def main():
         raise error
+
     with pytest.raises(SystemExit) as ended:
         run_tool(main)
     return ended.value.code
@@ -58,7 +59,8 @@ def test_being_stopped_without_a_word_says_how_to_start_again(capsys, monkeypatc
     monkeypatch.setenv('MMADAPT_COMMAND', './tools/dist_train.sh my\\ leaf.py 2 ')
     assert fail(Stopped(signal.SIGTERM)) == 143
     assert capsys.readouterr().err == (
-        "Stopped by SIGTERM. To start again: ./tools/dist_train.sh 'my leaf.py' 2\n")
+        "Stopped by SIGTERM. To start again: ./tools/dist_train.sh 'my leaf.py' 2\n"
+    )
 
 
 def test_an_interrupt_that_a_library_makes_an_error_of_is_one_all_the_same(capsys):
@@ -67,6 +69,7 @@ def test_an_interrupt_that_a_library_makes_an_error_of_is_one_all_the_same(capsy
             raise KeyboardInterrupt
         except BaseException:  # as MMEngine's Config.pretty_text
             raise SyntaxError('Failed to format the config file') from None
+
     with pytest.raises(SystemExit) as ended:
         run_tool(main)
     assert ended.value.code == 130
@@ -74,7 +77,8 @@ def test_an_interrupt_that_a_library_makes_an_error_of_is_one_all_the_same(capsy
 
 
 def test_the_launcher_is_told_what_the_first_process_says_of_being_stopped(
-        capsys, monkeypatch, tmp_path):
+    capsys, monkeypatch, tmp_path
+):
     monkeypatch.setenv(REPORTED_BY_LAUNCHER, str(tmp_path / 'said'))
     for rank in '1', '0':
         monkeypatch.setenv('LOCAL_RANK', rank)
@@ -104,16 +108,19 @@ def test_leaving_with_a_code_keeps_it(capsys):
 def test_any_other_error_keeps_its_traceback():
     def main():
         raise ValueError('ours')
+
     with pytest.raises(ValueError, match='ours'):
         run_tool(main)
 
 
 def test_a_full_disk_is_one_line_in_every_tool(capsys, tmp_path):
     assert fail(OSError(errno.ENOSPC, 'No space left on device', str(tmp_path / 'log'))) == 2
-    said, = capsys.readouterr().err.splitlines()
+    (said,) = capsys.readouterr().err.splitlines()
     assert said.startswith(f'{tmp_path}/log cannot be written: No space left on device (')
     for other in (PermissionError(errno.EACCES, 'Permission denied'), OSError('unnamed')):
+
         def main(other=other):
             raise other
+
         with pytest.raises(OSError, match=str(other).replace('[', r'\[')):
             run_tool(main)

@@ -13,15 +13,18 @@ from mmadapt.cli import launcher as launch
 @pytest.fixture
 def machine(monkeypatch):
     """Return a function that gives this machine so many GPUs and cores."""
+
     def set_machine(gpus, cores):
         monkeypatch.setattr(torch.cuda, 'device_count', lambda: gpus)
         monkeypatch.setattr(launch.os, 'sched_getaffinity', lambda _: set(range(cores)))
+
     monkeypatch.setattr(launch.os, 'environ', {})
     return set_machine
 
 
-@pytest.mark.parametrize(('cores', 'processes', 'threads'),
-                         [(2, 2, '1'), (16, 2, '8'), (2, 4, '1')])
+@pytest.mark.parametrize(
+    ('cores', 'processes', 'threads'), [(2, 2, '1'), (16, 2, '8'), (2, 4, '1')]
+)
 def test_processes_on_a_cpu_share_its_cores(machine, cores, processes, threads):
     machine(gpus=0, cores=cores)
     assert launch.prepare(SimpleNamespace(nproc_per_node=str(processes))) is None
@@ -42,8 +45,12 @@ def test_more_processes_than_gpus_are_refused(machine):
 
 
 def failure(exitcode, message):
-    return SimpleNamespace(exitcode=exitcode, message=message, local_rank=1,
-                           signal_name=lambda: signal.Signals(-exitcode).name)
+    return SimpleNamespace(
+        exitcode=exitcode,
+        message=message,
+        local_rank=1,
+        signal_name=lambda: signal.Signals(-exitcode).name,
+    )
 
 
 def test_a_killed_process_is_explained():
@@ -66,11 +73,15 @@ def main(monkeypatch, capsys):
     """Return a function that starts the launcher with another in the place of torch's."""
     for name in (launch.REPORTED_BY_LAUNCHER, 'OMP_NUM_THREADS'):
         monkeypatch.setenv(name, '1')
-    for owner, name in ((launch.LocalElasticAgent, '_start_workers'),
-                        (launch.processes, '_terminate_process_handler')):
+    for owner, name in (
+        (launch.LocalElasticAgent, '_start_workers'),
+        (launch.processes, '_terminate_process_handler'),
+    ):
         monkeypatch.setattr(owner, name, getattr(owner, name))  # taken back with this
-    before = {number: signal.getsignal(number)
-              for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def start(run):

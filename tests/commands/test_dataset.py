@@ -16,8 +16,6 @@ FACE_MASK = Path(os.environ.get('MMADAPT_FACE_MASK', REPO / 'data' / 'face_mask'
 STOCK = 'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
 
 
-
-
 @pytest.fixture
 def export(tmp_path):
     """An export of two splits; categories listed by descending id, a third image without boxes."""
@@ -27,11 +25,28 @@ def export(tmp_path):
         for i in range(3):
             Image.new('RGB', (64, 48), (80 * i, 99 * seed, 0)).save(folder / f'{split}{i}.jpg')
         boxes = [(0, 7, [0, 0, 20, 20]), (1, 7, [4, 4, 9, 9]), (1, 3, [1, 1, 50, 40])]
-        (folder / '_annotations.coco.json').write_text(json.dumps(dict(
-            images=[dict(id=i, file_name=f'{split}{i}.jpg', width=64, height=48) for i in range(3)],
-            annotations=[dict(id=i, image_id=im, category_id=cat, bbox=box, iscrowd=0,
-                              area=box[2] * box[3]) for i, (im, cat, box) in enumerate(boxes, 1)],
-            categories=[dict(id=7, name='dog'), dict(id=3, name='traffic "light"')])))
+        (folder / '_annotations.coco.json').write_text(
+            json.dumps(
+                dict(
+                    images=[
+                        dict(id=i, file_name=f'{split}{i}.jpg', width=64, height=48)
+                        for i in range(3)
+                    ],
+                    annotations=[
+                        dict(
+                            id=i,
+                            image_id=im,
+                            category_id=cat,
+                            bbox=box,
+                            iscrowd=0,
+                            area=box[2] * box[3],
+                        )
+                        for i, (im, cat, box) in enumerate(boxes, 1)
+                    ],
+                    categories=[dict(id=7, name='dog'), dict(id=3, name='traffic "light"')],
+                )
+            )
+        )
     return tmp_path / 'My Pets-2'
 
 
@@ -52,6 +67,7 @@ model = dict(bbox_head=dict(num_classes=_base_.{prefix}_num_classes))
 
 def build(cfg):
     from mmdet.registry import DATASETS
+
     return DATASETS.build(cfg)
 
 
@@ -83,6 +99,7 @@ def test_the_written_file_loads_with_a_stock_config(export, tmp_path, capsys):
 
 def test_training_start_checks_accept_the_written_file(export, tmp_path):
     from mmadapt.datasets import check_data
+
     out = tmp_path / 'my_pets.py'
     main([str(export), '--out', str(out)])
     check_data(leaf(tmp_path, out, 'my_pets'))
@@ -159,13 +176,14 @@ def test_the_folder_gives_the_names(export, tmp_path, monkeypatch):
 
 def test_many_classes_get_many_colors_and_short_lines():
     from mmadapt.datasets.base_config import _wrapped, distinct_palette
+
     for count in (1, 10, 20, 21, 80, 365):
         assert len(set(distinct_palette(count))) == count
     names = tuple(f'traffic light {i}' for i in range(60))
     text = _wrapped(names, '    ')
     assert eval(text) == names
     assert max(map(len, text.splitlines())) <= 100
-    assert eval(_wrapped(('face', ), '')) == ('face', )
+    assert eval(_wrapped(('face',), '')) == ('face',)
 
 
 @pytest.mark.skipif(not FACE_MASK.is_dir(), reason='no data/face_mask, MMADAPT_FACE_MASK not set')

@@ -16,8 +16,6 @@ from mmadapt.datasets import check_data
 TINY = [4, 4, 20, 20]
 
 
-
-
 def polygon(x, y, side):
     return [x, y, x + side, y, x + side, y + side, x, y + side]
 
@@ -26,11 +24,19 @@ def objects(images):
     """Three objects an image: one with a good mask, one with a bad part, one without a mask."""
     annotations = []
     for image in range(1, images + 1):
-        for place, masks in enumerate(([polygon(2, 4, 18)], [[22, 4, 40, 22], polygon(22, 4, 18)],
-                                       [] if image % 2 else None)):
-            annotations.append(box(
-                len(annotations) + 1, image=image, category=1 + place % 2,
-                bbox=[2 + 20 * place, 4, 18, 18], area=324, segmentation=masks))
+        for place, masks in enumerate(
+            ([polygon(2, 4, 18)], [[22, 4, 40, 22], polygon(22, 4, 18)], [] if image % 2 else None)
+        ):
+            annotations.append(
+                box(
+                    len(annotations) + 1,
+                    image=image,
+                    category=1 + place % 2,
+                    bbox=[2 + 20 * place, 4, 18, 18],
+                    area=324,
+                    segmentation=masks,
+                )
+            )
     return annotations
 
 
@@ -60,8 +66,13 @@ def test_the_fix_keeps_boxes_and_writes_a_file_for_masks_without_the_rest(export
     assert 'for masks: left out 4 annotations without one' in said
     # What has been done is no advice any more.
     assert '--fix ' not in said
-    assert said.count('-> good for boxes; for masks masks_annotations_fixed.json has been written, '
-                      'without them') == 2
+    assert (
+        said.count(
+            '-> good for boxes; for masks masks_annotations_fixed.json has been written, '
+            'without them'
+        )
+        == 2
+    )
     fixed = annotations(export / 'train' / 'annotations_fixed.json')
     assert len(fixed) == 12
     assert [len(a.get('segmentation') or []) for a in fixed] == [1, 1, 0] * 4
@@ -71,8 +82,7 @@ def test_the_fix_keeps_boxes_and_writes_a_file_for_masks_without_the_rest(export
     assert cfg.pets_val_evaluator.metric == 'bbox'
     assert cfg.pets_masks_val_evaluator.metric == ['bbox', 'segm']
     assert cfg.pets_masks_train.ann_file == 'train/masks_annotations_fixed.json'
-    assert cfg.pets_masks_val_evaluator.ann_file.endswith(
-        'validation/masks_annotations_fixed.json')
+    assert cfg.pets_masks_val_evaluator.ann_file.endswith('validation/masks_annotations_fixed.json')
     # Neither copy is taken for the export's own file the next time.
     assert main([str(export), '--out', str(tmp_path / 'again.py')]) == 0
 
@@ -80,8 +90,17 @@ def test_the_fix_keeps_boxes_and_writes_a_file_for_masks_without_the_rest(export
 def test_masks_that_are_all_good_need_no_second_file(export, tmp_path):
     for split in ('train', 'validation'):
         path = export / split / 'annotations_coco.json'
-        path.write_text(json.dumps(coco([box(1, segmentation=[polygon(4, 4, 20)]),
-                                         box(2, category=2, segmentation=RUNS)], images=4)))
+        path.write_text(
+            json.dumps(
+                coco(
+                    [
+                        box(1, segmentation=[polygon(4, 4, 20)]),
+                        box(2, category=2, segmentation=RUNS),
+                    ],
+                    images=4,
+                )
+            )
+        )
     out = tmp_path / 'pets.py'
     assert main([str(export), '--out', str(out)]) == 0
     cfg = Config.fromfile(out)
@@ -97,17 +116,24 @@ def test_without_masks_in_every_annotation_or_a_fix_there_are_no_names_for_masks
 
 
 STOCK = dict(
-    mask_rcnn=('mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py', """
+    mask_rcnn=(
+        'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
+        """
 model = dict(backbone=dict(depth=18, init_cfg=None), neck=dict(in_channels=[64, 128, 256, 512]),
              roi_head=dict(bbox_head=dict(num_classes=2), mask_head=dict(num_classes=2)),
              train_cfg=dict(rpn_proposal=dict(max_per_img=50)),
              test_cfg=dict(rpn=dict(max_per_img=20), rcnn=dict(score_thr=0.0, max_per_img=5)))
-"""),
-    rtmdet_ins=('mmdet::rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py', """
+""",
+    ),
+    rtmdet_ins=(
+        'mmdet::rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py',
+        """
 model = dict(backbone=dict(init_cfg=None), bbox_head=dict(num_classes=2),
              test_cfg=dict(score_thr=0.0, max_per_img=5))
 custom_hooks = []
-"""))
+""",
+    ),
+)
 
 
 def train(tmp_path, base, kind, names, poly2mask):

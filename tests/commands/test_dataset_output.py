@@ -13,18 +13,19 @@ from mmadapt.datasets import check_data
 
 
 def pets(tmp_path, **changes):
-    return write_export(tmp_path / 'my pets', [box(i, category=1 + i % 2, **changes)
-                                               for i in range(1, 7)])
+    return write_export(
+        tmp_path / 'my pets', [box(i, category=1 + i % 2, **changes) for i in range(1, 7)]
+    )
 
 
 def pasted(said, tmp_path, block):
     """The config that the printed lines of a block make."""
     begins = [i for i, line in enumerate(said.splitlines()) if line.startswith('A config of')]
-    lines = said.splitlines()[begins[block]:]
+    lines = said.splitlines()[begins[block] :]
     # The sentence may be wrapped, the lines of code may not.
-    lines = lines[next(i for i, line in enumerate(lines) if line.startswith('_base_')):]
+    lines = lines[next(i for i, line in enumerate(lines) if line.startswith('_base_')) :]
     path = tmp_path / f'pasted_{block}.py'
-    path.write_text('\n'.join(lines[:lines.index('')] if '' in lines else lines))
+    path.write_text('\n'.join(lines[: lines.index('')] if '' in lines else lines))
     return Config.fromfile(path)
 
 
@@ -59,9 +60,14 @@ def test_marked_boxes_are_shown_apart_and_become_boxes_only_when_asked(tmp_path,
     assert 'boxes left out' not in said
     content = json.loads((root / 'train' / 'annotations_fixed.json').read_text())
     assert [a['iscrowd'] for a in content['annotations']] == [0] * 6
-    check_data(Config(dict(
-        model=dict(bbox_head=dict(num_classes=2)),
-        train_dataloader=dict(dataset=Config.fromfile(out).pets_train))))
+    check_data(
+        Config(
+            dict(
+                model=dict(bbox_head=dict(num_classes=2)),
+                train_dataloader=dict(dataset=Config.fromfile(out).pets_train),
+            )
+        )
+    )
 
 
 def test_some_marked_boxes_stand_in_the_header_of_the_file_too(tmp_path):
@@ -82,7 +88,8 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path, capsys, monkeypatch
     closed.mkdir(mode=0o555)
     assert tool.main([str(root), '--out', str(closed / 'new' / 'pets.py')]) == 1
     assert f'{closed}/new/pets.py cannot be written: {closed} is marked read-only; nothing was' in (
-        capsys.readouterr().out)
+        capsys.readouterr().out
+    )
     (tmp_path / 'file').write_text('')
     assert tool.main([str(root), '--out', str(tmp_path / 'file' / 'pets.py')]) == 1
     assert '/file/pets.py cannot be written: ' in capsys.readouterr().out
@@ -101,6 +108,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_older_file(fix, tmp_path, capsys
     def full(path, text, **options):
         write(path, text[:10], **options)
         raise OSError(errno.ENOSPC, 'No space left on device', str(path))
+
     monkeypatch.setattr(Path, 'write_text', full)
     assert tool.main([str(root), '--out', str(out), '--force', *fix]) == 1
     assert capsys.readouterr().out.count('No space left on device') == 1

@@ -23,7 +23,8 @@ def merge(monkeypatch):
 
 
 def test_a_place_where_nothing_can_be_written_is_named_before_anything_is_computed(
-        merge, tmp_path, monkeypatch):
+    merge, tmp_path, monkeypatch
+):
     (tmp_path / 'file').touch()
     with pytest.raises(WriteError, match=f'^{tmp_path}/file/out.pth cannot be written: Not a dir'):
         merge(tmp_path / 'file' / 'out.pth')

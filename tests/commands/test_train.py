@@ -39,7 +39,6 @@ log_level = 'WARNING'
 
 @DATASETS.register_module('started_toy')
 class Data:
-
     def __len__(self):
         return 4
 
@@ -49,7 +48,6 @@ class Data:
 
 @MODELS.register_module('started_toy')
 class Model(BaseModel):
-
     def __init__(self, offline=False):
         super().__init__()
         if offline:
@@ -83,8 +81,10 @@ def train(tmp_path, monkeypatch):
     """Start the tool with a config of a small model; what the process does at signals is kept."""
     monkeypatch.delenv('MMADAPT_COMMAND', raising=False)
     monkeypatch.setattr('warnings.showwarning', warnings.showwarning)
-    before = {number: signal.getsignal(number)
-              for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
 
     def _train(extra='', *arguments):
         path = tmp_path / 'leaf.py'
@@ -103,23 +103,27 @@ def stopped_by(number, train, extra, capsys):
     with pytest.raises(SystemExit) as ended:
         run_tool(lambda: train(extra))
     assert ended.value.code == 128 + number
-    said, = capsys.readouterr().err.splitlines()
+    (said,) = capsys.readouterr().err.splitlines()
     return said
 
 
 @pytest.mark.parametrize('swallowed', [False, True])
-@pytest.mark.parametrize(('number', 'name'), [(signal.SIGINT, 'Ctrl-C'),
-                                              (signal.SIGTERM, 'SIGTERM')])
+@pytest.mark.parametrize(
+    ('number', 'name'), [(signal.SIGINT, 'Ctrl-C'), (signal.SIGTERM, 'SIGTERM')]
+)
 def test_a_run_that_is_stopped_says_where_it_was_and_how_it_goes_on(
-        number, name, swallowed, train, tmp_path, capsys):
+    number, name, swallowed, train, tmp_path, capsys
+):
     hook = f"custom_hooks = [dict(type='stops_the_run', number={number:d}, swallowed={swallowed})]"
     assert stopped_by(number, train, hook, capsys) == (
         f'Stopped by {name} at iteration 3. Last checkpoint: {tmp_path}/run/epoch_1.pth. To go on: '
-        f'mmadapt train {tmp_path}/leaf.py --work-dir {tmp_path}/run --resume')
+        f'mmadapt train {tmp_path}/leaf.py --work-dir {tmp_path}/run --resume'
+    )
 
 
 def test_ctrl_c_while_a_checkpoint_is_written_is_the_same_sentence(
-        train, tmp_path, capsys, monkeypatch):
+    train, tmp_path, capsys, monkeypatch
+):
     flush = atomic._flush
 
     def interrupted(path):
@@ -129,8 +133,9 @@ def test_ctrl_c_while_a_checkpoint_is_written_is_the_same_sentence(
 
     monkeypatch.setattr(atomic, '_flush', interrupted)
     said = stopped_by(signal.SIGINT, train, '', capsys)
-    assert said.startswith('Stopped by Ctrl-C at iteration 4. Last checkpoint: '
-                           f'{tmp_path}/run/epoch_1.pth. To go on: ')
+    assert said.startswith(
+        f'Stopped by Ctrl-C at iteration 4. Last checkpoint: {tmp_path}/run/epoch_1.pth. To go on: '
+    )
     assert sorted(path.name for path in (tmp_path / 'run').glob('*.pth')) == ['epoch_1.pth']
     assert not [*(tmp_path / 'run').glob('.*')], 'a part of a checkpoint is left'
 
@@ -149,9 +154,16 @@ def test_a_low_precision_without_islands_is_said(train, monkeypatch):
     assert "memory = dict(fp32_modules='auto') keeps float32" in said[0]
 
 
-@pytest.mark.parametrize(('extra', 'message'), [
-    ("default_hooks['checkpoint']['save_best'] = 'own/quality'", "write rule='greater'"),
-    ("model['offline'] = True", 'downloads something when it is built, and cannot: .*no network')])
+@pytest.mark.parametrize(
+    ('extra', 'message'),
+    [
+        ("default_hooks['checkpoint']['save_best'] = 'own/quality'", "write rule='greater'"),
+        (
+            "model['offline'] = True",
+            'downloads something when it is built, and cannot: .*no network',
+        ),
+    ],
+)
 def test_what_the_tool_refuses_is_one_line(extra, message, train):
     with pytest.raises(UserError, match=message):
         train(extra)
@@ -169,4 +181,5 @@ test_evaluator = dict(type='DumpResults', out_file_path='out.pkl')
     torch.save(dict(state_dict=Model().state_dict()), tmp_path / 'base.pth')
     train(testing, str(tmp_path / 'base.pth'))
     assert {'RunCheckHook', 'LoadedCheckpointHook'} <= {
-        type(hook).__name__ for hook in started[0].hooks}
+        type(hook).__name__ for hook in started[0].hooks
+    }

@@ -44,33 +44,54 @@ def folder(tmp_path_factory):
 def trained(folder):
     """The last three lines of a training with LoRA."""
     config = write_config(
-        folder, 'rtmdet', folder, folder / 'base.pth', LORA, ema=False, extra=(
+        folder,
+        'rtmdet',
+        folder,
+        folder / 'base.pth',
+        LORA,
+        ema=False,
+        extra=(
             "custom_imports = dict(imports=['mmadapt'], allow_failed_imports=False)\n"
-            "default_hooks['checkpoint']['save_best'] = 'auto'\n"))
-    output = run(TOOLS / 'train.py', config, '--work-dir', folder / 'run', '--cfg-options',
-                 'train_dataloader.batch_size=6')
+            "default_hooks['checkpoint']['save_best'] = 'auto'\n"
+        ),
+    )
+    output = run(
+        TOOLS / 'train.py',
+        config,
+        '--work-dir',
+        folder / 'run',
+        '--cfg-options',
+        'train_dataloader.batch_size=6',
+    )
     return [line.split(' - INFO - ')[-1] for line in output.splitlines()[-3:]]
 
 
 def test_the_last_lines_name_what_is_there(trained, folder):
     written, test, merge = trained
     assert written.startswith(f'written to {folder}/run: ')
-    for name in ('epoch_1.pth (the last', 'best_coco_bbox_mAP_epoch_1.pth (the best: coco/bbox_mAP',
-                 'adapter (', 'best_adapter ('):
+    for name in (
+        'epoch_1.pth (the last',
+        'best_coco_bbox_mAP_epoch_1.pth (the best: coco/bbox_mAP',
+        'adapter (',
+        'best_adapter (',
+    ):
         assert name in written
         assert (folder / 'run' / name.split(' ')[0]).exists()
-    for line, command, what in ((test, 'test', 'best_coco_bbox_mAP_epoch_1.pth'),
-                                (merge, 'merge', 'best_adapter')):
+    for line, command, what in (
+        (test, 'test', 'best_coco_bbox_mAP_epoch_1.pth'),
+        (merge, 'merge', 'best_adapter'),
+    ):
         assert f': mmadapt {command} {folder}/config.py {folder}/run/{what} ' in line
         assert line.endswith(' --cfg-options train_dataloader.batch_size=6')
 
 
 def test_its_commands_and_an_inferencer_without_mmadapt_give_the_same_boxes(
-        trained, folder, tmp_path, monkeypatch):
+    trained, folder, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     wanted, found = tmp_path / 'wanted.pkl', tmp_path / 'found.pth'
     said = typed(trained[1], '--out', wanted, '--work-dir', tmp_path)
-    images, = tmp_path.glob('*/images')
+    (images,) = tmp_path.glob('*/images')
     assert len([*images.glob('*.png')]) == 4
     assert said.splitlines()[-1].endswith(f'images of the predictions: {images}')
     test, use = typed(trained[2]).splitlines()[-2:]
@@ -78,10 +99,12 @@ def test_its_commands_and_an_inferencer_without_mmadapt_give_the_same_boxes(
     assert f'mmadapt test {merged.with_suffix(".py")} {merged} --show-dir images' in test
     again = tmp_path / 'again.pkl'
     typed(test, '--out', again, '--work-dir', tmp_path / 'again')
-    for ours, theirs in zip(*(pickle.loads(file.read_bytes()) for file in (wanted, again)),
-                            strict=True):
-        assert torch.allclose(ours['pred_instances']['scores'],
-                              theirs['pred_instances']['scores'], atol=1e-5)
+    for ours, theirs in zip(
+        *(pickle.loads(file.read_bytes()) for file in (wanted, again)), strict=True
+    ):
+        assert torch.allclose(
+            ours['pred_instances']['scores'], theirs['pred_instances']['scores'], atol=1e-5
+        )
     assert f"DetInferencer('{merged.with_suffix('.py')}', '{merged}')('IMAGE'" in use
     script = tmp_path / 'infer.py'
     script.write_text(_INFER)
@@ -111,12 +134,29 @@ def test_a_full_disk_ends_in_one_line_that_says_how_to_go_on(folder, tmp_path, m
     """Without `peft`: what every training with our tool has."""
     (tmp_path / 'full_disk.py').write_text(_FULL_DISK)
     monkeypatch.setenv('PYTHONPATH', str(tmp_path))
-    config = write_config(tmp_path, 'rtmdet', folder, folder / 'base.pth', None, epochs=2, extra=(
-        "custom_imports = dict(imports=['full_disk'], allow_failed_imports=False)\n"
-        "custom_hooks = [dict(type='FullDisk')]\n"
-        "default_hooks['checkpoint'].update(max_keep_ckpts=1)\n"))
-    output = run(TOOLS / 'train.py', config, '--work-dir', tmp_path / 'run', '--resume',
-                 '--cfg-options', 'train_dataloader.batch_size=6', fails=True)
+    config = write_config(
+        tmp_path,
+        'rtmdet',
+        folder,
+        folder / 'base.pth',
+        None,
+        epochs=2,
+        extra=(
+            "custom_imports = dict(imports=['full_disk'], allow_failed_imports=False)\n"
+            "custom_hooks = [dict(type='FullDisk')]\n"
+            "default_hooks['checkpoint'].update(max_keep_ckpts=1)\n"
+        ),
+    )
+    output = run(
+        TOOLS / 'train.py',
+        config,
+        '--work-dir',
+        tmp_path / 'run',
+        '--resume',
+        '--cfg-options',
+        'train_dataloader.batch_size=6',
+        fails=True,
+    )
     assert 'Traceback' not in output
     behind = output.partition(' - Config:')[2]
     assert f'{tmp_path}/run has no checkpoint yet, so this run begins anew from {folder}' in behind
@@ -125,6 +165,7 @@ def test_a_full_disk_ends_in_one_line_that_says_how_to_go_on(folder, tmp_path, m
         f'{tmp_path}/run/epoch_2.pth cannot be written: File too large. Stopped at iteration 4; '
         f'what was written before is whole. Last checkpoint: {last}. To go on: python '
         f'{TOOLS}/train.py {config} --work-dir {tmp_path}/run --cfg-options '
-        'train_dataloader.batch_size=6 --resume')
+        'train_dataloader.batch_size=6 --resume'
+    )
     assert len(torch.load(last, weights_only=False)['state_dict']) > 100
     assert [path.name for path in (tmp_path / 'run').glob('*.pth')] == ['epoch_1.pth']

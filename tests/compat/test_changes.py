@@ -47,8 +47,9 @@ print(json.dumps(sorted(changed)))
 
 
 def test_nothing_else_of_the_stack_is_changed():
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', _SCRIPT], capture_output=True,
-                          text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', _SCRIPT], capture_output=True, text=True, check=True
+    )
     changed = json.loads(done.stdout.splitlines()[-1])
     said = {place for change in CHANGES for place in change.where}
     assert set(changed) == said

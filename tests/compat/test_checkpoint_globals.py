@@ -17,7 +17,6 @@ import mmadapt  # noqa: F401  allows the globals
 
 
 class Toy(BaseModel):
-
     def __init__(self):
         super().__init__()
         self.fc = nn.Linear(2, 1)
@@ -31,14 +30,21 @@ def checkpoint(tmp_path_factory):
     """A checkpoint that the stock Runner has written after two epochs."""
     folder = tmp_path_factory.mktemp('runner')
     runner = Runner(
-        model=Toy(), work_dir=str(folder), experiment_name='checkpoint_globals',
-        train_dataloader=dict(dataset=[torch.ones(2) for _ in range(4)], batch_size=2,
-                              sampler=dict(type='DefaultSampler', shuffle=True),
-                              collate_fn=lambda items: dict(inputs=torch.stack(items))),
+        model=Toy(),
+        work_dir=str(folder),
+        experiment_name='checkpoint_globals',
+        train_dataloader=dict(
+            dataset=[torch.ones(2) for _ in range(4)],
+            batch_size=2,
+            sampler=dict(type='DefaultSampler', shuffle=True),
+            collate_fn=lambda items: dict(inputs=torch.stack(items)),
+        ),
         train_cfg=dict(by_epoch=True, max_epochs=2),
         optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1)),
         param_scheduler=dict(type='CosineAnnealingLR', T_max=2),
-        default_hooks=dict(logger=dict(type='LoggerHook', interval=1)), log_level='ERROR')
+        default_hooks=dict(logger=dict(type='LoggerHook', interval=1)),
+        log_level='ERROR',
+    )
     runner.train()
     return folder / 'epoch_2.pth'
 
@@ -77,8 +83,9 @@ def test_names_of_both_numpy_generations_are_taken(tmp_path):
         with zipfile.ZipFile(stream) as source, zipfile.ZipFile(path, 'w') as target:
             for name in source.namelist():
                 data = source.read(name)
-                target.writestr(name, renamed(data, other, wanted) if name.endswith('.pkl')
-                                else data)
+                target.writestr(
+                    name, renamed(data, other, wanted) if name.endswith('.pkl') else data
+                )
         loaded = torch.load(path, weights_only=True)
         assert loaded['scalar'] == 2.5
         assert loaded['array'].tolist() == [0, 1, 2]
@@ -110,8 +117,9 @@ EVIL = {
     'getattr of a class that is allowed': lambda mark: Call(getattr, np.ndarray, 'tofile'),
     'getattr of __init__': lambda mark: Call(getattr, HistoryBuffer, '__init__'),
     'getattr of __class__': lambda mark: Call(getattr, HistoryBuffer, '__class__'),
-    'getattr of register_statistics': lambda mark: Call(getattr, HistoryBuffer,
-                                                        'register_statistics'),
+    'getattr of register_statistics': lambda mark: Call(
+        getattr, HistoryBuffer, 'register_statistics'
+    ),
     'getattr of an instance': lambda mark: Call(getattr, HistoryBuffer(), 'mean'),
     'getattr of a tensor': lambda mark: Call(getattr, torch.zeros(1), 'numpy'),
 }
@@ -120,7 +128,8 @@ EVIL = {
 @pytest.mark.parametrize('payload', EVIL)
 @pytest.mark.parametrize('zipped', [True, False])
 def test_a_checkpoint_that_would_run_something_is_refused_and_nothing_runs(
-        tmp_path, payload, zipped):
+    tmp_path, payload, zipped
+):
     mark, path = tmp_path / 'ran', tmp_path / 'evil.pth'
     torch.save(dict(state_dict=EVIL[payload](mark)), path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(pickle.UnpicklingError):

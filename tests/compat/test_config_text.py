@@ -10,8 +10,9 @@ STOCK = Config.pretty_text.fget.__wrapped__
 
 
 def config(**changes):
-    return Config(dict(model=dict(type='A', layers=[dict(n=1), dict(n=(1, 'two'))]), rate=1e-3,
-                       **changes))
+    return Config(
+        dict(model=dict(type='A', layers=[dict(n=1), dict(n=(1, 'two'))]), rate=1e-3, **changes)
+    )
 
 
 @pytest.fixture
@@ -42,7 +43,8 @@ def test_it_is_that_of_mmengine_and_is_formatted_once(formatted):
 
 @pytest.mark.parametrize('interrupt', [KeyboardInterrupt, SystemExit])
 def test_what_interrupts_the_formatter_is_not_turned_into_an_error_of_the_config(
-        interrupt, monkeypatch):
+    interrupt, monkeypatch
+):
     def inside(text, **kwargs):
         try:
             raise interrupt('by hand')

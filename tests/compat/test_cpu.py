@@ -38,8 +38,7 @@ def test_mixed_precision_can_be_built_and_trains_in_bfloat16(loss_scale):
     assert set(kinds) == {torch.bfloat16}
     assert losses[-1] < 0.01 * losses[0]
     assert model.weight.dtype == torch.float32
-    restored = AmpOptimWrapper(loss_scale,
-                               optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
+    restored = AmpOptimWrapper(loss_scale, optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
     restored.load_state_dict(wrapper.state_dict())
 
 
@@ -54,8 +53,13 @@ def test_mixed_precision_takes_one_step_as_without_to_the_precision_of_bfloat16(
         return model.weight.detach()
 
     from mmengine.optim import OptimWrapper
-    torch.testing.assert_close(train(lambda o: AmpOptimWrapper(optimizer=o)),
-                               train(lambda o: OptimWrapper(optimizer=o)), rtol=0, atol=2e-3)
+
+    torch.testing.assert_close(
+        train(lambda o: AmpOptimWrapper(optimizer=o)),
+        train(lambda o: OptimWrapper(optimizer=o)),
+        rtol=0,
+        atol=2e-3,
+    )
 
 
 def test_repairing_twice_wraps_nothing_twice():
@@ -81,13 +85,15 @@ def _run(rank, queue):
         optimizer.step()
     tensors = {name: p.detach().numpy() for name, p in model.module.named_parameters()}
     # `_leave` runs at exit: neither process may abort.
-    queue.put((rank, torch.distributed.get_backend(), norm, tensors,
-               model.module[1].running_mean.numpy()))
+    queue.put(
+        (rank, torch.distributed.get_backend(), norm, tensors, model.module[1].running_mean.numpy())
+    )
 
 
 def test_two_processes_train_a_model_with_sync_batchnorm_and_end_alike():
     (_, backend, norm, first, mean), (_, _, _, second, other) = sorted(
-        run_together(_run, 2, results=2), key=lambda result: result[0])
+        run_together(_run, 2, results=2), key=lambda result: result[0]
+    )
     assert backend == 'gloo'
     assert norm == '_BatchNormXd'
     assert first.keys() == second.keys()
@@ -133,11 +139,19 @@ for how, meeting in json.loads(sys.argv[1]).items():
 
 
 def test_a_process_that_leaves_in_the_middle_keeps_no_other_waiting():
-    wanted = {'sys.exit(3)': [1, 3], 'sys.exit("why")': [1, 1], 'raise ValueError': [1, 1],
-              'pass': [0, 0]}
+    wanted = {
+        'sys.exit(3)': [1, 3],
+        'sys.exit("why")': [1, 1],
+        'raise ValueError': [1, 1],
+        'pass': [0, 0],
+    }
     with ExitStack() as meetings:
         ways = {how: meetings.enter_context(meeting()) for how in wanted}
-        with child([sys.executable, '-c', _EXITS, json.dumps(ways)], text=True,
-                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        with child(
+            [sys.executable, '-c', _EXITS, json.dumps(ways)],
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as process:
             printed = process.communicate(timeout=200)[0]
     assert dict(map(json.loads, printed.splitlines())) == wanted

@@ -67,11 +67,17 @@ def test_a_local_version_label_does_not_make_torch_untested(installed):
 
 
 def test_a_maintained_fork_is_known_by_its_module(installed):
-    installed(mmengine=None, mmcv=None, mmdet=None, **{
-        'onedl-mmengine': '0.10.12', 'onedl-mmcv': '2.3.6', 'onedl-mmdetection': '3.5.1'})
+    installed(
+        mmengine=None,
+        mmcv=None,
+        mmdet=None,
+        **{'onedl-mmengine': '0.10.12', 'onedl-mmcv': '2.3.6', 'onedl-mmdetection': '3.5.1'},
+    )
     assert versions.installed_version('mmengine') == '0.10.12'
-    assert doubts() == ['mmcv 2.3.6 is untested, tried was 2.1.0',
-                        'mmdet 3.5.1 is untested, tried was 3.3.0']
+    assert doubts() == [
+        'mmcv 2.3.6 is untested, tried was 2.1.0',
+        'mmdet 3.5.1 is untested, tried was 3.3.0',
+    ]
 
 
 @pytest.mark.parametrize('name', ['torch', 'mmengine'])
@@ -108,7 +114,7 @@ def test_mmdet_edited_to_take_a_newer_mmcv_is_believed(installed):
 
 def test_missing_mmcv_is_warned_of_with_how_to_compile_it(installed):
     installed(mmcv=None)
-    line, = doubts()
+    (line,) = doubts()
     assert 'mmcv is not installed' in line
     assert 'mmcv==2.1.0' in line
     assert '--no-build-isolation' in line
@@ -116,7 +122,7 @@ def test_missing_mmcv_is_warned_of_with_how_to_compile_it(installed):
 
 def test_mmcv_without_operators_is_told_from_no_mmcv(installed):
     installed(mmcv=None, **{'mmcv-lite': '2.1.0'})
-    line, = doubts()
+    (line,) = doubts()
     assert 'pip uninstall mmcv-lite' in line
 
 
@@ -132,7 +138,7 @@ def test_torchvision_may_be_absent(installed):
 
 def test_torchvision_made_for_another_torch_is_named(installed):
     installed(torchvision='0.21.0', torchvision_needs='torch (==2.6.0)')
-    line, = doubts()
+    (line,) = doubts()
     assert 'torchvision 0.21.0 asks for torch==2.6.0, torch 2.11.0 is installed' in line
 
 
@@ -142,7 +148,7 @@ def test_torchvision_made_for_another_torch_is_named(installed):
 )
 def test_cuda_torchvision_beside_cpu_torch_is_named(installed):
     installed(torch='2.11.0+cpu')
-    line, = doubts()
+    (line,) = doubts()
     assert 'torchvision::nms does not exist' in line
 
 

@@ -12,8 +12,10 @@ from mmengine.config import Config
 BASES = Path(__file__).parents[2] / 'configs' / '_base_'
 STOCK = Path(mmdet.__file__).parent / '.mim' / 'configs'
 FILES = sorted(path.relative_to(BASES) for path in BASES.glob('*/*.py'))
-BY_CONCERN = {concern: [path for path in FILES if path.parts[0] == concern]
-              for concern in sorted({path.parts[0] for path in FILES})}
+BY_CONCERN = {
+    concern: [path for path in FILES if path.parts[0] == concern]
+    for concern in sorted({path.parts[0] for path in FILES})
+}
 # One of each family: two-stage, one-stage, anchor-free, YOLO, cascades, DETRs, instance, panoptic,
 # video, language; loops by iteration, own custom_hooks, own custom_imports, wrapped data sets.
 VARIED = [
@@ -69,23 +71,33 @@ def compose(tmp_path, *bases):
 
 def assigned_names(path):
     """Every name that a config file binds at its top level, in loops and conditions too."""
-    body = [node for node in ast.parse(path.read_text()).body
-            if not isinstance(node, (ast.FunctionDef, ast.ClassDef))]
-    return {node.id for statement in body for node in ast.walk(statement)
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    body = [
+        node
+        for node in ast.parse(path.read_text()).body
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef))
+    ]
+    return {
+        node.id
+        for statement in body
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
 
 
 def test_there_are_files_of_every_concern():
-    assert set(BY_CONCERN) == {'datasets', 'memory', 'peft', 'runtime', 'schedules',
-                               'strategies'}
+    assert set(BY_CONCERN) == {'datasets', 'memory', 'peft', 'runtime', 'schedules', 'strategies'}
 
 
 def test_no_stock_config_has_a_name_of_ours():
     ours = {name: path for path in FILES for name in assigned_names(BASES / path)}
     stock = sorted(STOCK.rglob('*.py'))
     assert len(stock) > 700
-    clashes = {(str(path.relative_to(STOCK)), name) for path in stock
-               for name in assigned_names(path) & set(ours) if name != '_base_'}
+    clashes = {
+        (str(path.relative_to(STOCK)), name)
+        for path in stock
+        for name in assigned_names(path) & set(ours)
+        if name != '_base_'
+    }
     assert not clashes
 
 
@@ -101,8 +113,11 @@ def test_composing_leaves_a_stock_config_as_it_is(stock, tmp_path):
         assert dict(composed) == {**dict(alone), **own}
 
 
-@pytest.mark.parametrize('pair', list(itertools.combinations(FILES, 2)),
-                         ids=lambda pair: '+'.join(str(path.with_suffix('')) for path in pair))
+@pytest.mark.parametrize(
+    'pair',
+    list(itertools.combinations(FILES, 2)),
+    ids=lambda pair: '+'.join(str(path.with_suffix('')) for path in pair),
+)
 def test_our_files_compose_unless_they_set_the_same(pair, tmp_path):
     bases = [BASES / path for path in pair]
     if not load(bases[0]).keys() & load(bases[1]).keys():

@@ -28,7 +28,6 @@ def edited(tmp_path, leaf=LEAF, **variables):
 
 
 class Scalar(BaseModel):
-
     def __init__(self):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(1))
@@ -70,12 +69,23 @@ def run(cfg, work_dir):
     watch = Watch()
     switch = [hook for hook in cfg.custom_hooks if hook.type == 'PipelineSwitchHook']
     Runner(
-        model=Scalar(), work_dir=str(work_dir), experiment_name=f'leaf_{work_dir.name}',
-        train_dataloader=dict(batch_size=1, dataset=Images(), num_workers=0,
-                              sampler=dict(type='DefaultSampler', shuffle=True)),
-        train_cfg=cfg.train_cfg, optim_wrapper=cfg.optim_wrapper,
-        param_scheduler=cfg.param_scheduler, default_scope='mmdet', custom_hooks=[*switch, watch],
-        default_hooks=dict(checkpoint=None), log_level='ERROR').train()
+        model=Scalar(),
+        work_dir=str(work_dir),
+        experiment_name=f'leaf_{work_dir.name}',
+        train_dataloader=dict(
+            batch_size=1,
+            dataset=Images(),
+            num_workers=0,
+            sampler=dict(type='DefaultSampler', shuffle=True),
+        ),
+        train_cfg=cfg.train_cfg,
+        optim_wrapper=cfg.optim_wrapper,
+        param_scheduler=cfg.param_scheduler,
+        default_scope='mmdet',
+        custom_hooks=[*switch, watch],
+        default_hooks=dict(checkpoint=None),
+        log_level='ERROR',
+    ).train()
     return watch
 
 
@@ -90,7 +100,7 @@ def test_the_rate_anneals_to_zero_over_the_epochs_asked_for(max_epochs, tmp_path
 @pytest.mark.parametrize(('max_epochs', 'plain'), [(1, 1), (2, 1), (12, 1), (40, 3), (300, 20)])
 def test_the_run_ends_with_plain_images_as_long_as_rtmdet_does(max_epochs, plain, tmp_path):
     cfg = edited(tmp_path, max_epochs=max_epochs)
-    switch, = (hook for hook in cfg.custom_hooks if hook.type == 'PipelineSwitchHook')
+    (switch,) = (hook for hook in cfg.custom_hooks if hook.type == 'PipelineSwitchHook')
     assert switch.switch_epoch == max_epochs - plain
     assert 'CachedMosaic' not in str(switch.switch_pipeline)
     if max_epochs <= 40:
@@ -115,14 +125,23 @@ def test_one_data_root_reaches_every_loader_and_evaluator(leaf, tmp_path):
         assert dataset.ann_file == f'{folder}/annotations_coco.json'
         if split != 'train':
             assert cfg[f'{split}_evaluator'].ann_file == f'elsewhere/faces/{dataset.ann_file}'
-    used = [cfg[f'{split}_{what}'] for split in ('train', 'val', 'test')
-            for what in ('dataloader', 'evaluator') if f'{split}_{what}' in cfg]
+    used = [
+        cfg[f'{split}_{what}']
+        for split in ('train', 'val', 'test')
+        for what in ('dataloader', 'evaluator')
+        if f'{split}_{what}' in cfg
+    ]
     assert 'data/face_det' not in str(used)
     assert 'data/coco' not in str(used)
 
 
-@pytest.mark.parametrize(('leaf', 'head'), [('rtmdet_tiny_lora_face.py', 'bbox_head'),
-                                            ('faster-rcnn_r50_lora_face.py', 'roi_head.bbox_head')])
+@pytest.mark.parametrize(
+    ('leaf', 'head'),
+    [
+        ('rtmdet_tiny_lora_face.py', 'bbox_head'),
+        ('faster-rcnn_r50_lora_face.py', 'roi_head.bbox_head'),
+    ],
+)
 def test_one_tuple_of_classes_reaches_the_head_and_every_loader(leaf, head, tmp_path):
     classes = ('a', 'b', 'c', 'd', 'e')
     cfg = edited(tmp_path, CONFIGS / 'peft' / leaf, classes=classes)
@@ -138,8 +157,14 @@ def test_one_tuple_of_classes_reaches_the_head_and_every_loader(leaf, head, tmp_
 def test_the_face_config_has_its_settings(tmp_path):
     cfg = edited(tmp_path)
     assert cfg.peft == dict(
-        method=dict(type='LoRA', r=32, alpha=16, dropout=0.1), targets='auto', exclude=[],
-        head='train', norm='freeze', adapter=None, export='state_dict')
+        method=dict(type='LoRA', r=32, alpha=16, dropout=0.1),
+        targets='auto',
+        exclude=[],
+        head='train',
+        norm='freeze',
+        adapter=None,
+        export='state_dict',
+    )
     assert cfg.optim_wrapper.type == 'OptimWrapper'
     assert cfg.optim_wrapper.accumulative_counts == 4
     assert 'paramwise_cfg' not in cfg.optim_wrapper
@@ -153,5 +178,8 @@ def test_the_face_config_has_its_settings(tmp_path):
     assert cfg.randomness.seed == 56
     assert cfg.auto_scale_lr.base_batch_size == 2
     assert [hook.type for hook in cfg.custom_hooks] == [
-        'EMAHook', 'PipelineSwitchHook', 'PEFTInjectHook']
+        'EMAHook',
+        'PipelineSwitchHook',
+        'PEFTInjectHook',
+    ]
     assert cfg.model.backbone.init_cfg is None, 'it would fetch ImageNet weights for nothing'

@@ -23,29 +23,45 @@ def root(tmp_path):
         folder = tmp_path / split
         folder.mkdir()
         Image.new('RGB', (8, 8)).save(folder / 'a.jpg')
-        (folder / 'annotations_coco.json').write_text(json.dumps(dict(
-            images=[dict(id=1, file_name='a.jpg', width=8, height=8)],
-            annotations=[dict(id=i, image_id=1, category_id=i, bbox=[0, 0, 8, 8], area=64,
-                              iscrowd=0) for i in (4, 7)],
-            categories=[dict(id=4, name='cat'), dict(id=7, name='dog')])))
+        (folder / 'annotations_coco.json').write_text(
+            json.dumps(
+                dict(
+                    images=[dict(id=1, file_name='a.jpg', width=8, height=8)],
+                    annotations=[
+                        dict(id=i, image_id=1, category_id=i, bbox=[0, 0, 8, 8], area=64, iscrowd=0)
+                        for i in (4, 7)
+                    ],
+                    categories=[dict(id=4, name='cat'), dict(id=7, name='dog')],
+                )
+            )
+        )
     return tmp_path
 
 
 def dataset(root, split='train', classes=('cat', 'dog'), **changes):
-    cfg = dict(type='CocoDataset', data_root=str(root), ann_file=f'{split}/annotations_coco.json',
-               data_prefix=dict(img=f'{split}/'), metainfo=dict(classes=classes))
+    cfg = dict(
+        type='CocoDataset',
+        data_root=str(root),
+        ann_file=f'{split}/annotations_coco.json',
+        data_prefix=dict(img=f'{split}/'),
+        metainfo=dict(classes=classes),
+    )
     cfg.update(changes)
     return cfg
 
 
 def config(root, num_classes=2, model=None, **changes):
     """A whole config with a train and a val loader."""
-    return Config(dict(
-        model=model or dict(bbox_head=dict(type='RTMDetHead', num_classes=num_classes)),
-        train_dataloader=dict(dataset=dataset(root, **changes)),
-        val_dataloader=dict(dataset=dataset(root, 'validation')),
-        val_evaluator=dict(type='CocoMetric',
-                           ann_file=f'{root}/validation/annotations_coco.json')))
+    return Config(
+        dict(
+            model=model or dict(bbox_head=dict(type='RTMDetHead', num_classes=num_classes)),
+            train_dataloader=dict(dataset=dataset(root, **changes)),
+            val_dataloader=dict(dataset=dataset(root, 'validation')),
+            val_evaluator=dict(
+                type='CocoMetric', ann_file=f'{root}/validation/annotations_coco.json'
+            ),
+        )
+    )
 
 
 def test_a_right_config_passes(root):
@@ -81,12 +97,15 @@ def test_images_under_another_prefix_are_noticed(root):
         check_coco_dataset_cfg(dataset(root, data_prefix=dict(img='')))
 
 
-@pytest.mark.parametrize('wrap', [
-    lambda d: dict(type='RepeatDataset', times=2, dataset=d),
-    lambda d: dict(type='ConcatDataset', datasets=[d]),
-    lambda d: dict(type='MultiImageMixDataset', dataset=dict(type='RepeatDataset', dataset=d)),
-    lambda d: [d],
-])
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda d: dict(type='RepeatDataset', times=2, dataset=d),
+        lambda d: dict(type='ConcatDataset', datasets=[d]),
+        lambda d: dict(type='MultiImageMixDataset', dataset=dict(type='RepeatDataset', dataset=d)),
+        lambda d: [d],
+    ],
+)
 def test_wrapped_data_sets_are_checked_too(root, wrap):
     check_coco_dataset_cfg(wrap(dataset(root)))
     with pytest.raises(UserError, match='annotation file not found'):
@@ -111,8 +130,9 @@ def test_an_evaluator_that_kept_the_stock_path_is_an_error(root):
 
 def test_an_evaluator_of_another_split_is_warned_of(root, monkeypatch):
     said = []
-    monkeypatch.setattr('mmadapt.datasets.file_checks.print_log',
-                        lambda text, **_: said.append(text))
+    monkeypatch.setattr(
+        'mmadapt.datasets.file_checks.print_log', lambda text, **_: said.append(text)
+    )
     evaluator = dict(ann_file=f'{root}/train/annotations_coco.json')
     check_evaluator_cfg(evaluator, dataset(root, 'validation'))
     check_evaluator_cfg([evaluator], dataset(root, 'train'))
@@ -133,8 +153,12 @@ def test_every_head_of_a_two_stage_model_is_compared(root):
     model = dict(
         backbone=dict(num_classes=1000),
         rpn_head=dict(num_classes=1),
-        roi_head=dict(bbox_head=[dict(num_classes=2), dict(num_classes=5)],
-                      mask_head=dict(num_classes=6), mask_iou_head=None))
+        roi_head=dict(
+            bbox_head=[dict(num_classes=2), dict(num_classes=5)],
+            mask_head=dict(num_classes=6),
+            mask_iou_head=None,
+        ),
+    )
     with pytest.raises(UserError) as error:
         check_classes_match_head(config(root, model=model))
     text = str(error.value)
@@ -157,7 +181,7 @@ def test_mask_former_heads_are_compared_by_things(root):
 
 def test_the_validation_data_set_is_compared_too(root):
     cfg = config(root)
-    cfg.val_dataloader.dataset.metainfo = dict(classes=('cat', ))
+    cfg.val_dataloader.dataset.metainfo = dict(classes=('cat',))
     with pytest.raises(UserError, match=r'val_dataloader.dataset.metainfo.classes has 1'):
         check_classes_match_head(cfg)
     check_classes_match_head(cfg, ['train'])
@@ -185,7 +209,7 @@ def test_classes_in_another_order_than_the_file_are_an_error(root):
 
 
 def test_a_subset_of_the_categories_is_allowed(root):
-    cfg = config(root, num_classes=1, classes=('dog', ))
+    cfg = config(root, num_classes=1, classes=('dog',))
     check_classes_match_head(cfg, ['train'])
 
 
@@ -205,7 +229,8 @@ def test_names_are_found_in_files_of_any_shape(tmp_path):
     data = dict(
         info=dict(description='"categories": [broken'),
         categories=[dict(id=i, name=n, keypoints=['x']) for i, n in enumerate(names)],
-        images=[dict(file_name='a "b".jpg'), dict(file_name='é.jpg')])
+        images=[dict(file_name='a "b".jpg'), dict(file_name='é.jpg')],
+    )
     for options in (dict(), dict(indent=1), dict(ensure_ascii=False, separators=(',', ':'))):
         path.write_text(json.dumps(data, **options), encoding='utf-8')
         assert read_category_names(path) == names

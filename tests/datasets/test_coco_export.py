@@ -22,10 +22,18 @@ def coco(names, boxes, categories=('cat', 'dog'), first_id=1):
     return dict(
         images=[dict(id=i, file_name=n, width=64, height=48) for i, n in enumerate(names)],
         annotations=[
-            dict(id=first_id + i, image_id=im, category_id=cat + 1, bbox=box,
-                 area=box[2] * box[3], iscrowd=0) for i, (im, cat, box) in enumerate(boxes)
+            dict(
+                id=first_id + i,
+                image_id=im,
+                category_id=cat + 1,
+                bbox=box,
+                area=box[2] * box[3],
+                iscrowd=0,
+            )
+            for i, (im, cat, box) in enumerate(boxes)
         ],
-        categories=[dict(id=i + 1, name=n, supercategory='x') for i, n in enumerate(categories)])
+        categories=[dict(id=i + 1, name=n, supercategory='x') for i, n in enumerate(categories)],
+    )
 
 
 TRAIN = coco(['a.jpg', 'b.jpg'], [(0, 0, [1, 2, 30, 20]), (0, 1, [5, 5, 40, 40])])
@@ -67,10 +75,17 @@ def test_a_clean_export_has_counts_and_no_complaint(tmp_path):
     assert 'no test split' in said(export)
 
 
-@pytest.mark.parametrize('name', [
-    'annotations_coco.json', 'annotations.coco.json', '_annotations.coco.json', 'annotations.json',
-    'instances_default.json', 'result.json'
-])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'annotations_coco.json',
+        'annotations.coco.json',
+        '_annotations.coco.json',
+        'annotations.json',
+        'instances_default.json',
+        'result.json',
+    ],
+)
 @pytest.mark.parametrize('val', ['validation', 'valid', 'val'])
 def test_annotation_files_are_found_under_their_usual_names(tmp_path, name, val):
     write(tmp_path / 'train', TRAIN, name, seed=1)
@@ -144,10 +159,16 @@ def without(place, key):
 
 FAULTS = {
     'image id twice': (lambda d: d['images'][1].update(id=0), 'image ids used twice', 'a.jpg'),
-    'image listed twice': (lambda d: d['images'].append(dict(d['images'][0], id=7)),
-                           'images listed twice', 'ids 0, 7'),
-    'annotation id twice': (lambda d: d['annotations'][1].update(id=1),
-                            'annotation ids used twice', 'id 1, 2 times'),
+    'image listed twice': (
+        lambda d: d['images'].append(dict(d['images'][0], id=7)),
+        'images listed twice',
+        'ids 0, 7',
+    ),
+    'annotation id twice': (
+        lambda d: d['annotations'][1].update(id=1),
+        'annotation ids used twice',
+        'id 1, 2 times',
+    ),
     'no width': (without('images', 'width'), 'keys missing', 'images[0]: width is missing'),
     'id as text': (annotation(id='a'), 'evaluation needs a number', "annotations: id is 'a'"),
     'no id': (annotation(id=None), 'keys missing', 'annotations[0]: id is None'),
@@ -158,10 +179,16 @@ FAULTS = {
     'no width of box': (annotation(bbox=[3, 3, 0, 4]), 'positive width and height', '[3, 3, 0, 4]'),
     'box outside': (annotation(bbox=[64, 0, 9, 9]), 'wholly outside', 'in 64 x 48'),
     'undeclared': (annotation(category_id=9), 'not declared', 'category_id 9'),
-    'category name twice': (lambda d: d['categories'].append(dict(id=3, name='dog')),
-                            'category names used twice', "'dog'"),
-    'category id twice': (lambda d: d['categories'][1].update(id=1), 'category ids used twice',
-                          'id 1'),
+    'category name twice': (
+        lambda d: d['categories'].append(dict(id=3, name='dog')),
+        'category names used twice',
+        "'dog'",
+    ),
+    'category id twice': (
+        lambda d: d['categories'][1].update(id=1),
+        'category ids used twice',
+        'id 1',
+    ),
     'no list': (lambda d: d.pop('categories'), 'not in COCO', "no list 'categories'"),
     'no images': (lambda d: d.update(images=[], annotations=[]), 'no images', 'train'),
     'no boxes': (lambda d: d.update(annotations=[]), 'no boxes', 'train'),
@@ -208,8 +235,12 @@ def test_a_list_is_not_taken_for_coco_format(tmp_path):
 def test_missing_truncated_and_resized_images_are_errors(tmp_path):
     names = ['a.jpg', 'b.jpg', 'c.jpg', 'd.png']
     data = coco(names, [(i, i % 2, [0, 0, 9, 9]) for i in range(4)])
-    train = make(tmp_path, train=data, val=coco(['v.jpg'], [(0, 0, [0, 0, 9, 9]),
-                                                           (0, 1, [0, 0, 9, 9])])) / 'train'
+    train = (
+        make(
+            tmp_path, train=data, val=coco(['v.jpg'], [(0, 0, [0, 0, 9, 9]), (0, 1, [0, 0, 9, 9])])
+        )
+        / 'train'
+    )
     (train / 'a.jpg').rename(train / 'A.JPG')
     (train / 'b.jpg').write_bytes((train / 'b.jpg').read_bytes()[:-200])
     Image.new('RGB', (48, 64)).save(train / 'c.jpg')
@@ -258,7 +289,7 @@ def test_roboflows_unused_parent_is_no_class_unless_asked_for(tmp_path):
     make(tmp_path, with_parent(TRAIN, 'pets'), with_parent(VAL, 'pets'))
     export = read_export(tmp_path)
     assert export.classes == ('cat', 'dog')
-    assert export.dropped == ('pets', )
+    assert export.dropped == ('pets',)
     assert not export.problems.has_errors
     assert "id 0, 'pets'" in said(export)
     assert read_export(tmp_path, keep_unused=True).classes == ('pets', 'cat', 'dog')
@@ -279,7 +310,7 @@ def test_a_parent_that_shares_a_class_name_is_an_error(tmp_path):
     written = write_fixed(export)
     files = {split.name: str(path.relative_to(tmp_path)) for split, path, _ in written}
     fixed = read_export(tmp_path, files)
-    assert fixed.classes == ('face', )
+    assert fixed.classes == ('face',)
     assert not fixed.problems.has_errors, said(fixed)
 
 
@@ -306,14 +337,17 @@ def test_the_fix_makes_perfect_detections_perfect(tmp_path, capsys):
     """pycocotools counts the detection of annotation 0 as false; the corrected file does not."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
+
     data = coco(['c.jpg'], [(0, 0, [0, 0, 9, 9]), (0, 0, [20, 20, 9, 9])], first_id=0)
 
     def score(content):
         path = tmp_path / 'ann.json'
         path.write_text(json.dumps(content))
         truth = COCO(str(path))
-        found = [dict(image_id=0, category_id=1, bbox=a['bbox'], score=0.9)
-                 for a in content['annotations']]
+        found = [
+            dict(image_id=0, category_id=1, bbox=a['bbox'], score=0.9)
+            for a in content['annotations']
+        ]
         evaluation = COCOeval(truth, truth.loadRes(found), 'bbox')
         evaluation.evaluate()
         evaluation.accumulate()
@@ -359,7 +393,11 @@ def test_problems_are_shown_errors_first_with_their_remedy():
     problems.add(Kind('warning', 'grey sky', 'wait'), 'f')
     problems.add(Kind('error', 'no sun', 'move'), 'f', 'at noon')
     assert problems.lines() == [
-        'f', '  error: no sun: at noon', '    -> move', '  warning: grey sky', '    -> wait'
+        'f',
+        '  error: no sun: at noon',
+        '    -> move',
+        '  warning: grey sky',
+        '    -> wait',
     ]
 
 

@@ -19,8 +19,16 @@ CLASSES = ('cat', 'dog')
 def content(image_id, named=None, category=int, number=int):
     """Two images, each with a box of each class; ids are written by the functions given."""
     named = named or image_id
-    data = coco([dict(box(number(10 * i + c), image=named(i), category=category(c)),
-                      bbox=[4 * i, 4 * c, 20, 20]) for i in (1, 2) for c in (1, 2)])
+    data = coco(
+        [
+            dict(
+                box(number(10 * i + c), image=named(i), category=category(c)),
+                bbox=[4 * i, 4 * c, 20, 20],
+            )
+            for i in (1, 2)
+            for c in (1, 2)
+        ]
+    )
     for image in data['images']:
         image['id'] = image_id(image['id'])
     for entry in data['categories']:
@@ -38,8 +46,13 @@ def mmdetection_reads(path, images):
     """How many boxes MMDetection trains on, and the AP of perfect detections."""
     from mmdet.datasets import CocoDataset
     from mmdet.evaluation import CocoMetric
-    dataset = CocoDataset(ann_file=str(path), metainfo=dict(classes=CLASSES),
-                          data_prefix=dict(img=str(images)), pipeline=[])
+
+    dataset = CocoDataset(
+        ann_file=str(path),
+        metainfo=dict(classes=CLASSES),
+        data_prefix=dict(img=str(images)),
+        pipeline=[],
+    )
     metric = CocoMetric(ann_file=str(path))
     metric.dataset_meta = dataset.metainfo
     boxes = 0
@@ -47,16 +60,31 @@ def mmdetection_reads(path, images):
         info = dataset.get_data_info(index)
         found = info['instances']
         boxes += len(found)
-        metric.process({}, [dict(img_id=info['img_id'], ori_shape=(48, 64), pred_instances=dict(
-            bboxes=torch.tensor([i['bbox'] for i in found]).float().reshape(-1, 4),
-            labels=torch.tensor([i['bbox_label'] for i in found], dtype=torch.long),
-            scores=torch.ones(len(found))))])
+        metric.process(
+            {},
+            [
+                dict(
+                    img_id=info['img_id'],
+                    ori_shape=(48, 64),
+                    pred_instances=dict(
+                        bboxes=torch.tensor([i['bbox'] for i in found]).float().reshape(-1, 4),
+                        labels=torch.tensor([i['bbox_label'] for i in found], dtype=torch.long),
+                        scores=torch.ones(len(found)),
+                    ),
+                )
+            ],
+        )
     return boxes, metric.evaluate(len(dataset))['coco/bbox_mAP']
 
 
 TEXT = dict(
-    text=(lambda i: f'image {i}', None), numeric_text=(str, None), floats=(float, None),
-    named_by_number=(str, int), named_by_text=(int, str), named_by_float=(int, float))
+    text=(lambda i: f'image {i}', None),
+    numeric_text=(str, None),
+    floats=(float, None),
+    named_by_number=(str, int),
+    named_by_text=(int, str),
+    named_by_float=(int, float),
+)
 
 
 @pytest.mark.parametrize('kind', TEXT)
@@ -78,9 +106,17 @@ def test_image_ids_of_any_form_are_read_and_mended(kind, tmp_path, capsys):
     assert (NOT_WHOLE if works else NOT_FOUND) in found.problems.kinds()
 
 
-@pytest.mark.parametrize('changes', [
-    dict(category=str), dict(category=float), dict(category=lambda c: f'class {c}'),
-    dict(number=str), dict(number=float), dict(number=lambda i: f'box {i}')])
+@pytest.mark.parametrize(
+    'changes',
+    [
+        dict(category=str),
+        dict(category=float),
+        dict(category=lambda c: f'class {c}'),
+        dict(number=str),
+        dict(number=float),
+        dict(number=lambda i: f'box {i}'),
+    ],
+)
 def test_ids_of_categories_and_annotations_too(changes, tmp_path, capsys):
     root = export(tmp_path, content(int, **changes))
     path = root / 'train' / 'annotations_coco.json'
@@ -97,9 +133,15 @@ def test_ids_of_categories_and_annotations_too(changes, tmp_path, capsys):
 
 def test_training_starts_with_ids_that_mmdetection_takes(tmp_path):
     root = export(tmp_path, content(str))
-    loader = dict(dataset=dict(
-        type='CocoDataset', data_root=str(root), ann_file='train/annotations_coco.json',
-        data_prefix=dict(img='train/'), metainfo=dict(classes=CLASSES)))
+    loader = dict(
+        dataset=dict(
+            type='CocoDataset',
+            data_root=str(root),
+            ann_file='train/annotations_coco.json',
+            data_prefix=dict(img='train/'),
+            metainfo=dict(classes=CLASSES),
+        )
+    )
     check_data(Config(dict(model=dict(bbox_head=dict(num_classes=2)), train_dataloader=loader)))
 
 
@@ -117,8 +159,10 @@ def test_whole_numbers_stay_and_an_unlisted_image_stays_unlisted():
     assert data['images'][0]['id'] == '1'
 
 
-@pytest.mark.parametrize('name', ['sub\\{}.png', 'C:\\Users\\me\\{}.png', 'D:/export/{}.png',
-                                  '/home/nobody/export/{}.png'])
+@pytest.mark.parametrize(
+    'name',
+    ['sub\\{}.png', 'C:\\Users\\me\\{}.png', 'D:/export/{}.png', '/home/nobody/export/{}.png'],
+)
 def test_names_of_windows_and_other_machines_are_recognized_and_mended(name, tmp_path):
     root = write_export(tmp_path, [box(1), box(2, category=2, image=2)])
     folder = root / 'train'
@@ -134,14 +178,19 @@ def test_names_of_windows_and_other_machines_are_recognized_and_mended(name, tmp
     found = read_export(root)
     text = '\n'.join(found.problems.lines())
     assert {kind.title for kind in found.problems.kinds('error')} == {
-        'file names as another system or machine has them'}
+        'file names as another system or machine has them'
+    }
     assert 'not on disk' not in text
     assert 'no annotation file lists' not in text
-    cfg = dict(type='CocoDataset', data_root=str(root), ann_file='train/annotations_coco.json',
-               data_prefix=dict(img='train/'))
+    cfg = dict(
+        type='CocoDataset',
+        data_root=str(root),
+        ann_file='train/annotations_coco.json',
+        data_prefix=dict(img='train/'),
+    )
     with pytest.raises(UserError, match=r'which is \S+ here; mmadapt dataset FOLDER --fix'):
         check_coco_dataset_cfg(cfg)
-    (_, copy, _), = write_fixed(found)
+    ((_, copy, _),) = write_fixed(found)
     check_coco_dataset_cfg(dict(cfg, ann_file=str(copy)))
     assert not read_export(root, dict(train=str(copy.relative_to(root)))).problems.has_errors
 

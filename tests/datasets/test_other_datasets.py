@@ -17,29 +17,42 @@ WRAPPERS = dict(
     concatenated=lambda d: dict(type='ConcatDataset', datasets=[d, copy.deepcopy(d)]),
     repeated=lambda d: dict(type='RepeatDataset', times=2, dataset=d),
     balanced=lambda d: dict(type='ClassBalancedDataset', oversample_thr=1e-3, dataset=d),
-    mixed=lambda d: dict(type='MultiImageMixDataset', dataset=d, pipeline=[
-        dict(type='Mosaic', img_scale=(64, 64))]),
-    twice=lambda d: dict(type='RepeatDataset', times=2, dataset=dict(
-        type='ConcatDataset', datasets=[d])),
-    listed=lambda d: [d])
+    mixed=lambda d: dict(
+        type='MultiImageMixDataset', dataset=d, pipeline=[dict(type='Mosaic', img_scale=(64, 64))]
+    ),
+    twice=lambda d: dict(
+        type='RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=[d])
+    ),
+    listed=lambda d: [d],
+)
 
 
 def coco_cfg(root, split='train'):
-    return dict(type='CocoDataset', data_root=str(root), ann_file=f'{split}/annotations_coco.json',
-                data_prefix=dict(img=f'{split}/'), metainfo=dict(classes=('cat', 'dog')),
-                test_mode=split != 'train')
+    return dict(
+        type='CocoDataset',
+        data_root=str(root),
+        ann_file=f'{split}/annotations_coco.json',
+        data_prefix=dict(img=f'{split}/'),
+        metainfo=dict(classes=('cat', 'dog')),
+        test_mode=split != 'train',
+    )
 
 
 @pytest.mark.parametrize('wrapper', WRAPPERS)
 def test_boxes_are_looked_for_in_wrapped_data_sets_too(wrapper, tmp_path):
     def whole(annotations):
         root = write_export(tmp_path, annotations)
-        return Config(dict(
-            model=dict(bbox_head=dict(num_classes=2)),
-            train_dataloader=dict(dataset=WRAPPERS[wrapper](coco_cfg(root))),
-            val_dataloader=dict(dataset=WRAPPERS[wrapper](coco_cfg(root, 'validation'))),
-            val_evaluator=[dict(type='CocoMetric',
-                                ann_file=f'{root}/validation/annotations_coco.json')]))
+        return Config(
+            dict(
+                model=dict(bbox_head=dict(num_classes=2)),
+                train_dataloader=dict(dataset=WRAPPERS[wrapper](coco_cfg(root))),
+                val_dataloader=dict(dataset=WRAPPERS[wrapper](coco_cfg(root, 'validation'))),
+                val_evaluator=[
+                    dict(type='CocoMetric', ann_file=f'{root}/validation/annotations_coco.json')
+                ],
+            )
+        )
+
     check_data(whole([box(1), box(2, category=2)]))
     with pytest.raises(UserError, match='none of its .* boxes is trained on'):
         check_data(whole([box(1, iscrowd=1), box(2, category=2, ignore=1)]))
@@ -54,10 +67,15 @@ def folders(root, names=('a', 'b')):
 
 
 def classification(dataset):
-    return Config(dict(
-        default_scope='mmpretrain', model=dict(head=dict(num_classes=2)),
-        train_dataloader=dict(dataset=dataset), val_dataloader=dict(dataset=dataset),
-        val_evaluator=[dict(type='Accuracy', topk=(1, ))]))
+    return Config(
+        dict(
+            default_scope='mmpretrain',
+            model=dict(head=dict(num_classes=2)),
+            train_dataloader=dict(dataset=dataset),
+            val_dataloader=dict(dataset=dataset),
+            val_evaluator=[dict(type='Accuracy', topk=(1,))],
+        )
+    )
 
 
 @pytest.mark.parametrize('wrapper', WRAPPERS)
@@ -72,35 +90,60 @@ def test_a_data_prefix_that_is_a_text_is_mmpretrains_and_checked(kind, wrapper, 
         check_data(classification(WRAPPERS[wrapper](dict(good, data_prefix='trian'))))
 
 
-@pytest.mark.parametrize('dataset', [
-    dict(type='mmdet.CocoDataset', data_prefix='train/'),
-    dict(type='VOCDataset', data_prefix='train/')])
+@pytest.mark.parametrize(
+    'dataset',
+    [
+        dict(type='mmdet.CocoDataset', data_prefix='train/'),
+        dict(type='VOCDataset', data_prefix='train/'),
+    ],
+)
 def test_a_text_is_refused_where_mmdetection_wants_a_dict(dataset):
     with pytest.raises(UserError, match=r"is the text 'train/'; \w+ reads dict\(img='train/'\)"):
         check_coco_dataset_cfg(dataset)
 
 
-@pytest.mark.parametrize('dataset', [
-    None, {}, dict(type='NoSuchDataset', ann_file=['a', 'b'], data_prefix=None),
-    dict(type='XMLDataset', data_root='', ann_file='', data_prefix=dict(sub_data_root=None)),
-    dict(type='ConcatDataset', datasets=[]),
-    dict(type='BaseSegDataset', data_prefix=dict(img_path='', seg_map_path='')),
-    dict(type='CombinedDataset', metainfo=dict(from_file='x'), datasets=[
-        dict(type='CocoDataset', data_mode='topdown', ann_file='', data_prefix=dict(img=''))])])
+@pytest.mark.parametrize(
+    'dataset',
+    [
+        None,
+        {},
+        dict(type='NoSuchDataset', ann_file=['a', 'b'], data_prefix=None),
+        dict(type='XMLDataset', data_root='', ann_file='', data_prefix=dict(sub_data_root=None)),
+        dict(type='ConcatDataset', datasets=[]),
+        dict(type='BaseSegDataset', data_prefix=dict(img_path='', seg_map_path='')),
+        dict(
+            type='CombinedDataset',
+            metainfo=dict(from_file='x'),
+            datasets=[
+                dict(type='CocoDataset', data_mode='topdown', ann_file='', data_prefix=dict(img=''))
+            ],
+        ),
+    ],
+)
 @pytest.mark.parametrize('scope', ['mmdet', 'mmpose', 'mmseg', 'mmpretrain'])
 def test_no_data_set_of_any_library_breaks_the_check(dataset, scope):
-    check_data(Config(dict(
-        default_scope=scope, model=dict(type='X', head=dict(num_classes=80), bbox_head=None),
-        train_dataloader=dict(dataset=dataset), val_dataloader=dict(dataset=dataset),
-        val_evaluator=dict(type='Evaluator', metrics=[dict(type='PCKAccuracy')]))))
+    check_data(
+        Config(
+            dict(
+                default_scope=scope,
+                model=dict(type='X', head=dict(num_classes=80), bbox_head=None),
+                train_dataloader=dict(dataset=dataset),
+                val_dataloader=dict(dataset=dataset),
+                val_evaluator=dict(type='Evaluator', metrics=[dict(type='PCKAccuracy')]),
+            )
+        )
+    )
 
 
 def test_the_real_data_sets_of_mmpretrain_take_what_the_check_passes(tmp_path, monkeypatch):
     datasets = pytest.importorskip('mmpretrain.datasets')
     root = folders(tmp_path)
     monkeypatch.setenv('HOME', str(root))
-    for prefix in (dict(data_root=str(root), data_prefix='train'), dict(data_prefix='~/train'),
-                   dict(data_root=str(root), data_prefix=dict(img_path='train'))):
+    for prefix in (
+        dict(data_root=str(root), data_prefix='train'),
+        dict(data_prefix='~/train'),
+        dict(data_root=str(root), data_prefix=dict(img_path='train')),
+    ):
         check_data(classification(dict(type='CustomDataset', **prefix)))
         assert len(datasets.CustomDataset(pipeline=[], **prefix)) == 2
     # It downloads what is not there.
@@ -118,8 +161,7 @@ class Listed(BaseDataset):
             return self.data_list
         smallest = self.filter_cfg.get('min_size', 0)
         empty = self.filter_cfg.get('filter_empty_gt')
-        return [d for d in self.data_list
-                if d['size'] >= smallest and (d['labels'] or not empty)]
+        return [d for d in self.data_list if d['size'] >= smallest and (d['labels'] or not empty)]
 
 
 def explanation(build):
@@ -128,14 +170,21 @@ def explanation(build):
     return nothing_left(caught.value)
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    (dict(filter_cfg=dict(filter_empty_gt=True, min_size=8)),
-     'filter_cfg, filter_empty_gt=True removes 4 and min_size=8 removes 7'),
-    (dict(filter_cfg=dict(min_size=9)), 'which lists 8: filter_cfg, min_size=9 removes 8'),
-    (dict(ann_file='', test_mode=True), 'it lists nothing'),
-    (dict(test_mode=True, indices=0), 'indices=0 chooses none')])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (
+            dict(filter_cfg=dict(filter_empty_gt=True, min_size=8)),
+            'filter_cfg, filter_empty_gt=True removes 4 and min_size=8 removes 7',
+        ),
+        (dict(filter_cfg=dict(min_size=9)), 'which lists 8: filter_cfg, min_size=9 removes 8'),
+        (dict(ann_file='', test_mode=True), 'it lists nothing'),
+        (dict(test_mode=True, indices=0), 'indices=0 chooses none'),
+    ],
+)
 def test_an_empty_data_set_of_any_library_is_one_line(options, message):
     from mmengine.registry import DATASETS
+
     options = dict(dict(ann_file='a.txt', filter_cfg={}), **options)
     assert message in str(explanation(lambda: Listed(**options)))
     DATASETS.register_module(module=Listed, name='Listed', force=True)
@@ -147,10 +196,17 @@ def test_an_empty_data_set_of_any_library_is_one_line(options, message):
 
 def test_an_empty_voc_data_set_is_one_line(tmp_path):
     from mmdet.datasets import XMLDataset
+
     (tmp_path / 'list.txt').write_text('')
-    line = explanation(lambda: XMLDataset(data_root=str(tmp_path), ann_file='list.txt',
-                                          data_prefix=dict(sub_data_root=''), pipeline=[],
-                                          metainfo=dict(classes=('a', ))))
+    line = explanation(
+        lambda: XMLDataset(
+            data_root=str(tmp_path),
+            ann_file='list.txt',
+            data_prefix=dict(sub_data_root=''),
+            pipeline=[],
+            metainfo=dict(classes=('a',)),
+        )
+    )
     assert f'nothing is left of the data set XMLDataset ({tmp_path}/list.txt)' in str(line)
 
 
@@ -159,12 +215,14 @@ def test_another_error_is_not_taken_for_an_empty_data_set(monkeypatch):
 
     def fail(*_, **__):
         raise ValueError('another')
+
     monkeypatch.setattr('mmengine.dataset.base_dataset.pickle.dumps', fail)
     assert explanation(lambda: Listed(ann_file='a.txt', test_mode=True)) is None
 
 
 def test_a_tool_ends_with_that_line(capsys):
     from mmadapt.cli import run_tool
+
     with pytest.raises(SystemExit) as ended:
         run_tool(lambda: Listed(ann_file='a.txt', filter_cfg=dict(min_size=9)))
     assert ended.value.code == 2

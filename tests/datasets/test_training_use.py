@@ -35,11 +35,16 @@ KINDS = dict(
 @pytest.mark.parametrize('kind', KINDS)
 def test_what_is_trained_on_is_what_mmdetection_trains_on(kind, tmp_path):
     from mmdet.datasets import CocoDataset
+
     changes, expected = KINDS[kind]
     annotation, content = box(7, **changes), coco([])
     path = write_split(tmp_path, dict(content, annotations=[annotation]))
-    dataset = CocoDataset(ann_file=str(path), metainfo=dict(classes=('cat', 'dog')),
-                          data_prefix=dict(img=str(tmp_path)), pipeline=[])
+    dataset = CocoDataset(
+        ann_file=str(path),
+        metainfo=dict(classes=('cat', 'dog')),
+        data_prefix=dict(img=str(tmp_path)),
+        pipeline=[],
+    )
     instances = dataset.get_data_info(0)['instances']
     trained = [i for i in instances if not i['ignore_flag']]
     assert why_untrained(annotation, content['images'][0]) == expected
@@ -48,16 +53,30 @@ def test_what_is_trained_on_is_what_mmdetection_trains_on(kind, tmp_path):
 
 def config(root, **evaluator):
     """A config of a box detector on an export."""
+
     def data(split):
-        return dict(type='CocoDataset', data_root=str(root), data_prefix=dict(img=f'{split}/'),
-                    ann_file=f'{split}/annotations_coco.json',
-                    metainfo=dict(classes=('cat', 'dog')), test_mode=split != 'train')
-    return Config(dict(
-        model=dict(bbox_head=dict(type='RTMDetHead', num_classes=2)),
-        train_dataloader=dict(dataset=data('train')),
-        val_dataloader=dict(dataset=data('validation')),
-        val_evaluator=dict(type='CocoMetric', metric='bbox',
-                           ann_file=f'{root}/validation/annotations_coco.json', **evaluator)))
+        return dict(
+            type='CocoDataset',
+            data_root=str(root),
+            data_prefix=dict(img=f'{split}/'),
+            ann_file=f'{split}/annotations_coco.json',
+            metainfo=dict(classes=('cat', 'dog')),
+            test_mode=split != 'train',
+        )
+
+    return Config(
+        dict(
+            model=dict(bbox_head=dict(type='RTMDetHead', num_classes=2)),
+            train_dataloader=dict(dataset=data('train')),
+            val_dataloader=dict(dataset=data('validation')),
+            val_evaluator=dict(
+                type='CocoMetric',
+                metric='bbox',
+                ann_file=f'{root}/validation/annotations_coco.json',
+                **evaluator,
+            ),
+        )
+    )
 
 
 def brush_masks(count=6):
@@ -76,8 +95,9 @@ def test_boxes_marked_iscrowd_are_no_boxes_and_training_does_not_start(tmp_path)
 
 
 def test_a_class_that_has_nothing_else_is_an_error(tmp_path):
-    root = write_export(tmp_path, [box(1), box(2, category=2, ignore=1),
-                                   box(3, category=2, iscrowd=1)])
+    root = write_export(
+        tmp_path, [box(1), box(2, category=2, ignore=1), box(3, category=2, iscrowd=1)]
+    )
     text = '\n'.join(read_export(root).problems.lines())
     assert "'dog': 1 marked ignore, 1 marked iscrowd" in text
     assert 'whole split' not in text
@@ -91,7 +111,8 @@ def test_a_class_is_trained_on_if_another_data_set_of_the_run_has_boxes_of_it(tm
     cfg = config(root)
     cfg.train_dataloader.dataset = dict(
         type='ConcatDataset',
-        datasets=[cfg.train_dataloader.dataset, config(other).train_dataloader.dataset])
+        datasets=[cfg.train_dataloader.dataset, config(other).train_dataloader.dataset],
+    )
     check_data(cfg)
     content = other / 'train' / 'annotations_coco.json'
     content.write_text(content.read_text().replace('"iscrowd": 0', '"iscrowd": 1'))
@@ -127,10 +148,19 @@ def test_a_split_to_evaluate_that_has_nothing_else_is_an_error(tmp_path):
 
 def test_some_of_them_are_shown_apart_and_training_says_how_many(tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr('mmadapt.datasets.content_checks.print_log',
-                        lambda text, **_: said.append(text))
-    root = write_export(tmp_path, [box(1), box(2, category=2), box(3, iscrowd=1),
-                                   box(4, bbox=[4, 4, 20, 0.5]), box(5, ignore=1)])
+    monkeypatch.setattr(
+        'mmadapt.datasets.content_checks.print_log', lambda text, **_: said.append(text)
+    )
+    root = write_export(
+        tmp_path,
+        [
+            box(1),
+            box(2, category=2),
+            box(3, iscrowd=1),
+            box(4, bbox=[4, 4, 20, 0.5]),
+            box(5, ignore=1),
+        ],
+    )
     export = read_export(root)
     train = export.splits['train']
     assert not export.problems.has_errors
@@ -152,8 +182,9 @@ def test_the_marks_are_taken_away_only_on_request():
 
 def test_marks_written_as_text_become_numbers(tmp_path):
     """MMDetection and pycocotools take the text 0 for a mark."""
-    root = write_export(tmp_path, [box(1, iscrowd='0'), box(2, category=2, ignore='false'),
-                                   box(3, iscrowd='1')])
+    root = write_export(
+        tmp_path, [box(1, iscrowd='0'), box(2, category=2, ignore='false'), box(3, iscrowd='1')]
+    )
     with pytest.raises(UserError, match='none of its 3 boxes is trained on'):
         check_data(config(root))
     export = read_export(root)
@@ -174,8 +205,9 @@ def test_a_key_at_which_mmdetection_stops_is_named(tmp_path, key):
 
 @pytest.mark.parametrize('key', ['iscrowd', 'area'])
 def test_a_key_at_which_the_evaluation_stops_is_named(tmp_path, key):
-    root = write_export(tmp_path, [box(1), box(2, category=2)],
-                        [box(1), box(2, category=2, **{key: None})])
+    root = write_export(
+        tmp_path, [box(1), box(2, category=2)], [box(1), box(2, category=2, **{key: None})]
+    )
     with pytest.raises(UserError, match=f'validation/.* annotations without {key}'):
         check_data(config(root))
 
@@ -192,13 +224,24 @@ def test_annotations_of_unlisted_images_are_no_boxes(tmp_path):
         check_data(config(root))
 
 
-@pytest.mark.parametrize(('filter_cfg', 'indices', 'message'), [
-    (dict(min_size=50), 3, r'of the 3 images of .*min_size=50 removes 3, for instance of 64 x 48'),
-    (dict(min_size=50, filter_empty_gt=True), 3,
-     'filter_empty_gt=True removes 1 without a box of the classes and min_size=50 removes 3'),
-])
-def test_nothing_left_by_the_filter_is_one_line_with_the_numbers(tmp_path, filter_cfg, indices,
-                                                                 message):
+@pytest.mark.parametrize(
+    ('filter_cfg', 'indices', 'message'),
+    [
+        (
+            dict(min_size=50),
+            3,
+            r'of the 3 images of .*min_size=50 removes 3, for instance of 64 x 48',
+        ),
+        (
+            dict(min_size=50, filter_empty_gt=True),
+            3,
+            'filter_empty_gt=True removes 1 without a box of the classes and min_size=50 removes 3',
+        ),
+    ],
+)
+def test_nothing_left_by_the_filter_is_one_line_with_the_numbers(
+    tmp_path, filter_cfg, indices, message
+):
     root = write_export(tmp_path, [box(1), box(2, image=2, category=2)], images=indices)
     cfg = config(root)
     cfg.train_dataloader.dataset.filter_cfg = filter_cfg
@@ -219,8 +262,9 @@ def test_a_split_without_images_is_one_line(tmp_path):
 
 def test_an_annotation_with_id_0_is_said_where_it_is_evaluated(tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr('mmadapt.datasets.evaluation_checks.print_log',
-                        lambda text, **_: said.append(text))
+    monkeypatch.setattr(
+        'mmadapt.datasets.evaluation_checks.print_log', lambda text, **_: said.append(text)
+    )
     boxes = [box(0), box(1, category=2)]
     check_data(config(write_export(tmp_path, boxes, boxes)))
     assert len(said) == 1
@@ -229,8 +273,9 @@ def test_an_annotation_with_id_0_is_said_where_it_is_evaluated(tmp_path, monkeyp
 
 def test_images_of_more_boxes_than_the_map_looks_at_are_said(tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr('mmadapt.datasets.evaluation_checks.print_log',
-                        lambda text, **_: said.append(text))
+    monkeypatch.setattr(
+        'mmadapt.datasets.evaluation_checks.print_log', lambda text, **_: said.append(text)
+    )
     many = [box(i, category=1 + i % 2) for i in range(1, 102)]
     root = write_export(tmp_path, many, [*many, box(102, image=2)])
     assert '1.png: 101 boxes' in '\n'.join(read_export(root).problems.lines())

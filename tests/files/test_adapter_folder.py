@@ -19,12 +19,14 @@ CONFIG, WEIGHTS = 'adapter_config.json', 'adapter_model.safetensors'
 
 
 class Detector(nn.Module):
-
     def __init__(self, seed=0, channels=4, classes=2):
         super().__init__()
         torch.manual_seed(seed)
-        self.backbone = nn.Sequential(nn.Conv2d(3, channels, 3), nn.BatchNorm2d(channels),
-                                      nn.Conv2d(channels, 4, 3, groups=2, stride=2))
+        self.backbone = nn.Sequential(
+            nn.Conv2d(3, channels, 3),
+            nn.BatchNorm2d(channels),
+            nn.Conv2d(channels, 4, 3, groups=2, stride=2),
+        )
         self.neck = nn.Linear(4, 4)
         self.bbox_head = nn.Conv2d(4, classes, 1)
 
@@ -56,11 +58,21 @@ def folder(tmp_path):
     return tmp_path / 'adapter'
 
 
-@pytest.mark.parametrize('peft', [
-    {}, dict(norm='stats'), dict(norm='train'), dict(norm='affine'), dict(head='adapt'),
-    dict(head='freeze'), dict(targets=['neck', 'backbone.2']), dict(method=None),
-    dict(method=None, targets='all', norm='train'), dict(method=dict(type='LoRA', r=2,
-                                                                     dropout=0.3))])
+@pytest.mark.parametrize(
+    'peft',
+    [
+        {},
+        dict(norm='stats'),
+        dict(norm='train'),
+        dict(norm='affine'),
+        dict(head='adapt'),
+        dict(head='freeze'),
+        dict(targets=['neck', 'backbone.2']),
+        dict(method=None),
+        dict(method=None, targets='all', norm='train'),
+        dict(method=dict(type='LoRA', r=2, dropout=0.3)),
+    ],
+)
 def test_a_trained_adapter_on_a_fresh_base_computes_bit_for_bit_the_same(tmp_path, peft):
     model = Detector()
     inject(model, {'method': LORA, **peft})
@@ -90,17 +102,28 @@ class Odd(nn.Module):
         return call(self.layer, self.args, self.kind)
 
 
-METHODS = dict(LoRA=LORA, DoRA=dict(type='DoRA', r=2, alpha=6), SSF=dict(type='SSF'),
-               PiSSA=dict(type='LoRA', r=2, alpha=6, init='pissa'))
+METHODS = dict(
+    LoRA=LORA,
+    DoRA=dict(type='DoRA', r=2, alpha=6),
+    SSF=dict(type='SSF'),
+    PiSSA=dict(type='LoRA', r=2, alpha=6, init='pissa'),
+)
 
 
-@pytest.mark.parametrize(('kind', 'method'), [
-    (kind, method) for kind in KINDS for method in METHODS
-    # Without a bias nothing is left of a scale once the weight is standardized.
-    if (method == 'SSF' or kind not in NORMS)
-    and not (method == 'SSF' and kind in ('WS, grouped', 'StdConvSame'))])
+@pytest.mark.parametrize(
+    ('kind', 'method'),
+    [
+        (kind, method)
+        for kind in KINDS
+        for method in METHODS
+        # Without a bias nothing is left of a scale once the weight is standardized.
+        if (method == 'SSF' or kind not in NORMS)
+        and not (method == 'SSF' and kind in ('WS, grouped', 'StdConvSame'))
+    ],
+)
 def test_an_adapter_of_every_method_on_every_kind_of_layer_is_the_same_after_a_round_trip(
-        tmp_path, kind, method):
+    tmp_path, kind, method
+):
     cfg = dict(method={**METHODS[method], **KINDS[kind].options}, targets=['layer'])
     model = Odd(KINDS[kind]).eval()
     inject(model, cfg)
@@ -181,17 +204,22 @@ def test_an_adapter_of_a_stock_detector_computes_bit_for_bit_the_same(build_dete
     with pytest.raises(UserError, match='adapter'):
         load_adapter(build_detector(num_classes=5), str(tmp_path / 'adapter'))
     with pytest.raises(UserError, match='it belongs to another model'):
-        load_adapter(build_detector('faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'),
-                     str(tmp_path / 'adapter'))
+        load_adapter(
+            build_detector('faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'), str(tmp_path / 'adapter')
+        )
 
 
 def test_a_folder_holds_two_files_and_no_frozen_tensor(folder):
     assert sorted(os.listdir(folder)) == [CONFIG, WEIGHTS]
     keys = set(load_file(folder / WEIGHTS))
-    adapters = {f'base_model.model.{layer}.lora_{x}.weight'
-                for layer in ('backbone.0', 'neck') for x in 'AB'}
-    trained = {f'mmadapt.{layer}.{x}'
-               for layer in ('backbone.2', 'bbox_head') for x in ('weight', 'bias')}
+    adapters = {
+        f'base_model.model.{layer}.lora_{x}.weight'
+        for layer in ('backbone.0', 'neck')
+        for x in 'AB'
+    }
+    trained = {
+        f'mmadapt.{layer}.{x}' for layer in ('backbone.2', 'bbox_head') for x in ('weight', 'bias')
+    }
     assert keys == adapters | trained
 
 
@@ -206,8 +234,10 @@ def test_saving_twice_writes_the_same_bytes(folder, tmp_path):
 def test_an_average_can_be_written_in_place_of_the_models_own_values(folder, tmp_path):
     model = Detector()
     load_adapter(model, str(folder))
-    average = {key: value + 1 if value.is_floating_point() else value
-               for key, value in model.state_dict().items()}
+    average = {
+        key: value + 1 if value.is_floating_point() else value
+        for key, value in model.state_dict().items()
+    }
     save_adapter(model, str(tmp_path / 'average'), state_dict=average)
     own, averaged = load_file(folder / WEIGHTS), load_file(tmp_path / 'average' / WEIGHTS)
     assert all(torch.equal(averaged[key], own[key] + 1) for key in own)
@@ -231,7 +261,8 @@ def one_bit_off():
     model = Detector()
     with torch.no_grad():
         model.backbone[0].weight[0, 0, 0, 0] = torch.nextafter(
-            model.backbone[0].weight[0, 0, 0, 0], torch.tensor(9.0))
+            model.backbone[0].weight[0, 0, 0, 0], torch.tensor(9.0)
+        )
     return model
 
 
@@ -248,17 +279,27 @@ def merged():
     return model
 
 
-@pytest.mark.parametrize(('make', 'message'), [
-    (other_base, 'was trained on other base weights than this model holds'),
-    (one_bit_off, 'was trained on other base weights than this model holds'),
-    (lambda: Detector(channels=8), r'backbone.0.lora_B of shape \(4, 2, 1, 1\), the model has \(8'),
-    (other_rank, "was trained with another `peft`; method: .*'r': 2.* there, .*'r': 3"),
-    (merged, 'an adapter is merged into this model; call mmadapt.unmerge first'),
-    (lambda: nn.Sequential(nn.Linear(3, 3)), 'adapts backbone.0, which this model does not have'),
-])
+@pytest.mark.parametrize(
+    ('make', 'message'),
+    [
+        (other_base, 'was trained on other base weights than this model holds'),
+        (one_bit_off, 'was trained on other base weights than this model holds'),
+        (
+            lambda: Detector(channels=8),
+            r'backbone.0.lora_B of shape \(4, 2, 1, 1\), the model has \(8',
+        ),
+        (other_rank, "was trained with another `peft`; method: .*'r': 2.* there, .*'r': 3"),
+        (merged, 'an adapter is merged into this model; call mmadapt.unmerge first'),
+        (
+            lambda: nn.Sequential(nn.Linear(3, 3)),
+            'adapts backbone.0, which this model does not have',
+        ),
+    ],
+)
 @pytest.mark.parametrize('training', [True, False])
 def test_a_model_that_does_not_fit_is_refused_and_stays_what_it_was(
-        folder, make, message, training):
+    folder, make, message, training
+):
     model = make().train(training)
     kinds = [(type(m), m.training) for m in model.modules()]
     grads = [p.requires_grad for p in model.parameters()]
@@ -293,30 +334,52 @@ def edit(folder, change):
     save_file(tensors, folder / WEIGHTS)
 
 
-@pytest.mark.parametrize(('damage', 'message'), [
-    (truncate, f'{WEIGHTS} is damaged or only half of a file'),
-    (lambda f: (f / WEIGHTS).write_bytes(b''), f'{WEIGHTS} is damaged or only half of a file'),
-    (lambda f: (f / WEIGHTS).unlink(), f'is not an adapter folder: it has no {WEIGHTS}'),
-    (lambda f: (f / CONFIG).unlink(), f'is not an adapter folder: it has no {CONFIG}'),
-    (lambda f: (f / CONFIG).write_text('{"r": 2,'), f'{CONFIG} is damaged'),
-    (lambda f: (f / CONFIG).write_text('[]'), f'{CONFIG} is damaged: it holds a list'),
-    (lambda f: (f / CONFIG).write_bytes(b'\xff\xfe\x00'), f'{CONFIG} is damaged'),
-    (lambda f: (f / CONFIG).write_text('{"mmadapt": 3}'), 'description of the adapter is damaged'),
-    (lambda f: edit(f, lambda t: t.pop('base_model.model.neck.lora_A.weight')),
-     'lacks neck.lora_A and 0 more tensors'),
-    (lambda f: edit(f, lambda t: t.pop('mmadapt.bbox_head.bias')),
-     'lacks bbox_head.bias and 0 more tensors'),
-    (lambda f: edit(f, lambda t: t.update({'mmadapt.neck.extra': torch.ones(1)})),
-     'holds neck.extra and 0 more tensors that this model does not have'),
-    (lambda f: edit(f, lambda t: t.update({'neck.weight': torch.ones(1)})),
-     'holds neck.weight, which has no meaning here'),
-    (lambda f: edit(f, lambda t: t.update({'mmadapt.': torch.ones(1)})),
-     'holds mmadapt., which has no meaning here'),
-    (lambda f: edit(f, lambda t: t.update(
-        {'base_model.model.bbox_head.weight': torch.ones(1)})), 'bbox_head.weight, which has no m'),
-    (lambda f: edit(f, lambda t: t.update({'mmadapt.neck.lora_A': torch.ones(2, 4)})),
-     'holds neck.lora_A under two names, one of them '),
-])
+@pytest.mark.parametrize(
+    ('damage', 'message'),
+    [
+        (truncate, f'{WEIGHTS} is damaged or only half of a file'),
+        (lambda f: (f / WEIGHTS).write_bytes(b''), f'{WEIGHTS} is damaged or only half of a file'),
+        (lambda f: (f / WEIGHTS).unlink(), f'is not an adapter folder: it has no {WEIGHTS}'),
+        (lambda f: (f / CONFIG).unlink(), f'is not an adapter folder: it has no {CONFIG}'),
+        (lambda f: (f / CONFIG).write_text('{"r": 2,'), f'{CONFIG} is damaged'),
+        (lambda f: (f / CONFIG).write_text('[]'), f'{CONFIG} is damaged: it holds a list'),
+        (lambda f: (f / CONFIG).write_bytes(b'\xff\xfe\x00'), f'{CONFIG} is damaged'),
+        (
+            lambda f: (f / CONFIG).write_text('{"mmadapt": 3}'),
+            'description of the adapter is damaged',
+        ),
+        (
+            lambda f: edit(f, lambda t: t.pop('base_model.model.neck.lora_A.weight')),
+            'lacks neck.lora_A and 0 more tensors',
+        ),
+        (
+            lambda f: edit(f, lambda t: t.pop('mmadapt.bbox_head.bias')),
+            'lacks bbox_head.bias and 0 more tensors',
+        ),
+        (
+            lambda f: edit(f, lambda t: t.update({'mmadapt.neck.extra': torch.ones(1)})),
+            'holds neck.extra and 0 more tensors that this model does not have',
+        ),
+        (
+            lambda f: edit(f, lambda t: t.update({'neck.weight': torch.ones(1)})),
+            'holds neck.weight, which has no meaning here',
+        ),
+        (
+            lambda f: edit(f, lambda t: t.update({'mmadapt.': torch.ones(1)})),
+            'holds mmadapt., which has no meaning here',
+        ),
+        (
+            lambda f: edit(
+                f, lambda t: t.update({'base_model.model.bbox_head.weight': torch.ones(1)})
+            ),
+            'bbox_head.weight, which has no m',
+        ),
+        (
+            lambda f: edit(f, lambda t: t.update({'mmadapt.neck.lora_A': torch.ones(2, 4)})),
+            'holds neck.lora_A under two names, one of them ',
+        ),
+    ],
+)
 def test_a_damaged_folder_is_refused_and_the_model_stays_what_it_was(folder, damage, message):
     damage(folder)
     model = Detector()
@@ -333,8 +396,15 @@ def test_layers_of_an_older_folder_may_have_the_names_that_only_others_have_now(
     inject(model, dict(method=LORA, targets=['backbone.2'], head='freeze'))
     wanted = train(model)(X)
     save_adapter(model, str(folder))
-    edit(folder, lambda t: [t.update({f'base_model.model.backbone.2.{name}.weight': t.pop(
-        f'mmadapt.backbone.2.{name}')}) for name in ('lora_A', 'lora_B')])
+    edit(
+        folder,
+        lambda t: [
+            t.update(
+                {f'base_model.model.backbone.2.{name}.weight': t.pop(f'mmadapt.backbone.2.{name}')}
+            )
+            for name in ('lora_A', 'lora_B')
+        ],
+    )
     fresh = Detector().eval()
     load_adapter(fresh, str(folder))
     assert torch.equal(fresh(X), wanted)
@@ -374,10 +444,16 @@ def test_an_adapter_can_be_removed_and_another_loaded(folder):
     load_adapter(model, str(folder))
     with torch.no_grad():
         for layer in (model.backbone[2], model.bbox_head):  # trained fully: they stay
-            layer.weight.copy_(Detector().get_parameter(
-                'bbox_head.weight' if layer is model.bbox_head else 'backbone.2.weight'))
-            layer.bias.copy_(Detector().get_parameter(
-                'bbox_head.bias' if layer is model.bbox_head else 'backbone.2.bias'))
+            layer.weight.copy_(
+                Detector().get_parameter(
+                    'bbox_head.weight' if layer is model.bbox_head else 'backbone.2.weight'
+                )
+            )
+            layer.bias.copy_(
+                Detector().get_parameter(
+                    'bbox_head.bias' if layer is model.bbox_head else 'backbone.2.bias'
+                )
+            )
     remove(model)
     assert torch.equal(model(X), base)
     load_adapter(model, str(folder))

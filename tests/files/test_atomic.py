@@ -58,8 +58,10 @@ def test_a_crash_while_writing_leaves_the_old_file_and_nothing_else(tmp_path, ol
 
 
 def test_a_kill_while_writing_leaves_the_old_file_and_nothing_that_looks_like_a_checkpoint(
-        tmp_path):
+    tmp_path,
+):
     (tmp_path / 'epoch_1.pth').write_text('old')
+
     def write(path):
         Path(path).write_text('half')
         os.kill(os.getpid(), signal.SIGKILL)
@@ -69,8 +71,9 @@ def test_a_kill_while_writing_leaves_the_old_file_and_nothing_that_looks_like_a_
     assert (tmp_path / 'epoch_1.pth').read_text() == 'old'
     visible = [name for name in os.listdir(tmp_path) if not name.startswith('.')]
     assert visible == ['epoch_1.pth']
-    assert not [name for name in os.listdir(tmp_path)
-                if name.endswith('.pth') and name != 'epoch_1.pth']
+    assert not [
+        name for name in os.listdir(tmp_path) if name.endswith('.pth') and name != 'epoch_1.pth'
+    ]
 
 
 @pytest.mark.parametrize(('mask', 'mode'), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])

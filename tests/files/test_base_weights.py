@@ -15,7 +15,6 @@ from mmadapt.files import BaseRecord, base_state_dict, make_base_record, read_ch
 
 
 class Model(BaseModule):
-
     def __init__(self, pretrained=None):
         super().__init__()
         self.backbone = Backbone(pretrained)
@@ -23,7 +22,6 @@ class Model(BaseModule):
 
 
 class Backbone(BaseModule):
-
     def __init__(self, pretrained=None):
         super().__init__(pretrained and dict(type='Pretrained', checkpoint=pretrained))
         self.fc, self.bn = nn.Linear(3, 4), nn.BatchNorm1d(4)
@@ -73,16 +71,21 @@ def test_what_a_pretrained_file_does_not_hold_is_not_in_the_base(tmp_path):
 
 
 def test_the_base_comes_back_from_its_file_and_from_another_place(tmp_path):
-    model, state = Model(), {key: torch.full_like(value, 3) for key, value in
-                             Model().state_dict().items()}
+    model, state = (
+        Model(),
+        {key: torch.full_like(value, 3) for key, value in Model().state_dict().items()},
+    )
     path = write(tmp_path / 'base.pth', state)
     record = make_base_record(model, path, state)
     assert all(v.eq(3).all() for v in base_state_dict(model, record).values())
     moved = tmp_path / 'moved.pth'
     (tmp_path / 'base.pth').rename(moved)
     assert all(v.eq(3).all() for v in base_state_dict(model, record, str(moved)).values())
-    with pytest.raises(UserError, match='the base model: checkpoint .*base.pth not found; in its '
-                                        r"folder there are \['moved.pth'\].*peft.base=FILE"):
+    with pytest.raises(
+        UserError,
+        match='the base model: checkpoint .*base.pth not found; in its '
+        r"folder there are \['moved.pth'\].*peft.base=FILE",
+    ):
         base_state_dict(model, record)
 
 
@@ -106,7 +109,8 @@ def test_load_from_wins_over_what_a_pretrained_module_loaded(tmp_path):
 @pytest.mark.parametrize('bare', [True, False])
 @pytest.mark.parametrize('prefix', ['', 'module.'])
 def test_a_checkpoint_and_a_bare_state_dict_are_read_with_and_without_ddps_prefix(
-        tmp_path, bare, prefix):
+    tmp_path, bare, prefix
+):
     state = {f'{prefix}fc.weight': torch.ones(2)}
     torch.save(state if bare else dict(state_dict=state, meta=dict(epoch=3)), tmp_path / 'x.pth')
     checkpoint = read_checkpoint(str(tmp_path / 'x.pth'))
@@ -131,7 +135,7 @@ def test_a_checkpoint_that_is_not_there_names_its_neighbors(tmp_path):
 def test_half_a_checkpoint_is_called_that(tmp_path, damage):
     path = write(tmp_path / 'x.pth', dict(a=torch.ones(1000)))
     content = Path(path).read_bytes()
-    Path(path).write_bytes(content[:len(content) // 2] if damage == 'half' else damage)
+    Path(path).write_bytes(content[: len(content) // 2] if damage == 'half' else damage)
     with pytest.raises(UserError, match='x.pth is not a readable checkpoint, or only half of one'):
         read_checkpoint(path)
 

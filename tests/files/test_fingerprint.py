@@ -17,17 +17,26 @@ def test_the_order_of_keys_memory_layout_and_gradients_do_not_matter():
     assert fingerprint(dict(a=torch.nn.Parameter(a.clone()), b=b.clone())) == wanted
 
 
-@pytest.mark.parametrize('change', [
-    lambda t: dict(a=torch.nextafter(t, torch.tensor(9.0))), lambda t: dict(b=t),
-    lambda t: dict(a=t.reshape(2, 3)), lambda t: dict(a=t.view(torch.int32)),
-    lambda t: dict(a=t, b=t), lambda t: dict(a=-t), lambda t: {}])
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda t: dict(a=torch.nextafter(t, torch.tensor(9.0))),
+        lambda t: dict(b=t),
+        lambda t: dict(a=t.reshape(2, 3)),
+        lambda t: dict(a=t.view(torch.int32)),
+        lambda t: dict(a=t, b=t),
+        lambda t: dict(a=-t),
+        lambda t: {},
+    ],
+)
 def test_values_names_shapes_types_and_number_matter(change):
     t = torch.zeros(6)
     assert fingerprint(change(t)) != fingerprint(dict(a=t))
 
 
-@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64, torch.int64,
-                                   torch.bool, torch.uint8])
+@pytest.mark.parametrize(
+    'dtype', [torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.bool, torch.uint8]
+)
 def test_every_type_scalars_and_empty_tensors_are_taken(dtype):
     for tensor in (torch.ones(3, 2).to(dtype), torch.ones(()).to(dtype), torch.ones(0).to(dtype)):
         assert len(fingerprint(dict(a=tensor))) == 64

@@ -21,7 +21,7 @@ class RunsCode:
         self.file = file
 
     def __reduce__(self):
-        return os.mkdir, (self.file, )
+        return os.mkdir, (self.file,)
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -41,8 +41,15 @@ print(model.training, model.dataset_meta['classes'], difference)
 def detectors(request, build_detector):
     """A stock detector, one adapted and trained a little, and what the latter computes."""
     model = build_detector(request.param)
-    inject(model, dict(method=dict(type='LoRA', r=2, dropout=0.1), head='adapt', targets='all',
-                       exclude=['bbox_head.cls_convs']))
+    inject(
+        model,
+        dict(
+            method=dict(type='LoRA', r=2, dropout=0.1),
+            head='adapt',
+            targets='all',
+            exclude=['bbox_head.cls_convs'],
+        ),
+    )
     torch.manual_seed(1)
     with torch.no_grad():
         for module in model.modules():
@@ -52,8 +59,10 @@ def detectors(request, build_detector):
                     tensor += 0.02 * torch.randn_like(tensor)
     x = torch.rand(1, 3, 64, 64)
     outputs = _outputs(copy.deepcopy(model).eval(), x)
-    assert any((a - b).abs().max() > 1e-3 for a, b in zip(
-        outputs, _outputs(build_detector(request.param).eval(), x), strict=True))
+    assert any(
+        (a - b).abs().max() > 1e-3
+        for a, b in zip(outputs, _outputs(build_detector(request.param).eval(), x), strict=True)
+    )
     return build_detector(request.param), model, x, outputs
 
 
@@ -68,37 +77,52 @@ def _assert_close(ours, wanted):
 
 
 def test_a_whole_model_is_read_and_computes_the_same_where_mmadapt_cannot_be_imported(
-        detectors, tmp_path):
+    detectors, tmp_path
+):
     stock, model, x, outputs = detectors
     before = {key: value.clone() for key, value in model.state_dict().items()}
     types = [type(module) for module in model.modules()]
     write_merged(str(tmp_path / 'whole.pth'), model, METAINFO, 'full_torch_model')
 
     torch.save((x, outputs), tmp_path / 'expected.pth')
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', _WITHOUT_MMADAPT,
-                           tmp_path / 'whole.pth', tmp_path / 'expected.pth'], cwd=tmp_path,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            '-W',
+            'ignore',
+            '-c',
+            _WITHOUT_MMADAPT,
+            tmp_path / 'whole.pth',
+            tmp_path / 'expected.pth',
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     *rest, difference = done.stdout.split()
     assert ' '.join(rest) == "False ('cat', 'dog')"
     assert float(difference) < 1e-5 * max(1.0, *(t.abs().max().item() for t in outputs))
 
     with zipfile.ZipFile(tmp_path / 'whole.pth') as archive:
-        pickled, = (archive.read(n) for n in archive.namelist() if n.endswith('/data.pkl'))
+        (pickled,) = (archive.read(n) for n in archive.namelist() if n.endswith('/data.pkl'))
     assert b'mmadapt' not in pickled
     loaded = torch.load(tmp_path / 'whole.pth', weights_only=False)
     assert [type(m) for m in loaded.modules()] == [type(m) for m in stock.modules()]
     assert [p.requires_grad for p in loaded.train().parameters()] == [
-        p.requires_grad for p in stock.train().parameters()]
+        p.requires_grad for p in stock.train().parameters()
+    ]
     assert [vars(m).keys() - {'dataset_meta'} for m in loaded.modules()] == [
-        vars(m).keys() for m in stock.modules()]
+        vars(m).keys() for m in stock.modules()
+    ]
 
     assert [type(module) for module in model.modules()] == types
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
 
 
 def test_safetensors_load_strictly_also_where_modules_stand_under_several_names(
-        detectors, tmp_path):
+    detectors, tmp_path
+):
     stock, model, x, outputs = detectors
     path = str(tmp_path / 'merged.safetensors')
     write_merged(path, model, METAINFO, 'safetensors')
@@ -106,8 +130,9 @@ def test_safetensors_load_strictly_also_where_modules_stand_under_several_names(
     _assert_close(_outputs(stock.eval(), x), outputs)
     with safe_open(path, 'pt') as file:
         metadata = file.metadata()
-    assert json.loads(metadata['dataset_meta']) == dict(classes=['cat', 'dog'],
-                                                        palette=[[1, 2, 3], [4, 5, 6]])
+    assert json.loads(metadata['dataset_meta']) == dict(
+        classes=['cat', 'dog'], palette=[[1, 2, 3], [4, 5, 6]]
+    )
     assert metadata['format'] == 'pt'
 
 
@@ -139,11 +164,14 @@ def test_a_merged_model_is_written_as_one_that_is_not(tmp_path):
 
 
 def test_a_whole_model_that_needs_mmadapt_or_cannot_be_pickled_is_refused_and_leaves_no_file(
-        tmp_path):
+    tmp_path,
+):
     path = tmp_path / 'whole.pth'
     path.write_text('older')
-    for part, message in ((UserError('a part'), r'consists of mmadapt\.errors\.UserError too'),
-                          (lambda: None, 'cannot be pickled as a whole: .*lambda')):
+    for part, message in (
+        (UserError('a part'), r'consists of mmadapt\.errors\.UserError too'),
+        (lambda: None, 'cannot be pickled as a whole: .*lambda'),
+    ):
         model = nn.Sequential(nn.Linear(3, 3))
         model.part = part
         inject(model, dict(method=dict(type='LoRA', r=2)))
@@ -168,8 +196,10 @@ def test_every_value_of_export_has_a_file_name_and_a_reader():
 
 
 def test_a_value_of_export_that_is_none_of_these_is_refused_with_what_to_do():
-    for value, message in (('save_pretrained', 'that folder.* is written in any case'),
-                           ('safetensor', "is not one of .*nearest: 'safetensors'"),
-                           (False, 'peft.export=False is not one of')):
+    for value, message in (
+        ('save_pretrained', 'that folder.* is written in any case'),
+        ('safetensor', "is not one of .*nearest: 'safetensors'"),
+        (False, 'peft.export=False is not one of'),
+    ):
         with pytest.raises(UserError, match=message):
             inject(nn.Sequential(nn.Linear(3, 3)), dict(method=dict(type='LoRA'), export=value))

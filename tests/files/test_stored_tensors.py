@@ -13,7 +13,6 @@ LORA = dict(type='LoRA', r=2)
 
 
 class Detector(nn.Module):
-
     def __init__(self):
         super().__init__()
         self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
@@ -24,20 +23,27 @@ class Detector(nn.Module):
 
 
 ADAPTERS = {f'{layer}.lora_{x}' for layer in ('backbone.0', 'branches.0') for x in 'AB'}
-HEAD = {f'bbox_head.0.{x}' for x in ('weight', 'bias', 'running_mean', 'running_var',
-                                     'num_batches_tracked')} | {'bbox_head.1.weight',
-                                                                'bbox_head.1.bias'}
+HEAD = {
+    f'bbox_head.0.{x}'
+    for x in ('weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked')
+} | {'bbox_head.1.weight', 'bbox_head.1.bias'}
 STATISTICS = {f'backbone.1.{x}' for x in ('running_mean', 'running_var', 'num_batches_tracked')}
 
 
-@pytest.mark.parametrize(('peft', 'wanted'), [
-    (dict(), ADAPTERS | HEAD),
-    (dict(head='freeze'), ADAPTERS),
-    (dict(norm='stats'), ADAPTERS | HEAD | STATISTICS),
-    (dict(norm='affine'), ADAPTERS | HEAD | {'backbone.1.weight', 'backbone.1.bias'}),
-    (dict(norm='train'), ADAPTERS | HEAD | STATISTICS | {'backbone.1.weight', 'backbone.1.bias'}),
-    (dict(method=None), HEAD),
-])
+@pytest.mark.parametrize(
+    ('peft', 'wanted'),
+    [
+        (dict(), ADAPTERS | HEAD),
+        (dict(head='freeze'), ADAPTERS),
+        (dict(norm='stats'), ADAPTERS | HEAD | STATISTICS),
+        (dict(norm='affine'), ADAPTERS | HEAD | {'backbone.1.weight', 'backbone.1.bias'}),
+        (
+            dict(norm='train'),
+            ADAPTERS | HEAD | STATISTICS | {'backbone.1.weight', 'backbone.1.bias'},
+        ),
+        (dict(method=None), HEAD),
+    ],
+)
 def test_a_file_holds_what_moves_and_nothing_else(peft, wanted):
     model = Detector()
     inject(model, {'method': LORA, **peft})
@@ -47,8 +53,10 @@ def test_a_file_holds_what_moves_and_nothing_else(peft, wanted):
 def test_what_no_base_provides_is_held_too():
     model = Detector()
     inject(model, dict(method=LORA))
-    assert stored_keys(model, ['anchors', 'branches.1.weight']) == \
-        ADAPTERS | HEAD | {'anchors', 'branches.0.weight'}
+    assert stored_keys(model, ['anchors', 'branches.1.weight']) == ADAPTERS | HEAD | {
+        'anchors',
+        'branches.0.weight',
+    }
 
 
 def test_a_tensor_of_several_names_goes_by_the_first():
@@ -82,19 +90,32 @@ def test_what_a_file_holds_and_its_base_make_the_whole_model_again():
     model.load_state_dict(state, strict=True)
 
 
-@pytest.mark.parametrize(('change', 'message'), [
-    (lambda stored, base: stored.pop('backbone.0.lora_A'),
-     'backbone.0.lora_A is neither in FILE nor in its base model'),
-    (lambda stored, base: base.pop('backbone.0.weight'),
-     'backbone.0.weight is neither in FILE nor in its base model'),
-    (lambda stored, base: base.update({'backbone.0.weight': torch.zeros(1)}),
-     'backbone.0.weight is neither in FILE nor'),
-    (lambda stored, base: stored.update({'backbone.0.lora_A': torch.zeros(3, 3, 3, 3)}),
-     r'FILE holds backbone.0.lora_A of shape \(3, 3, 3, 3\), the model has \(2, 3, 3, 3\) there: '
-     r'its config \(classes, rank\)'),
-    (lambda stored, base: stored.update({'neck.lora_A': torch.zeros(1)}),
-     'FILE holds neck.lora_A and 0 more tensors that this model does not have'),
-])
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (
+            lambda stored, base: stored.pop('backbone.0.lora_A'),
+            'backbone.0.lora_A is neither in FILE nor in its base model',
+        ),
+        (
+            lambda stored, base: base.pop('backbone.0.weight'),
+            'backbone.0.weight is neither in FILE nor in its base model',
+        ),
+        (
+            lambda stored, base: base.update({'backbone.0.weight': torch.zeros(1)}),
+            'backbone.0.weight is neither in FILE nor',
+        ),
+        (
+            lambda stored, base: stored.update({'backbone.0.lora_A': torch.zeros(3, 3, 3, 3)}),
+            r'FILE holds backbone.0.lora_A of shape \(3, 3, 3, 3\), the model has \(2, 3, 3, 3\) there: '
+            r'its config \(classes, rank\)',
+        ),
+        (
+            lambda stored, base: stored.update({'neck.lora_A': torch.zeros(1)}),
+            'FILE holds neck.lora_A and 0 more tensors that this model does not have',
+        ),
+    ],
+)
 def test_what_does_not_fit_is_named(change, message):
     base = Detector()
     model = copy.deepcopy(base)

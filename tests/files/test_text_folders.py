@@ -13,8 +13,11 @@ from mmadapt.adapters import AdapterLayer
 
 peft = pytest.importorskip('peft', reason='peft, the reference, is not installed')
 X = dict(input_ids=words()['input_ids'])
-METHODS = [dict(type='LoRA', r=2, alpha=6), dict(type='LoRA', r=2, alpha=6, init='pissa'),
-           dict(type='DoRA', r=3, alpha=6, rslora=True)]
+METHODS = [
+    dict(type='LoRA', r=2, alpha=6),
+    dict(type='LoRA', r=2, alpha=6, init='pissa'),
+    dict(type='DoRA', r=3, alpha=6, rslora=True),
+]
 
 
 def perturb(model):
@@ -55,10 +58,15 @@ def test_what_is_written_here_peft_opens_and_computes_the_same(tmp_path, name, m
         check_equal(again(**X).logits, wanted, name)
 
 
-@pytest.mark.parametrize('options', [
-    dict(target_modules=['c_attn', 'c_proj', 'c_fc'], fan_in_fan_out=True),
-    dict(target_modules=['c_attn'], fan_in_fan_out=True, modules_to_save=['ln_f']),
-    dict(target_modules='all-linear', use_dora=True), dict(target_modules=['c_proj', 'wpe'])])
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(target_modules=['c_attn', 'c_proj', 'c_fc'], fan_in_fan_out=True),
+        dict(target_modules=['c_attn'], fan_in_fan_out=True, modules_to_save=['ln_f']),
+        dict(target_modules='all-linear', use_dora=True),
+        dict(target_modules=['c_proj', 'wpe']),
+    ],
+)
 def test_a_folder_of_peft_with_weights_turned_round_means_the_same_here(tmp_path, options):
     config = peft.LoraConfig(r=3, lora_alpha=7, **options)
     with warnings.catch_warnings():
@@ -70,12 +78,22 @@ def test_a_folder_of_peft_with_weights_turned_round_means_the_same_here(tmp_path
     model = text_model('GPT-2')
     load_adapter(model, str(tmp_path))
     check_equal(model(**X).logits, theirs(**X).logits, 'GPT-2')
-    assert len(adapted(model)) == sum('lora_A' in key or 'lora_embedding_A' in key
-                                      for key in load_file(tmp_path / 'adapter_model.safetensors'))
+    assert len(adapted(model)) == sum(
+        'lora_A' in key or 'lora_embedding_A' in key
+        for key in load_file(tmp_path / 'adapter_model.safetensors')
+    )
 
 
-@pytest.mark.parametrize('method', [dict(type='LoRA', r=2), dict(type='LoRA', r=2, dropout=0.2),
-                                    dict(type='DoRA', r=2), dict(type='SSF')], ids=str)
+@pytest.mark.parametrize(
+    'method',
+    [
+        dict(type='LoRA', r=2),
+        dict(type='LoRA', r=2, dropout=0.2),
+        dict(type='DoRA', r=2),
+        dict(type='SSF'),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize('name', ['GPT-2', 'Falcon'])
 def test_all_linear_layers_are_adapted_train_and_merge(name, method):
     model = text_model(name)

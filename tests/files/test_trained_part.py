@@ -44,11 +44,18 @@ def written(path, peft, base='base.pth'):
     inject(model, config)
     hook = PEFTCheckpointHook(model, config, BaseRecord(load_from=base))
     hook._note_base()
-    checkpoint = dict(meta={}, state_dict=model.state_dict(), ema_state_dict={
-        'steps': torch.tensor(1), **{f'module.{k}': v for k, v in model.state_dict().items()}})
+    checkpoint = dict(
+        meta={},
+        state_dict=model.state_dict(),
+        ema_state_dict={
+            'steps': torch.tensor(1),
+            **{f'module.{k}': v for k, v in model.state_dict().items()},
+        },
+    )
     hook.before_save_checkpoint(RUNNER, checkpoint)
-    (write_sharded if path.suffix == '' else torch.save)(*(
-        (str(path), checkpoint) if path.suffix == '' else (checkpoint, path)))
+    (write_sharded if path.suffix == '' else torch.save)(
+        *((str(path), checkpoint) if path.suffix == '' else (checkpoint, path))
+    )
     return str(path)
 
 
@@ -60,21 +67,28 @@ def old(path):
 
 
 @pytest.mark.parametrize('name', ['epoch_1.pth', 'old.pth', 'folder'])
-@pytest.mark.parametrize('reader', [
-    lambda path: load_checkpoint(detector()['backbone'], path),
-    lambda path: load_checkpoint(detector(), path, revise_keys=[('^backbone', 'neck')]),
-    lambda path: _load_checkpoint_with_prefix('backbone.', path),
-    lambda path: detector().load_state_dict(_load_checkpoint(path)['state_dict']),
-    lambda path: copy.deepcopy(_load_checkpoint(path)['state_dict']),
-    lambda path: detector().load_state_dict(_load_checkpoint(path)['ema_state_dict']),
-    lambda path: base_state_dict(detector(), BaseRecord(load_from=path))])
+@pytest.mark.parametrize(
+    'reader',
+    [
+        lambda path: load_checkpoint(detector()['backbone'], path),
+        lambda path: load_checkpoint(detector(), path, revise_keys=[('^backbone', 'neck')]),
+        lambda path: _load_checkpoint_with_prefix('backbone.', path),
+        lambda path: detector().load_state_dict(_load_checkpoint(path)['state_dict']),
+        lambda path: copy.deepcopy(_load_checkpoint(path)['state_dict']),
+        lambda path: detector().load_state_dict(_load_checkpoint(path)['ema_state_dict']),
+        lambda path: base_state_dict(detector(), BaseRecord(load_from=path)),
+    ],
+)
 def test_whoever_does_not_complete_it_is_refused(reader, name, tmp_path):
     path = written(tmp_path / name, LORA)
     if name == 'old.pth':
         old(path)
-    with pytest.raises(UserError, match='holds only what a training .*its base, base.pth, would be '
-                                        'random.*PEFTInjectHook.*mmadapt merge CONFIG .*'
-                                        'load_adapter|belongs to another model'):
+    with pytest.raises(
+        UserError,
+        match='holds only what a training .*its base, base.pth, would be '
+        'random.*PEFTInjectHook.*mmadapt merge CONFIG .*'
+        'load_adapter|belongs to another model',
+    ):
         reader(path)
 
 
@@ -97,8 +111,9 @@ def test_what_is_read_and_saved_again_is_the_same_file(tmp_path):
 def test_where_mmadapt_is_not_imported_the_refusal_names_it(tmp_path):
     """Also where torch has been told to run whatever a file names, as MMDetection's users do."""
     path = written(tmp_path / 'epoch_1.pth', LORA)
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', STRANGER, path], text=True,
-                          capture_output=True)
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', STRANGER, path], text=True, capture_output=True
+    )
     assert done.returncode == 0, done.stderr
     checked, everything = done.stdout[:-200], done.stdout.splitlines()[-1]
     assert 'mmadapt.files.trained_part.OnlyAnAdapterMergeItFirstOrImportMmadapt' in checked
@@ -113,8 +128,9 @@ def test_a_model_that_is_loaded_for_inference_is_completed(tmp_path):
     model = copy.deepcopy(base)
     inject(model, LORA)
     nn.init.normal_(model['backbone'][0].lora_B)
-    hook = PEFTCheckpointHook(model, PEFTConfig.parse(LORA),
-                              BaseRecord(load_from=str(tmp_path / 'base.pth')))
+    hook = PEFTCheckpointHook(
+        model, PEFTConfig.parse(LORA), BaseRecord(load_from=str(tmp_path / 'base.pth'))
+    )
     hook._note_base()
     checkpoint = dict(state_dict=model.state_dict(), meta=dict(epoch=1))
     hook.before_save_checkpoint(RUNNER, checkpoint)

@@ -50,20 +50,23 @@ WRITERS = dict(
     state_dict=lambda model, path: write_merged(path, model, None, 'state_dict'),
     safetensors=lambda model, path: write_merged(path, model, None, 'safetensors'),
     full_torch_model=lambda model, path: write_merged(path, model, None, 'full_torch_model'),
-    adapter=save_adapter, hugging_face=export_hf,
-    bytes=lambda model, path: AtomicLocalBackend().put(b'x' * 50_000, path))
+    adapter=save_adapter,
+    hugging_face=export_hf,
+    bytes=lambda model, path: AtomicLocalBackend().put(b'x' * 50_000, path),
+)
 
 
 @pytest.mark.parametrize('writer', WRITERS)
-def test_a_full_disk_is_one_line_with_the_path_and_the_older_file_is_whole(
-        writer, model, tmp_path):
+def test_a_full_disk_is_one_line_with_the_path_and_the_older_file_is_whole(writer, model, tmp_path):
     path = str(tmp_path / 'out')
     WRITERS[writer](model, path)
     before = _content(path)
     with torch.no_grad():
         model[0].lora_B.add_(1)
-    with files_of_at_most(20_000), pytest.raises(
-            WriteError, match=f'^{path} cannot be written: File too large$'):
+    with (
+        files_of_at_most(20_000),
+        pytest.raises(WriteError, match=f'^{path} cannot be written: File too large$'),
+    ):
         WRITERS[writer](model, path)
     assert _content(path) == before
     assert os.listdir(tmp_path) == ['out'], 'a part of the new one was left behind'
@@ -85,7 +88,8 @@ def test_a_full_disk_says_how_much_is_free(tmp_path):
     unnamed = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert str(full_disk(unnamed)) == 'a file cannot be written: No space left on device'
     assert str(full_disk(unnamed, str(tmp_path))).startswith(
-        f'a file in {tmp_path} cannot be written: No space left on device (')
+        f'a file in {tmp_path} cannot be written: No space left on device ('
+    )
     assert full_disk(OSError(errno.EACCES, 'Permission denied')) is None
 
 
@@ -123,8 +127,12 @@ def test_a_read_only_folder_is_one_line():
     folder.chmod(0o555)
     try:
         for refused in (check_can_write, lambda path: write_atomically(path, open)):
-            with as_anybody(), pytest.raises(
-                    WriteError, match=f'^{folder}/out.pth cannot be written: Permission denied$'):
+            with (
+                as_anybody(),
+                pytest.raises(
+                    WriteError, match=f'^{folder}/out.pth cannot be written: Permission denied$'
+                ),
+            ):
                 refused(folder / 'out.pth')
     finally:
         folder.rmdir()
@@ -132,8 +140,10 @@ def test_a_read_only_folder_is_one_line():
 
 def test_an_error_of_ours_or_of_the_content_stays_what_it_is(tmp_path):
     for error in (UserError('this'), ValueError('that'), RuntimeError('other')):
+
         def write(_, error=error):
             raise error
+
         for writer in (write_atomically, replace_folder):
             with pytest.raises(type(error), match=str(error)) as raised:
                 writer(tmp_path / 'out', write)

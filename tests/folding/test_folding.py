@@ -14,8 +14,13 @@ from mmadapt.folding import find_sites, unfold_norms
 from mmadapt.folding.scaled_conv import can_rescale
 from mmadapt.folding.scales import SMALLEST_SCALE
 
-METHODS = {'LoRA': dict(type='LoRA', r=4), 'DoRA': dict(type='DoRA', r=4), 'SSF': dict(type='SSF'),
-           'dropout': dict(type='LoRA', r=4, dropout=0.3), 'trained norm': dict(type='LoRA', r=4)}
+METHODS = {
+    'LoRA': dict(type='LoRA', r=4),
+    'DoRA': dict(type='DoRA', r=4),
+    'SSF': dict(type='SSF'),
+    'dropout': dict(type='LoRA', r=4, dropout=0.3),
+    'trained norm': dict(type='LoRA', r=4),
+}
 RTMDET = 'rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
 RESNET = 'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 
@@ -76,7 +81,8 @@ def test_a_convolution_that_several_norms_follow_is_folded_with_the_right_one(bu
     folded = adapt(stock, 'LoRA', True, head='adapt').double().train()
     assert _count(folded) == len(convs)
     (maps, gradients), (wanted_maps, wanted) = (
-        outputs_and_gradients(model, heads=True) for model in (folded, apart))
+        outputs_and_gradients(model, heads=True) for model in (folded, apart)
+    )
     for found, expected in zip(maps, wanted_maps, strict=True):
         close(found, expected, 1e-9)
     for key, gradient in gradients.items():
@@ -86,7 +92,8 @@ def test_a_convolution_that_several_norms_follow_is_folded_with_the_right_one(bu
 @pytest.mark.parametrize('name', [RTMDET, RESNET])
 @pytest.mark.parametrize('kind', ['LoRA', 'SSF'])
 def test_evaluation_is_bit_for_bit_that_of_the_base_until_something_is_trained(
-        kind, name, build_detector):
+    kind, name, build_detector
+):
     stock = build_detector(name).eval()
     adapted = copy.deepcopy(stock)
     inject(adapted, dict(method=METHODS[kind]))
@@ -94,8 +101,9 @@ def test_evaluation_is_bit_for_bit_that_of_the_base_until_something_is_trained(
     with torch.no_grad():
         for found, wanted in zip(adapted.extract_feat(x), stock.extract_feat(x), strict=True):
             assert torch.equal(found, wanted)
-        for found, wanted in zip(adapted.train().extract_feat(x), stock.extract_feat(x),
-                                 strict=True):
+        for found, wanted in zip(
+            adapted.train().extract_feat(x), stock.extract_feat(x), strict=True
+        ):
             assert not torch.equal(found, wanted), 'nothing was folded'
             close(found, wanted, 2e-4)  # single precision through a hundred layers
 
@@ -209,9 +217,16 @@ def test_norms_that_move_are_not_folded(build_detector):
 @pytest.mark.parametrize('kind', METHODS)
 def test_the_bias_of_a_convolution_is_folded_too(kind):
     torch.manual_seed(0)
-    stock = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(),
-                          nn.ConvTranspose2d(6, 4, 3), nn.BatchNorm2d(4), nn.ReLU(),
-                          nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))
+    stock = nn.Sequential(
+        nn.Conv2d(3, 6, 3),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.ConvTranspose2d(6, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 3),
+        nn.BatchNorm2d(4),
+    )
     for norm in (m for m in stock if isinstance(m, _BatchNorm)):
         for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
             tensor.data.uniform_(0.5, 2)
@@ -243,7 +258,8 @@ def _count(model) -> int:
     """How many places are folded."""
     named = [type(m).__name__ for m in model.modules()]
     return named.count('FoldingConvModule') + sum(
-        getattr(m, 'folded_into', None) is not None for m in model.modules())
+        getattr(m, 'folded_into', None) is not None for m in model.modules()
+    )
 
 
 @pytest.mark.parametrize('kind', ['LoRA', 'SSF'])
@@ -258,8 +274,14 @@ def test_autocast_is_no_less_exact_and_keeps_gradients_in_float32(kind, build_de
         assert maps[0].dtype == torch.bfloat16
         for layer in (m for m in model.modules() if isinstance(m, AdapterLayer)):
             assert all(getattr(layer, n).grad.dtype == torch.float32 for n in layer.adapter_names)
-        angles.append(torch.stack([
-            torch.cosine_similarity(gradients[k].flatten(), exact[k].flatten(), 0)
-            for k in gradients if gradients[k].numel() > 16]).median())
+        angles.append(
+            torch.stack(
+                [
+                    torch.cosine_similarity(gradients[k].flatten(), exact[k].flatten(), 0)
+                    for k in gradients
+                    if gradients[k].numel() > 16
+                ]
+            ).median()
+        )
     apart, folded = angles
     assert folded > apart - 0.05

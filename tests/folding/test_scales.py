@@ -18,11 +18,15 @@ SWIN = 'swin/retinanet_swin-t-p4-w7_fpn_1x_coco.py'
 # What brings a value, or a size that follows from values, to the CPU.
 READING = {'_local_scalar_dense', 'nonzero', 'is_nonzero', 'masked_select', '_unique2', 'equal'}
 LORA = dict(type='LoRA', r=4)
-PEFT = {'LoRA': dict(method=LORA), 'dropout': dict(method=dict(LORA, dropout=0.1)),
-        'DoRA': dict(method=dict(LORA, type='DoRA')), 'SSF': dict(method=dict(type='SSF')),
-        'SSF apart': dict(method=dict(type='SSF'), fold_norm=False),
-        'trained norms': dict(method=LORA, norm='affine'),
-        'moving norms': dict(method=dict(type='SSF'), norm='stats')}
+PEFT = {
+    'LoRA': dict(method=LORA),
+    'dropout': dict(method=dict(LORA, dropout=0.1)),
+    'DoRA': dict(method=dict(LORA, type='DoRA')),
+    'SSF': dict(method=dict(type='SSF')),
+    'SSF apart': dict(method=dict(type='SSF'), fold_norm=False),
+    'trained norms': dict(method=LORA, norm='affine'),
+    'moving norms': dict(method=dict(type='SSF'), norm='stats'),
+}
 
 
 class Reads(TorchDispatchMode):
@@ -45,8 +49,15 @@ def reads_of_a_step(model):
 
 
 # Swin has no statistics.
-@pytest.mark.parametrize(('kind', 'name'), [(kind, name) for kind in PEFT for name in (RTMDET, SWIN)
-                                            if (kind, name) != ('moving norms', SWIN)])
+@pytest.mark.parametrize(
+    ('kind', 'name'),
+    [
+        (kind, name)
+        for kind in PEFT
+        for name in (RTMDET, SWIN)
+        if (kind, name) != ('moving norms', SWIN)
+    ],
+)
 def test_a_step_reads_no_value_back(kind, name, build_detector, monkeypatch):
     monkeypatch.setattr(scales, '_is_waited_for', lambda scale: True)
     monkeypatch.setattr(scales, '_Question', Yes)
@@ -103,7 +114,6 @@ def device(monkeypatch):
 
 
 class Norm(nn.Module):
-
     def __init__(self):
         super().__init__()
         self.ssf_scale = nn.Parameter(torch.ones(4))
@@ -156,7 +166,7 @@ def test_within_a_step_and_its_backward_the_answer_is_the_same(device):
         answers.append(far_from_zero(norm))
         return x * norm.ssf_scale
 
-    far_from_zero(norm)          # another call of the step: its question is under way
+    far_from_zero(norm)  # another call of the step: its question is under way
     set_scale(norm, 0.0)
     checkpoint(run, torch.ones(4, requires_grad=True), use_reentrant=False).sum().backward()
     assert answers == [True, True]

@@ -13,13 +13,17 @@ RESNET = 'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 X = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 SEEN = {
     'forward': lambda layer, seen: layer.register_forward_hook(
-        lambda module, args, output: seen.append(output.detach().clone())),
+        lambda module, args, output: seen.append(output.detach().clone())
+    ),
     'forward pre': lambda layer, seen: layer.register_forward_pre_hook(
-        lambda module, args: seen.append(args[0].detach().clone())),
+        lambda module, args: seen.append(args[0].detach().clone())
+    ),
     'backward': lambda layer, seen: layer.register_full_backward_hook(
-        lambda module, inputs, outputs: seen.append(outputs[0])),
+        lambda module, inputs, outputs: seen.append(outputs[0])
+    ),
     'backward pre': lambda layer, seen: layer.register_full_backward_pre_hook(
-        lambda module, outputs: seen.append(outputs[0])),
+        lambda module, outputs: seen.append(outputs[0])
+    ),
 }
 
 
@@ -45,8 +49,10 @@ def seen_by(model, layer, kind):
 
 
 @pytest.mark.parametrize(('name', 'method'), [(RTMDET, 'SSF'), (RESNET, 'LoRA')])
-@pytest.mark.parametrize(('kind', 'layer'), [
-    *((kind, 'conv') for kind in SEEN), ('forward', 'norm'), ('forward pre', 'norm')])
+@pytest.mark.parametrize(
+    ('kind', 'layer'),
+    [*((kind, 'conv') for kind in SEEN), ('forward', 'norm'), ('forward pre', 'norm')],
+)
 def test_a_hook_sees_the_maps_of_the_layers_apart(kind, layer, method, name, build_detector):
     model = adapted(build_detector, name, method)
     apart = copy.deepcopy(model)

@@ -21,9 +21,11 @@ def adapt(model: nn.Module, method: str, **peft) -> nn.Module:
 
 def adapter_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Return all tensors of the adapters of a model, by full name."""
-    return {f'{name}.{key}': getattr(model.get_submodule(name), key)
-            for name in require_state(model).adapted
-            for key in model.get_submodule(name).adapter_names}
+    return {
+        f'{name}.{key}': getattr(model.get_submodule(name), key)
+        for name in require_state(model).adapted
+        for key in model.get_submodule(name).adapter_names
+    }
 
 
 @torch.no_grad()

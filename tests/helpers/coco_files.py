@@ -12,8 +12,9 @@ RUNS = dict(size=[48, 64], counts=[0, 48 * 32, 48 * 32])  # the left half
 
 def box(number: int, image: int = 1, category: int = 1, **changes) -> dict:
     """Return an annotation of one box; a change to None takes the key away."""
-    ann = dict(id=number, image_id=image, category_id=category, bbox=[4, 4, 20, 20], area=400,
-               iscrowd=0)
+    ann = dict(
+        id=number, image_id=image, category_id=category, bbox=[4, 4, 20, 20], area=400, iscrowd=0
+    )
     ann.update(changes)
     return {key: value for key, value in ann.items() if value is not None}
 
@@ -21,10 +22,13 @@ def box(number: int, image: int = 1, category: int = 1, **changes) -> dict:
 def coco(annotations: list, images: int = 2, classes: tuple = ('cat', 'dog')) -> dict:
     """Return the content of a file whose images are 1.png, 2.png, ..."""
     return dict(
-        images=[dict(id=i, file_name=f'{i}.png', width=SIDE[0], height=SIDE[1])
-                for i in range(1, images + 1)],
+        images=[
+            dict(id=i, file_name=f'{i}.png', width=SIDE[0], height=SIDE[1])
+            for i in range(1, images + 1)
+        ],
         annotations=annotations,
-        categories=[dict(id=i, name=name) for i, name in enumerate(classes, start=1)])
+        categories=[dict(id=i, name=name) for i, name in enumerate(classes, start=1)],
+    )
 
 
 def write_split(folder: Path, content: dict, seed: int = 0) -> Path:
@@ -39,8 +43,13 @@ def write_split(folder: Path, content: dict, seed: int = 0) -> Path:
     return path
 
 
-def write_export(folder: Path, train: list, val: list | None = None, images: int = 2,
-                 classes: tuple = ('cat', 'dog')) -> Path:
+def write_export(
+    folder: Path,
+    train: list,
+    val: list | None = None,
+    images: int = 2,
+    classes: tuple = ('cat', 'dog'),
+) -> Path:
     """Write an export of two splits; the second has one box of each class by default."""
     val = val or [box(i, category=i) for i in range(1, len(classes) + 1)]
     write_split(folder / 'train', coco(train, images, classes), seed=9)

@@ -17,6 +17,7 @@ def main() -> None:
     dist.init_process_group('gloo')
     init_default_scope('mmdet')
     from mmdet.registry import MODELS
+
     torch.manual_seed(0)
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
     load_checkpoint(model, sys.argv[2])
@@ -28,7 +29,7 @@ def main() -> None:
     model.double()  # so that a difference is a wrong gradient, not the order of a sum
     # The data loader of one process: both ranks see the same four images.
     batch = next(iter(_loader(cfg)))
-    half = {key: value[2 * dist.get_rank():][:2] for key, value in batch.items()}
+    half = {key: value[2 * dist.get_rank() :][:2] for key, value in batch.items()}
 
     wrapped = MMDistributedDataParallel(model, find_unused_parameters=False)
     _loss(wrapped, model, half).backward()
@@ -41,8 +42,11 @@ def main() -> None:
     dist.destroy_process_group()
 
     _loss(model, model, batch).backward()
-    worst = max(((p.grad - joint[n]).norm() / (p.grad.norm() + 1e-12)).item()
-                for n, p in model.named_parameters() if p.requires_grad)
+    worst = max(
+        ((p.grad - joint[n]).norm() / (p.grad.norm() + 1e-12)).item()
+        for n, p in model.named_parameters()
+        if p.requires_grad
+    )
     print(f'largest relative difference {worst}')
 
 
@@ -51,6 +55,7 @@ def _loader(cfg):
     loader = cfg.train_dataloader.copy()
     loader.sampler = dict(type='InfiniteSampler', shuffle=False)
     import mmengine.dataset.sampler as sampler
+
     sampler.get_dist_info = lambda: (0, 1)
     return Runner.build_dataloader(loader, seed=0)
 

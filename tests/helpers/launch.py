@@ -18,12 +18,25 @@ from unittest import mock
 from together import meeting
 
 _PROCESSES = multiprocessing.get_context('forkserver')
-_PROCESSES.set_forkserver_preload(['torch.distributed.run', 'mmdet.apis', 'mmdet.models',
-                                   'mmdet.datasets', 'mmdet.evaluation', 'mmdet.engine'])
+_PROCESSES.set_forkserver_preload(
+    [
+        'torch.distributed.run',
+        'mmdet.apis',
+        'mmdet.models',
+        'mmdet.datasets',
+        'mmdet.evaluation',
+        'mmdet.engine',
+    ]
+)
 
 
-def launch(script: Path, arguments: list[str], environment: dict[str, str], processes: int = 1,
-           timeout: float = 600) -> tuple[int, str]:
+def launch(
+    script: Path,
+    arguments: list[str],
+    environment: dict[str, str],
+    processes: int = 1,
+    timeout: float = 600,
+) -> tuple[int, str]:
     """Run a script to its end, as torch's launcher does if there are several processes.
 
     Args:
@@ -45,8 +58,12 @@ def launch(script: Path, arguments: list[str], environment: dict[str, str], proc
         started = []
         for rank in range(processes):
             own = dict(several, RANK=str(rank), LOCAL_RANK=str(rank)) if processes > 1 else {}
-            started.append(_PROCESSES.Process(
-                target=_become, args=(str(script), arguments, {**environment, **own}, str(output))))
+            started.append(
+                _PROCESSES.Process(
+                    target=_become,
+                    args=(str(script), arguments, {**environment, **own}, str(output)),
+                )
+            )
             started[-1].start()
         code = _wait(started, timeout)
         return code, output.read_text(errors='replace')
@@ -54,6 +71,7 @@ def launch(script: Path, arguments: list[str], environment: dict[str, str], proc
 
 def _become(script: str, arguments: list[str], environment: dict[str, str], output: str) -> None:
     import numpy as np
+
     file = os.open(output, os.O_WRONLY | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)

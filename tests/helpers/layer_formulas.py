@@ -17,8 +17,9 @@ def formula(stock: nn.Module, adapted: nn.Module) -> dict[str, Tensor]:
     They are functions of the adapter's tensors, for gradients too, worked out in float64.
     """
     if not isinstance(stock, nn.MultiheadAttention):
-        weight, bias = _formula(adapted, '', stock.weight, getattr(stock, 'bias', None),
-                                _owners(stock), _columns(stock))
+        weight, bias = _formula(
+            adapted, '', stock.weight, getattr(stock, 'bias', None), _owners(stock), _columns(stock)
+        )
         if getattr(stock, 'padding_idx', None) is not None:
             rows = list(weight)
             rows[stock.padding_idx] = stock.weight[stock.padding_idx]
@@ -28,15 +29,17 @@ def formula(stock: nn.Module, adapted: nn.Module) -> dict[str, Tensor]:
     weights, biases = {}, {}
     for n, part in enumerate('qkv'):
         own = getattr(stock, f'{part}_proj_weight')
-        weights[part] = stock.in_proj_weight[n * e:(n + 1) * e] if own is None else own
-        biases[part] = stock.in_proj_bias[n * e:(n + 1) * e] if stock.in_proj_bias is not None \
-            else None
+        weights[part] = stock.in_proj_weight[n * e : (n + 1) * e] if own is None else own
+        biases[part] = (
+            stock.in_proj_bias[n * e : (n + 1) * e] if stock.in_proj_bias is not None else None
+        )
     weights['out'], biases['out'] = stock.out_proj.weight, stock.out_proj.bias
     for part in adapted.adapter.attention:
         owners = torch.arange(e)[:, None].expand_as(weights[part])
         columns = torch.arange(weights[part].shape[1]).expand_as(weights[part])
-        weights[part], biases[part] = _formula(adapted, f'_{part}', weights[part], biases[part],
-                                               owners, columns)
+        weights[part], biases[part] = _formula(
+            adapted, f'_{part}', weights[part], biases[part], owners, columns
+        )
     result = {'out_proj.weight': weights['out'], 'out_proj.bias': biases['out']}
     if stock.in_proj_weight is None:
         result.update({f'{part}_proj_weight': weights[part] for part in 'qkv'})
@@ -80,11 +83,19 @@ def _columns(stock: nn.Module) -> Tensor:
     return columns
 
 
-def _formula(adapted: nn.Module, suffix: str, weight: Tensor, bias: Tensor | None, owners: Tensor,
-             columns: Tensor) -> tuple[Tensor, Tensor | None]:
-    tensors = {name: getattr(adapted, name + suffix).double()
-               for name in ('lora_A', 'lora_B', 'magnitude', 'ssf_scale', 'ssf_shift')
-               if hasattr(adapted, name + suffix)}
+def _formula(
+    adapted: nn.Module,
+    suffix: str,
+    weight: Tensor,
+    bias: Tensor | None,
+    owners: Tensor,
+    columns: Tensor,
+) -> tuple[Tensor, Tensor | None]:
+    tensors = {
+        name: getattr(adapted, name + suffix).double()
+        for name in ('lora_A', 'lora_B', 'magnitude', 'ssf_scale', 'ssf_shift')
+        if hasattr(adapted, name + suffix)
+    }
     wide = weight.double()
     if 'lora_A' not in tensors:
         scale = tensors.get('ssf_scale', torch.ones(owners.max() + 1, dtype=torch.double))

@@ -65,27 +65,34 @@ def _convs() -> dict[str, Kind]:
         return Kind(lambda: nn.Conv2d(8, out, kernel, **options), map_2d)
 
     kinds = {
-        'plain': conv(), 'no bias': conv(bias=False), '1x1': conv(1),
+        'plain': conv(),
+        'no bias': conv(bias=False),
+        '1x1': conv(1),
         'valid': conv(padding='valid'),
         'unbatched': Kind(lambda: nn.Conv2d(8, 12, 3), random(8, 9, 10)),
-        'strided': conv(stride=(1, 2), padding=(2, 0)), 'dilated': conv(dilation=(2, 1), padding=1),
+        'strided': conv(stride=(1, 2), padding=(2, 0)),
+        'dilated': conv(dilation=(2, 1), padding=1),
         'rectangular': conv((1, 5), padding=(0, 2)),
-        'same': conv(padding='same'), 'same, even': conv(4, padding='same'),
+        'same': conv(padding='same'),
+        'same, even': conv(4, padding='same'),
         'same, dilated': conv(padding='same', dilation=2),
         'same, dilated, circular': conv(padding='same', dilation=2, padding_mode='circular'),
         'grouped': conv(groups=2, padding=1),
         'grouped, dilated': conv((3, 1), groups=4, dilation=(2, 1)),
-        'depthwise': conv(out=8, groups=8, bias=False), 'depthwise, wider': conv(out=16, groups=8),
+        'depthwise': conv(out=8, groups=8, bias=False),
+        'depthwise, wider': conv(out=16, groups=8),
         'reflect': conv(padding=1, padding_mode='reflect'),
         'reflect, grouped': conv(padding=1, padding_mode='reflect', groups=4),
         'circular, even': conv((4, 3), padding='same', padding_mode='circular'),
         'replicate, strided': conv(padding=2, padding_mode='replicate', stride=2),
         '1d': Kind(lambda: nn.Conv1d(8, 6, 3, padding=1), map_1d),
-        '1d, depthwise': Kind(lambda: nn.Conv1d(8, 8, 5, groups=8, padding_mode='circular',
-                                                padding='same'), map_1d),
+        '1d, depthwise': Kind(
+            lambda: nn.Conv1d(8, 8, 5, groups=8, padding_mode='circular', padding='same'), map_1d
+        ),
         '3d': Kind(lambda: nn.Conv3d(4, 6, (3, 1, 2), stride=(1, 2, 1)), map_3d),
-        '3d, grouped': Kind(lambda: nn.Conv3d(4, 6, 3, groups=2, padding='same', dilation=2),
-                            map_3d),
+        '3d, grouped': Kind(
+            lambda: nn.Conv3d(4, 6, 3, groups=2, padding='same', dilation=2), map_3d
+        ),
     }
     return {f'conv {name}': kind for name, kind in kinds.items()}
 
@@ -98,15 +105,24 @@ def _transposed() -> dict[str, Kind]:
         'plain': Kind(lambda: nn.ConvTranspose2d(8, 6, 3), map_2d),
         'grouped': Kind(lambda: nn.ConvTranspose2d(8, 12, (3, 2), groups=4, bias=False), map_2d),
         'depthwise': Kind(lambda: nn.ConvTranspose2d(8, 16, 3, groups=8, padding=1), map_2d),
-        'output padding': Kind(lambda: nn.ConvTranspose2d(
-            8, 6, 3, stride=2, padding=1, output_padding=1, dilation=2, groups=2), map_2d),
-        'output size': Kind(lambda: nn.ConvTranspose2d(8, 6, 3, stride=2), map_2d,
-                            keywords=dict(output_size=[12, 14])),
-        'output size, grouped': Kind(lambda: nn.ConvTranspose2d(8, 6, 2, stride=2, groups=2),
-                                     map_2d, keywords=sized),
+        'output padding': Kind(
+            lambda: nn.ConvTranspose2d(
+                8, 6, 3, stride=2, padding=1, output_padding=1, dilation=2, groups=2
+            ),
+            map_2d,
+        ),
+        'output size': Kind(
+            lambda: nn.ConvTranspose2d(8, 6, 3, stride=2),
+            map_2d,
+            keywords=dict(output_size=[12, 14]),
+        ),
+        'output size, grouped': Kind(
+            lambda: nn.ConvTranspose2d(8, 6, 2, stride=2, groups=2), map_2d, keywords=sized
+        ),
         '3d': Kind(lambda: nn.ConvTranspose3d(4, 6, 2, stride=2), random(2, 4, 3, 4, 2)),
-        '3d, grouped': Kind(lambda: nn.ConvTranspose3d(4, 6, 3, groups=2, dilation=(1, 2, 1)),
-                            random(2, 4, 3, 4, 2)),
+        '3d, grouped': Kind(
+            lambda: nn.ConvTranspose3d(4, 6, 3, groups=2, dilation=(1, 2, 1)), random(2, 4, 3, 4, 2)
+        ),
     }
     return {f'transposed {name}': kind for name, kind in kinds.items()}
 
@@ -137,6 +153,7 @@ def _deformable() -> dict[str, Kind]:
             layer = cls(4, 6, 3, padding=1, groups=2, **options)
             nn.init.normal_(layer.conv_offset.weight, std=0.1)
             return layer
+
         return Kind(build, random(1, 4, 6, 7))
 
     def inputs(*channels):
@@ -144,8 +161,9 @@ def _deformable() -> dict[str, Kind]:
 
     return {
         'DCN': Kind(lambda: ops.DeformConv2d(4, 6, 3, padding=1), inputs(18)),
-        'DCN, grouped': Kind(lambda: ops.DeformConv2d(4, 6, 3, padding=1, groups=2,
-                                                      deform_groups=2), inputs(36)),
+        'DCN, grouped': Kind(
+            lambda: ops.DeformConv2d(4, 6, 3, padding=1, groups=2, deform_groups=2), inputs(36)
+        ),
         'DCNv2': Kind(lambda: ops.ModulatedDeformConv2d(4, 6, 3, padding=1), inputs(18, 9)),
         'DCN pack': pack(ops.DeformConv2dPack),
         'DCNv2 pack': pack(ops.ModulatedDeformConv2dPack, bias=False),
@@ -156,6 +174,7 @@ def _timm(name: str, **options) -> Kind:
     def build():
         layers = pytest.importorskip('timm.layers', reason='timm is not installed')
         return getattr(layers, name)(8, 6, 3, stride=2, groups=2, **options)
+
     return Kind(build, random(2, 8, 7, 8))
 
 
@@ -164,11 +183,13 @@ def _attention() -> dict[str, Kind]:
         def inputs():
             x = torch.randn(batch, tokens, width)
             return x, x, x
+
         return inputs
 
     def three(*widths):
-        return lambda: tuple(torch.randn(n, 2, width)
-                             for n, width in zip((5, 6, 6), widths, strict=True))
+        return lambda: tuple(
+            torch.randn(n, 2, width) for n, width in zip((5, 6, 6), widths, strict=True)
+        )
 
     def attention(*args, **options):
         return lambda: nn.MultiheadAttention(16, 2, *args, **options)
@@ -179,15 +200,16 @@ def _attention() -> dict[str, Kind]:
     masks = dict(attn_mask=causal, key_padding_mask=padding, average_attn_weights=False)
     first = attention(batch_first=True)
     kinds = {
-        'packed': Kind(attention(), three(16, 16, 16)), 'self': Kind(first, one(2, 5)),
+        'packed': Kind(attention(), three(16, 16, 16)),
+        'self': Kind(first, one(2, 5)),
         'masked': Kind(first, one(2, 5), masks),
-        'causal, no weights': Kind(first, one(2, 5), dict(
-            attn_mask=causal, is_causal=True, need_weights=False)),
+        'causal, no weights': Kind(
+            first, one(2, 5), dict(attn_mask=causal, is_causal=True, need_weights=False)
+        ),
         'no bias': Kind(attention(bias=False), three(16, 16, 16)),
         'separate': Kind(attention(kdim=12, vdim=10), three(16, 12, 10)),
         'separate, no bias': Kind(attention(kdim=12, vdim=10, bias=False), three(16, 12, 10)),
-        'bias of k and v': Kind(attention(add_bias_kv=True, add_zero_attn=True),
-                                three(16, 16, 16)),
+        'bias of k and v': Kind(attention(add_bias_kv=True, add_zero_attn=True), three(16, 16, 16)),
         'q and v': Kind(first, one(2, 5), options=dict(attention=['q', 'v'])),
         'out': Kind(attention(kdim=12), three(16, 12, 16), options=dict(attention=['out'])),
     }
@@ -198,13 +220,20 @@ WEIGHTS = {
     'linear': Kind(lambda: nn.Linear(8, 6), random(2, 5, 8)),
     'linear, no bias': Kind(lambda: nn.Linear(8, 6, bias=False), random(3, 8)),
     'embedding': Kind(lambda: nn.Embedding(7, 6), lambda: (torch.tensor([[0, 3, 3], [5, 6, 1]]),)),
-    'embedding, padding': Kind(lambda: nn.Embedding(7, 6, padding_idx=-4),
-                               lambda: (torch.tensor([[0, 3, 3], [5, 6, 1]]),)),
-    'embedding, frequency': Kind(lambda: nn.Embedding(7, 6, scale_grad_by_freq=True),
-                                 lambda: (torch.tensor([0, 3, 3, 5]),)),
-    **_convs(), **_transposed(), **_mmcv(), **_attention(),
-    'StdConv': _timm('StdConv2d', bias=True), 'StdConvSame': _timm('StdConv2dSame'),
-    'ScaledStdConv': _timm('ScaledStdConv2d'), 'ScaledStdConvSame': _timm('ScaledStdConv2dSame'),
+    'embedding, padding': Kind(
+        lambda: nn.Embedding(7, 6, padding_idx=-4), lambda: (torch.tensor([[0, 3, 3], [5, 6, 1]]),)
+    ),
+    'embedding, frequency': Kind(
+        lambda: nn.Embedding(7, 6, scale_grad_by_freq=True), lambda: (torch.tensor([0, 3, 3, 5]),)
+    ),
+    **_convs(),
+    **_transposed(),
+    **_mmcv(),
+    **_attention(),
+    'StdConv': _timm('StdConv2d', bias=True),
+    'StdConvSame': _timm('StdConv2dSame'),
+    'ScaledStdConv': _timm('ScaledStdConv2d'),
+    'ScaledStdConvSame': _timm('ScaledStdConv2dSame'),
 }
 NORMS = {
     'BatchNorm1d': Kind(lambda: nn.BatchNorm1d(6), random(5, 6)),

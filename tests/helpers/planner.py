@@ -20,6 +20,7 @@ SETTING = run.Setting('', {}, (64, 96), 1, 1, 1, 1, 'cpu', 1)
 
 def prepared(name, config, model, size=(64, 96)):
     """Return the config of the run that a recipe's row is."""
-    setting = dict(asdict(SETTING), config=config, size=size, model=asdict(model), work_dir='',
-                   launcher='none')
+    setting = dict(
+        asdict(SETTING), config=config, size=size, model=asdict(model), work_dir='', launcher='none'
+    )
     return run.prepared(parse_recipe(name), setting)

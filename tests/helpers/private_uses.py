@@ -19,8 +19,12 @@ _ACCESS = ('getattr', 'setattr', 'hasattr', 'delattr')
 
 def is_private(name):
     """Return whether a name begins with an underscore, and is neither `_` nor a Python's own."""
-    return name.isidentifier() and name.startswith('_') and bool(name.strip('_')) \
+    return (
+        name.isidentifier()
+        and name.startswith('_')
+        and bool(name.strip('_'))
         and not (name.startswith('__') and name.endswith('__'))
+    )
 
 
 def uses_in(source):
@@ -31,8 +35,12 @@ def uses_in(source):
     in a string is returned whole, and of an f-string only what ``getattr`` and the like are given.
     """
     tree = ast.parse(source)
-    parts_of_text = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)
-                     for part in ast.walk(node)}
+    parts_of_text = {
+        id(part)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.JoinedStr)
+        for part in ast.walk(node)
+    }
     defined, used = _defined(tree), set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
@@ -42,17 +50,31 @@ def uses_in(source):
             used |= {f'{node.module}.{alias.name}' for alias in node.names}
         elif isinstance(node, ast.Import):
             used |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) \
-                and id(node) not in parts_of_text and ' ' not in node.value:
+        elif (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in parts_of_text
+            and ' ' not in node.value
+        ):
             used |= {node.value} - defined
-        elif isinstance(node, ast.Call) and getattr(node.func, 'id', None) in _ACCESS \
-                and isinstance(node.args[1], ast.JoinedStr):
-            used.add(''.join(part.value if isinstance(part, ast.Constant) else '*'
-                             for part in node.args[1].values))
-    return {name for name in used
-            if any(is_private(part.replace('*', 'x')) for part in name.split('.'))
-            and all(part.replace('*', 'x').isidentifier() for part in name.split('.'))
-            and ('.' not in name or not name.startswith('_'))}
+        elif (
+            isinstance(node, ast.Call)
+            and getattr(node.func, 'id', None) in _ACCESS
+            and isinstance(node.args[1], ast.JoinedStr)
+        ):
+            used.add(
+                ''.join(
+                    part.value if isinstance(part, ast.Constant) else '*'
+                    for part in node.args[1].values
+                )
+            )
+    return {
+        name
+        for name in used
+        if any(is_private(part.replace('*', 'x')) for part in name.split('.'))
+        and all(part.replace('*', 'x').isidentifier() for part in name.split('.'))
+        and ('.' not in name or not name.startswith('_'))
+    }
 
 
 def _defined(tree):
@@ -60,8 +82,13 @@ def _defined(tree):
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             found.add(node.name)
-        targets = node.targets if isinstance(node, ast.Assign) else \
-            [node.target] if isinstance(node, (ast.AnnAssign, ast.For)) else []
+        targets = (
+            node.targets
+            if isinstance(node, ast.Assign)
+            else [node.target]
+            if isinstance(node, (ast.AnnAssign, ast.For))
+            else []
+        )
         for target in targets:
             for part in ast.walk(target):
                 if isinstance(part, ast.Name):
@@ -96,8 +123,11 @@ def overrides():
             continue  # of an extra that is not installed
         for cls in vars(module).values():
             if inspect.isclass(cls) and cls.__module__ == info.name:
-                foreign = [base for base in cls.__mro__[1:-1]
-                           if base.__module__.split('.')[0] not in ('mmadapt', 'builtins')]
+                foreign = [
+                    base
+                    for base in cls.__mro__[1:-1]
+                    if base.__module__.split('.')[0] not in ('mmadapt', 'builtins')
+                ]
                 for name in filter(is_private, {*vars(cls), *_stored(cls)} - _BY_PYTHON):
                     if any(name in vars(base) or name in _stored(base) for base in foreign):
                         file = Path(inspect.getfile(cls)).relative_to(PACKAGE)
@@ -120,8 +150,11 @@ def exists(path):
             except ImportError:
                 return False
         if not hasattr(owner, name):
-            return number == len(rest) - 1 and inspect.isclass(owner) and any(
-                name in _stored(cls) for cls in owner.__mro__)
+            return (
+                number == len(rest) - 1
+                and inspect.isclass(owner)
+                and any(name in _stored(cls) for cls in owner.__mro__)
+            )
         owner = getattr(owner, name)
     return True
 
@@ -133,13 +166,20 @@ def _stored(cls):
         tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
     except (OSError, TypeError, SyntaxError):
         return set()  # of C
-    found = {node.attr for node in ast.walk(tree)
-             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
+    found = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    }
     # As torch sets many: super().__setattr__('name', value)
-    return found | {node.args[0].value for node in ast.walk(tree)
-                    if isinstance(node, ast.Call) and len(node.args) > 1
-                    and getattr(node.func, 'attr', '') == '__setattr__'
-                    and isinstance(node.args[0], ast.Constant)}
+    return found | {
+        node.args[0].value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and len(node.args) > 1
+        and getattr(node.func, 'attr', '') == '__setattr__'
+        and isinstance(node.args[0], ast.Constant)
+    }
 
 
 def matches(used, path):

@@ -37,17 +37,19 @@ class Probe(Hook):
         model = _model(runner)
         found = dict(
             optimizer=_optimizer_is_exact(runner, model),
-            trainable=sum(p.numel() for p in model.parameters() if p.requires_grad))
+            trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        )
         if runner._resume:
             self._write('resumed', model, found)
             return
         found.update(
             base_differs=_differences(model, runner._load_from),
-            outputs_differ=_difference(_eval_outputs(model),
-                                       _eval_outputs(_stock(runner, model))))
+            outputs_differ=_difference(_eval_outputs(model), _eval_outputs(_stock(runner, model))),
+        )
         model.train()
         found['trainable_after_train'] = sum(
-            p.numel() for p in model.parameters() if p.requires_grad)
+            p.numel() for p in model.parameters() if p.requires_grad
+        )
         self._write('train', model, found)
         self._before = {k: v.clone() for k, v in model.state_dict().items()}
 
@@ -58,9 +60,14 @@ class Probe(Hook):
         trained = {n for n, p in model.named_parameters() if p.requires_grad}
         names = dict(model.named_parameters())
         equal = {n: torch.equal(self._before[n], p) for n, p in names.items()}
-        self._write('moved', model, dict(
-            at_rest=sorted(n for n in trained if equal[n]),
-            drifted=sorted(n for n in names if n not in trained and not equal[n])))
+        self._write(
+            'moved',
+            model,
+            dict(
+                at_rest=sorted(n for n in trained if equal[n]),
+                drifted=sorted(n for n in names if n not in trained and not equal[n]),
+            ),
+        )
         torch.save({n: names[n].detach() for n in trained}, self.out / f'rank{get_rank()}.pth')
 
     def before_val_epoch(self, runner):
@@ -111,21 +118,27 @@ def _eval_outputs(model) -> list:
 
 def _difference(left, right) -> float:
     """Return the largest difference, relative to the largest value of its tensor."""
-    return max(((a - b).abs().max() / b.abs().max()).item()
-               for a, b in zip(left, right, strict=True))
+    return max(
+        ((a - b).abs().max() / b.abs().max()).item() for a, b in zip(left, right, strict=True)
+    )
 
 
 def _differences(model, path) -> list:
     """Return the keys that the base has in this shape and the model in other values."""
     base, state = read_checkpoint(path)['state_dict'], model.state_dict()
-    return [k for k, v in base.items()
-            if v.shape == state[k].shape and not torch.equal(v, state[k])]
+    return [
+        k for k, v in base.items() if v.shape == state[k].shape and not torch.equal(v, state[k])
+    ]
 
 
 def _stock(runner, model):
     stock = revert_sync_batchnorm(MODELS.build(copy.deepcopy(runner.cfg.model)))
-    own = {f'{prefix}.{name}' for prefix, m in model.named_modules(remove_duplicate=False)
-           if isinstance(m, AdapterLayer) for name in m.adapter_names}
+    own = {
+        f'{prefix}.{name}'
+        for prefix, m in model.named_modules(remove_duplicate=False)
+        if isinstance(m, AdapterLayer)
+        for name in m.adapter_names
+    }
     state = {k: v for k, v in model.state_dict().items() if k not in own}
     stock.load_state_dict(state, strict=True)
     return stock
@@ -140,9 +153,11 @@ def _optimizer_is_exact(runner, model) -> bool:
 def _sensitivity(model, perturb) -> dict:
     """Return the adapter tensors that have no effect, if asked, and those without a gradient."""
     kept, mode = copy.deepcopy(model.state_dict()), model.training
-    tensors = {f'{name}.{key}': getattr(model.get_submodule(name), key)
-               for name in require_state(model).adapted
-               for key in model.get_submodule(name).adapter_names}
+    tensors = {
+        f'{name}.{key}': getattr(model.get_submodule(name), key)
+        for name in require_state(model).adapted
+        for key in model.get_submodule(name).adapter_names
+    }
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for tensor in tensors.values():
@@ -179,12 +194,14 @@ class SlowWrites(Hook):
 
     def before_train(self, runner):
         from mmengine.fileio.backends.registry_utils import backends
+
         put = backends['local'].put
 
         def stop_half_way(backend, obj, filepath):
             half = str(filepath).endswith(self.name)
-            with mock.patch.object(Path, 'write_bytes',
-                                   _write_half_and_wait if half else Path.write_bytes):
+            with mock.patch.object(
+                Path, 'write_bytes', _write_half_and_wait if half else Path.write_bytes
+            ):
                 put(backend, obj, filepath)
 
         backends['local'].put = stop_half_way
@@ -192,7 +209,7 @@ class SlowWrites(Hook):
 
 def _write_half_and_wait(path, content):
     with open(path, 'wb') as file:
-        file.write(content[:len(content) // 2])
+        file.write(content[: len(content) // 2])
         file.flush()
         time.sleep(600)
 

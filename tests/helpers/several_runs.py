@@ -26,8 +26,12 @@ def run_several(folder: Path, runs: dict[str, dict], processes: int = 2) -> str:
 
 def logged(work_dir: Path, key: str = 'loss') -> list[float]:
     """Return a scalar of every iteration that the runs in a folder logged."""
-    return [entry[key] for file in sorted(work_dir.glob('*/vis_data/scalars.json'))
-            for entry in map(json.loads, file.read_text().splitlines()) if key in entry]
+    return [
+        entry[key]
+        for file in sorted(work_dir.glob('*/vis_data/scalars.json'))
+        for entry in map(json.loads, file.read_text().splitlines())
+        if key in entry
+    ]
 
 
 def checkpoint(folder: Path, epoch: int) -> dict:
@@ -39,13 +43,15 @@ def difference(found: dict, wanted: dict) -> float:
     """Return the largest difference between the tensors of two state dicts of the same keys."""
     assert found.keys() == wanted.keys()
     assert len(found) > 100
-    return max((found[key].float() - value.float()).abs().max().item()
-               for key, value in wanted.items())
+    return max(
+        (found[key].float() - value.float()).abs().max().item() for key, value in wanted.items()
+    )
 
 
 def _run(name: str, config: str, work_dir: Path, launcher: str, options: dict, resume) -> None:
     from mmengine.config import Config
     from mmengine.registry import RUNNERS
+
     cfg = Config.fromfile(config)
     cfg.merge_from_dict(options)
     cfg.update(launcher=launcher, work_dir=str(work_dir), experiment_name=name)
@@ -58,6 +64,7 @@ def _run(name: str, config: str, work_dir: Path, launcher: str, options: dict, r
 def main() -> None:
     """Train what the list says."""
     from mmadapt import UserError
+
     parser = argparse.ArgumentParser()
     parser.add_argument('plan', type=Path)
     parser.add_argument('--launcher', default='none')
@@ -65,8 +72,14 @@ def main() -> None:
     for name, run in json.loads(args.plan.read_text()).items():
         work_dir = args.plan.parent / name
         try:
-            _run(name, run['config'], work_dir, args.launcher, run.get('options', {}),
-                 run.get('resume'))
+            _run(
+                name,
+                run['config'],
+                work_dir,
+                args.launcher,
+                run.get('options', {}),
+                run.get('resume'),
+            )
         except UserError as error:
             (work_dir / 'error.txt').write_text(str(error))
 

@@ -16,14 +16,17 @@ PROCESSES = 4
 STEPS = 3
 # Each with the shape of the mesh and the arguments of Sharding.
 WAYS = dict(
-    plain=((4, ), {}), one_piece=((4, ), dict(units=[])),
-    copies=((2, 2), {}), kept=((4, ), dict(reshard_after_forward=False, prefetch=2)),
-    kept_by_two=((4, ), dict(reshard_after_forward=2)), on_cpu=((4, ), dict(offload=True)),
-    recomputed=((4, ), dict(prefetch=1)))
+    plain=((4,), {}),
+    one_piece=((4,), dict(units=[])),
+    copies=((2, 2), {}),
+    kept=((4,), dict(reshard_after_forward=False, prefetch=2)),
+    kept_by_two=((4,), dict(reshard_after_forward=2)),
+    on_cpu=((4,), dict(offload=True)),
+    recomputed=((4,), dict(prefetch=1)),
+)
 
 
 class Block(nn.Module):
-
     def __init__(self):
         super().__init__()
         self.linear = nn.Linear(6, 6)
@@ -42,7 +45,6 @@ class Block(nn.Module):
 
 
 class Model(BaseModel):
-
     def __init__(self):
         super().__init__()
         self.blocks = nn.ModuleList([Block() for _ in range(3)])
@@ -51,7 +53,7 @@ class Model(BaseModel):
 
     def forward(self, x, mode='tensor'):
         # The last one in training only, as an auxiliary branch.
-        for block in self.blocks[:None if self.training else -1]:
+        for block in self.blocks[: None if self.training else -1]:
             x = block(x)
         return dict(loss=(self.head(x) * self.temperature).square().mean())
 
@@ -72,8 +74,9 @@ def optimize(model: nn.Module) -> OptimWrapper:
     """Build the optimizer: clipped, and a step for two batches."""
     MessageHub.get_instance(f'run{random.random()}')
     trained = [p for p in model.parameters() if p.requires_grad]
-    wrapper = OptimWrapper(torch.optim.AdamW(trained, lr=0.05), accumulative_counts=2,
-                           clip_grad=dict(max_norm=0.1))
+    wrapper = OptimWrapper(
+        torch.optim.AdamW(trained, lr=0.05), accumulative_counts=2, clip_grad=dict(max_norm=0.1)
+    )
     wrapper.initialize_count_status(model, 0, 2 * STEPS + 2)  # one batch more waits for another
     return wrapper
 
@@ -90,9 +93,10 @@ def run(rank: int, folder: str, queue) -> None:
     torch.set_num_threads(1)
     dist.init_process_group('gloo', rank=rank, world_size=PROCESSES)
     for way, (shape, options) in WAYS.items():
-        names = ('shard', ) if len(shape) == 1 else ('replicate', 'shard')
-        _run_way(way, init_device_mesh('cpu', shape, mesh_dim_names=names), dict(options), rank,
-                 folder)
+        names = ('shard',) if len(shape) == 1 else ('replicate', 'shard')
+        _run_way(
+            way, init_device_mesh('cpu', shape, mesh_dim_names=names), dict(options), rank, folder
+        )
     _run_meta(rank, folder)
     dist.barrier()
     dist.destroy_process_group()
@@ -115,18 +119,29 @@ def _run_way(way, mesh, options, rank, folder) -> None:
         scalars = sharding.apply(model)
         Calls(model, sharding)
         wrapper = optimize(model)
-        serve_whole_state(wrapper.optimizer,
-                          {p for n, p in model.named_parameters() if n in scalars})
+        serve_whole_state(
+            wrapper.optimizer, {p for n, p in model.named_parameters() if n in scalars}
+        )
         if wrapper_state is not None:
             wrapper.load_state_dict(wrapper_state)
         return model, wrapper, scalars
 
     model, wrapper, scalars = divided()
-    found = dict(scalars=scalars, parts={n: p.to_local().numel() for n, p in
-                                         model.named_parameters() if isinstance(p, DTensor)})
+    found = dict(
+        scalars=scalars,
+        parts={
+            n: p.to_local().numel() for n, p in model.named_parameters() if isinstance(p, DTensor)
+        },
+    )
     found['norms'] = train(model, wrapper, [rank])
-    write_sharded(f'{folder}/{way}_folder', dict(
-        state_dict=model_state(model, scalars), optimizer=wrapper.state_dict(), meta=dict(way=way)))
+    write_sharded(
+        f'{folder}/{way}_folder',
+        dict(
+            state_dict=model_state(model, scalars),
+            optimizer=wrapper.state_dict(),
+            meta=dict(way=way),
+        ),
+    )
     found['state'] = gather(dict(model_state(model, scalars)))
     found['optimizer'] = gather(wrapper.state_dict())
     model.eval()
@@ -134,12 +149,14 @@ def _run_way(way, mesh, options, rank, folder) -> None:
         model(batch(0, [rank]))
     model.train()
     found['divided_after_evaluation'] = all(
-        isinstance(p, DTensor) for p in model.parameters() if p.is_floating_point())
+        isinstance(p, DTensor) for p in model.parameters() if p.is_floating_point()
+    )
     # A batch whose gradients wait for a second one.
     model.train_step(dict(x=batch(0, [rank])), wrapper)
     with gathered(model):
-        found['waiting'] = {n: p.grad.clone() for n, p in model.named_parameters()
-                            if p.requires_grad}
+        found['waiting'] = {
+            n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad
+        }
     model.eval()
     with torch.no_grad():
         model(batch(0, [rank]))
@@ -156,6 +173,7 @@ def _run_way(way, mesh, options, rank, folder) -> None:
 def _go_on(divided, found, rank, folder, way) -> None:
     """Go on after the second step with the state that one process has after it."""
     from mmadapt.strategies.fsdp2.state import gather, model_state
+
     truth = torch.load(f'{folder}/after_two.pth', weights_only=False)
     model, wrapper, scalars = divided(copy.deepcopy(truth['optimizer']), truth['state'])
     train(model, wrapper, [rank], first=STEPS - 1)
@@ -166,6 +184,7 @@ def _run_meta(rank, folder) -> None:
     from mmadapt.strategies.fsdp2.meta import draw_as_first, without_values
     from mmadapt.strategies.fsdp2.shard import Sharding
     from mmadapt.strategies.fsdp2.state import gather, model_state
+
     if rank:
         with without_values():
             model = build()
@@ -176,8 +195,9 @@ def _run_meta(rank, folder) -> None:
         block.mean.fill_(7 if rank == 0 else 0)  # as if loaded
     draw_as_first()
     found = dict(drawn=torch.rand(3))
-    scalars = Sharding(init_device_mesh('cpu', (PROCESSES, ), mesh_dim_names=('shard', )),
-                       ['blocks.1', 'blocks.2']).apply(model)
+    scalars = Sharding(
+        init_device_mesh('cpu', (PROCESSES,), mesh_dim_names=('shard',)), ['blocks.1', 'blocks.2']
+    ).apply(model)
     found['state'] = gather(dict(model_state(model, scalars)))
     found['buffers'] = {n: b.clone() for n, b in model.named_buffers()}
     torch.save(found, f'{folder}/meta_{rank}.pth')

@@ -18,15 +18,22 @@ HERE = Path(__file__).parent
 SIZE = 96
 CLASSES = ('square', 'dot')
 MODELS = dict(
-    rtmdet=('mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
-            'model = dict(backbone=dict(init_cfg=None), bbox_head=dict(num_classes={n}))'),
-    faster_rcnn=('mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
-                 'model = dict(backbone=dict(init_cfg=None), '
-                 'roi_head=dict(bbox_head=dict(num_classes={n})))'),
-    swin=('mmdet::swin/retinanet_swin-t-p4-w7_fpn_1x_coco.py',
-          # Stochastic depth would leave out some layers of some steps.
-          'model = dict(backbone=dict(init_cfg=None, drop_path_rate=0.0), '
-          'bbox_head=dict(num_classes={n}))'))
+    rtmdet=(
+        'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
+        'model = dict(backbone=dict(init_cfg=None), bbox_head=dict(num_classes={n}))',
+    ),
+    faster_rcnn=(
+        'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
+        'model = dict(backbone=dict(init_cfg=None), '
+        'roi_head=dict(bbox_head=dict(num_classes={n})))',
+    ),
+    swin=(
+        'mmdet::swin/retinanet_swin-t-p4-w7_fpn_1x_coco.py',
+        # Stochastic depth would leave out some layers of some steps.
+        'model = dict(backbone=dict(init_cfg=None, drop_path_rate=0.0), '
+        'bbox_head=dict(num_classes={n}))',
+    ),
+)
 
 _TEMPLATE = """
 _base_ = ['{stock}']
@@ -65,9 +72,11 @@ custom_hooks = [{hooks}dict(type='PEFTInjectHook'){probe}]
 randomness = dict(seed=3)
 {extra}
 """
-_EMA = ("dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.2, update_buffers=True, "
-        "priority=49), dict(type='PipelineSwitchHook', switch_epoch=1, "
-        'switch_pipeline=train_pipeline), ')
+_EMA = (
+    "dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.2, update_buffers=True, "
+    "priority=49), dict(type='PipelineSwitchHook', switch_epoch=1, "
+    'switch_pipeline=train_pipeline), '
+)
 LORA = dict(method=dict(type='LoRA', r=4, alpha=8, dropout=0.0))
 # What tools/test.py --tta needs of a config.
 TTA = """
@@ -92,20 +101,34 @@ def write_data(folder: Path) -> None:
             for side in (80, 40, 14):
                 w, h = random.integers(side - 4, side + 4, 2)
                 x, y = random.integers(0, SIZE - side - 4, 2)
-                image[y:y + h, x:x + w] = random.integers(100, 255, 3)
-                annotations.append(dict(
-                    id=len(annotations) + 1, image_id=index, category_id=1 + side % 3 % 2,
-                    bbox=[int(x), int(y), int(w), int(h)], area=int(w * h), iscrowd=0))
+                image[y : y + h, x : x + w] = random.integers(100, 255, 3)
+                annotations.append(
+                    dict(
+                        id=len(annotations) + 1,
+                        image_id=index,
+                        category_id=1 + side % 3 % 2,
+                        bbox=[int(x), int(y), int(w), int(h)],
+                        area=int(w * h),
+                        iscrowd=0,
+                    )
+                )
             Image.fromarray(image).save(folder / split / f'{index}.png')
             images.append(dict(id=index, file_name=f'{index}.png', width=SIZE, height=SIZE))
-        (folder / f'{split}.json').write_text(json.dumps(dict(
-            images=images, annotations=annotations,
-            categories=[dict(id=i + 1, name=name) for i, name in enumerate(CLASSES)])))
+        (folder / f'{split}.json').write_text(
+            json.dumps(
+                dict(
+                    images=images,
+                    annotations=annotations,
+                    categories=[dict(id=i + 1, name=name) for i, name in enumerate(CLASSES)],
+                )
+            )
+        )
 
 
 def write_base(path: Path, kind: str, num_classes: int = 80) -> None:
     """Write a checkpoint of a stock model, by default for COCO's classes, its weights seeded."""
     from mmdet.registry import MODELS as REGISTRY
+
     stock, model = MODELS[kind]
     config = path.with_suffix('.py')
     config.write_text(f"_base_ = ['{stock}']\n{model.format(n=num_classes)}\n")
@@ -120,17 +143,38 @@ def write_base(path: Path, kind: str, num_classes: int = 80) -> None:
     torch.save(dict(meta={}, state_dict=detector.state_dict()), path)
 
 
-def write_config(folder: Path, kind: str, data: Path, base, peft=LORA, *, epochs=1, ema=True,
-                 probe='', extra='', name='config') -> Path:
+def write_config(
+    folder: Path,
+    kind: str,
+    data: Path,
+    base,
+    peft=LORA,
+    *,
+    epochs=1,
+    ema=True,
+    probe='',
+    extra='',
+    name='config',
+) -> Path:
     """Write the config of a run as a user would, inheriting a stock one."""
     stock, model = MODELS[kind]
     path = folder / f'{name}.py'
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(_TEMPLATE.format(
-        stock=stock, model=model.format(n=len(CLASSES)), base=None if base is None else str(base),
-        peft=peft, size=SIZE, data=str(data), classes=CLASSES, epochs=epochs, extra=extra,
-        hooks=_EMA if kind == 'rtmdet' and ema else '',
-        probe=f', dict(type="Probe", {probe})' if probe else ''))
+    path.write_text(
+        _TEMPLATE.format(
+            stock=stock,
+            model=model.format(n=len(CLASSES)),
+            base=None if base is None else str(base),
+            peft=peft,
+            size=SIZE,
+            data=str(data),
+            classes=CLASSES,
+            epochs=epochs,
+            extra=extra,
+            hooks=_EMA if kind == 'rtmdet' and ema else '',
+            probe=f', dict(type="Probe", {probe})' if probe else '',
+        )
+    )
     return path
 
 
@@ -146,7 +190,7 @@ def run(tool: str, *args, processes: int = 1, fails: bool = False) -> str:
     arguments = [*map(str, args), *(['--launcher', 'pytorch'] if processes > 1 else [])]
     code, output = launch(TOOLS / tool, arguments, environment(), processes)
     if (code != 0) != fails:
-        shown = output[max(output.find('Traceback'), 0):]
+        shown = output[max(output.find('Traceback'), 0) :]
         pytest.fail(f'{tool} ended with {code}:\n{shown[:3000]}\n...\n{shown[-3000:]}')
     return output
 

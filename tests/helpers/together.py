@@ -22,12 +22,17 @@ def meeting() -> Iterator[dict[str, str]]:
         dict[str, str]: Environment variables for the processes; ranks come beside them.
     """
     store = dist.TCPStore('127.0.0.1', 0, is_master=True, wait_for_workers=False)
-    yield dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(store.port),
-               TORCHELASTIC_USE_AGENT_STORE='True', TORCHELASTIC_RESTART_COUNT='0')
+    yield dict(
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=str(store.port),
+        TORCHELASTIC_USE_AGENT_STORE='True',
+        TORCHELASTIC_RESTART_COUNT='0',
+    )
 
 
-def run_together(function: Callable, processes: int, *args, results: int = 0,
-                 timeout: float = 300) -> list:
+def run_together(
+    function: Callable, processes: int, *args, results: int = 0, timeout: float = 300
+) -> list:
     """Call a function in new processes, which can meet by their environment.
 
     Args:

@@ -24,7 +24,8 @@ def bases(tmp_path_factory):
     def get(kind, num_classes=80):
         if (kind, num_classes) not in made:
             made[kind, num_classes] = folder / (
-                f'{kind}.pth' if num_classes == 80 else f'{kind}_{num_classes}.pth')
+                f'{kind}.pth' if num_classes == 80 else f'{kind}_{num_classes}.pth'
+            )
             write_base(made[kind, num_classes], kind, num_classes)
         return made[kind, num_classes]
 

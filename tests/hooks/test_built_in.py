@@ -32,8 +32,11 @@ class ClassifierOfTexts(BaseModel):
     def __init__(self, folder=None, redraws=False):
         super().__init__()
         kind = transformers.BertModel
-        self.body = kind(transformers.BertConfig(**CONFIGS['BERT'][1])) if folder is None \
+        self.body = (
+            kind(transformers.BertConfig(**CONFIGS['BERT'][1]))
+            if folder is None
             else kind.from_pretrained(folder)
+        )
         self.classifier = nn.Linear(16, 3)
         if redraws:  # as the models of timm do
             self.body.init_weights = self._draw
@@ -48,7 +51,6 @@ class ClassifierOfTexts(BaseModel):
 
 @DATASETS.register_module(force=True)
 class TwoTexts(Dataset):
-
     def __len__(self):
         return 4
 
@@ -70,22 +72,35 @@ def train(tmp_path, folder, monkeypatch):
     """Train in a folder of this name; return the runner and what it logged as losses."""
 
     def start(name, peft=LORA, epochs=2, resume=False, load_from=None, **model):
-        cfg = Config(dict(
-            model=dict(type='ClassifierOfTexts', **{'folder': folder, **model}), peft=peft,
-            train_dataloader=dict(
-                dataset=dict(type='TwoTexts'), batch_size=2, sampler=dict(
-                    type='DefaultSampler', shuffle=False), collate_fn=dict(type='default_collate')),
-            train_cfg=dict(by_epoch=True, max_epochs=epochs),
-            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
-            custom_hooks=[dict(type='PEFTInjectHook')], randomness=dict(seed=1),
-            default_hooks=dict(logger=dict(type='LoggerHook', interval=1)),
-            work_dir=str(tmp_path / name), resume=resume,
-            load_from=load_from, default_scope='mmengine',
-            experiment_name=f'{tmp_path.name}-{name}-{epochs}'))
+        cfg = Config(
+            dict(
+                model=dict(type='ClassifierOfTexts', **{'folder': folder, **model}),
+                peft=peft,
+                train_dataloader=dict(
+                    dataset=dict(type='TwoTexts'),
+                    batch_size=2,
+                    sampler=dict(type='DefaultSampler', shuffle=False),
+                    collate_fn=dict(type='default_collate'),
+                ),
+                train_cfg=dict(by_epoch=True, max_epochs=epochs),
+                optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+                custom_hooks=[dict(type='PEFTInjectHook')],
+                randomness=dict(seed=1),
+                default_hooks=dict(logger=dict(type='LoggerHook', interval=1)),
+                work_dir=str(tmp_path / name),
+                resume=resume,
+                load_from=load_from,
+                default_scope='mmengine',
+                experiment_name=f'{tmp_path.name}-{name}-{epochs}',
+            )
+        )
         runner = Runner.from_cfg(cfg)
         runner.train()
-        losses = [json.loads(line)['loss'] for file in sorted(tmp_path.glob(
-            f'{name}/*/vis_data/scalars.json')) for line in file.read_text().splitlines()]
+        losses = [
+            json.loads(line)['loss']
+            for file in sorted(tmp_path.glob(f'{name}/*/vis_data/scalars.json'))
+            for line in file.read_text().splitlines()
+        ]
         return runner, losses
 
     assert FUNCTIONS.get('default_collate') is not None
@@ -93,7 +108,8 @@ def train(tmp_path, folder, monkeypatch):
 
 
 def test_they_are_adapted_stay_out_of_the_checkpoints_and_are_there_when_it_is_resumed(
-        train, folder, tmp_path):
+    train, folder, tmp_path
+):
     runner, wanted = train('whole', epochs=2)
     state = require_state(runner.model)
     assert len(state.adapted) == 13  # 12 layers and the pooler
@@ -138,8 +154,9 @@ def test_a_checkpoint_of_a_part_alone_is_loaded_into_it(train, folder, tmp_path)
     assert train('again', folder=None, epochs=2, resume=True)[1] == wanted
     model = ClassifierOfTexts()
     rebuild(model, str(tmp_path / 'part' / 'epoch_2.pth'))
-    assert torch.equal(model.eval()(words()['input_ids']),
-                       runner.model.eval()(words()['input_ids']))
+    assert torch.equal(
+        model.eval()(words()['input_ids']), runner.model.eval()(words()['input_ids'])
+    )
 
 
 def test_a_model_built_at_random_is_refused_as_before(train):
@@ -148,9 +165,12 @@ def test_a_model_built_at_random_is_refused_as_before(train):
 
 
 def test_weights_that_initializing_draws_anew_are_no_base(train):
-    with pytest.raises(UserError, match=r'1 of the 39 pretrained tensors .*first of them body\.emb'
-                                        r'.*word_embeddings\.weight, are drawn anew by init_w.*'
-                                        r'`self\.body\.is_init = True`'):
+    with pytest.raises(
+        UserError,
+        match=r'1 of the 39 pretrained tensors .*first of them body\.emb'
+        r'.*word_embeddings\.weight, are drawn anew by init_w.*'
+        r'`self\.body\.is_init = True`',
+    ):
         train('redrawn', redraws=True)
 
 
@@ -173,7 +193,9 @@ def test_constants_belong_to_what_they_are_in():
     model = Mixed(state)
     keys = set(model.state_dict())
     assert built_in_keys(model, keys, lambda: Mixed(state)) == {
-        'table', *(key for key in keys if key.startswith('body.'))}
+        'table',
+        *(key for key in keys if key.startswith('body.')),
+    }
     assert built_in_keys(model, keys, lambda: Mixed(state, loads=False)) == set()
     assert built_in_keys(copy.deepcopy(model), {'neck.1.weight'}, lambda: Mixed(state)) == set()
 
@@ -185,8 +207,13 @@ def test_the_weights_that_timm_loads_are_found(tmp_path):
     torch.save(timm.create_model('vit_tiny_patch16_224', num_classes=7, **sizes).state_dict(), path)
 
     def build():
-        return timm.create_model('vit_tiny_patch16_224', num_classes=3, pretrained=True, **sizes,
-                                 pretrained_cfg_overlay=dict(file=str(path), num_classes=7))
+        return timm.create_model(
+            'vit_tiny_patch16_224',
+            num_classes=3,
+            pretrained=True,
+            **sizes,
+            pretrained_cfg_overlay=dict(file=str(path), num_classes=7),
+        )
 
     model = build()
     keys = set(model.state_dict())

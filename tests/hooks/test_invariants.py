@@ -7,25 +7,40 @@ import pytest
 import torch
 from stock_runs import LORA, run, write_config
 
-METHODS = {'LoRA': LORA, 'DoRA': dict(method=dict(type='DoRA', r=4)),
-           'SSF': dict(method=dict(type='SSF'))}
-CASES = [('LoRA', kind, processes, checkpointing)
-         for kind in ('rtmdet', 'faster_rcnn', 'swin')
-         for processes, checkpointing in ((1, False), (2, False), (2, True))]
+METHODS = {
+    'LoRA': LORA,
+    'DoRA': dict(method=dict(type='DoRA', r=4)),
+    'SSF': dict(method=dict(type='SSF')),
+}
+CASES = [
+    ('LoRA', kind, processes, checkpointing)
+    for kind in ('rtmdet', 'faster_rcnn', 'swin')
+    for processes, checkpointing in ((1, False), (2, False), (2, True))
+]
 CASES += [(method, 'rtmdet', 1, False) for method in ('DoRA', 'SSF')]
 
 
 @pytest.mark.parametrize(('method', 'kind', 'processes', 'checkpointing'), CASES)
-def test_training_and_testing_with_stock_tools(method, kind, processes, checkpointing, data, bases,
-                                               tmp_path):
+def test_training_and_testing_with_stock_tools(
+    method, kind, processes, checkpointing, data, bases, tmp_path
+):
     extra = "activation_checkpointing = ['backbone', 'neck']" if checkpointing else ''
     out = tmp_path / 'probe'
     # Recomputing acts in training only.
-    events = [] if checkpointing else (
-        ['test'] + ['val'] * (kind == 'rtmdet') + ['train'] * (method == 'LoRA'))
+    events = (
+        []
+        if checkpointing
+        else (['test'] + ['val'] * (kind == 'rtmdet') + ['train'] * (method == 'LoRA'))
+    )
     config = write_config(
-        tmp_path, kind, data, bases(kind), METHODS[method], extra=extra,
-        probe=f'out={str(out)!r}, sensitivity={events}, gradients=["train"]')
+        tmp_path,
+        kind,
+        data,
+        bases(kind),
+        METHODS[method],
+        extra=extra,
+        probe=f'out={str(out)!r}, sensitivity={events}, gradients=["train"]',
+    )
     work_dir = tmp_path / 'run'
     log = run('train.py', config, '--work-dir', work_dir, processes=processes)
 
@@ -33,8 +48,9 @@ def test_training_and_testing_with_stock_tools(method, kind, processes, checkpoi
         before = json.loads((out / f'train{rank}.json').read_text())
         moved = json.loads((out / f'moved{rank}.json').read_text())
         assert before['base_differs'] == [], 'a pretrained weight was lost'
-        assert before['outputs_differ'] <= (1e-6 if method == 'DoRA' else 0), \
+        assert before['outputs_differ'] <= (1e-6 if method == 'DoRA' else 0), (
             'adapting changed what the base model computes'
+        )
         assert before['optimizer'], 'the optimizer does not hold exactly what trains'
         assert before['trainable'] == before['trainable_after_train'], 'model.train() refroze'
         assert before['tensors'] > 50
@@ -60,8 +76,15 @@ def test_training_and_testing_with_stock_tools(method, kind, processes, checkpoi
     assert tested['no_effect'] == []
 
     if (method, kind, processes) == ('LoRA', 'rtmdet', 1):
-        longer = write_config(tmp_path, kind, data, bases(kind), epochs=2, name='longer',
-                              probe=f'out={str(out)!r}, sensitivity=["resumed"]')
+        longer = write_config(
+            tmp_path,
+            kind,
+            data,
+            bases(kind),
+            epochs=2,
+            name='longer',
+            probe=f'out={str(out)!r}, sensitivity=["resumed"]',
+        )
         run('train.py', longer, '--work-dir', work_dir, '--resume')
         resumed = json.loads((out / 'resumed0.json').read_text())
         assert resumed['optimizer'], 'the optimizer does not hold exactly what trains'

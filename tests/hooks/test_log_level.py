@@ -14,15 +14,18 @@ from mmadapt.logs import say, warn
 @pytest.fixture
 def written(tmp_path):
     """Return what a logger of level WARNING writes down."""
+
     def read():
         return next(tmp_path.rglob('*.log')).read_text()
+
     return read
 
 
 @pytest.mark.parametrize('speak', [say, warn])
 def test_a_line_that_says_warning_is_logged_as_one_and_says_it_once(tmp_path, written, speak):
-    MMLogger.get_instance('levels', logger_name='mmengine', log_level='WARNING',
-                          log_file=str(tmp_path / 'levels.log'))
+    MMLogger.get_instance(
+        'levels', logger_name='mmengine', log_level='WARNING', log_file=str(tmp_path / 'levels.log')
+    )
     try:
         speak('WARNING: something')
         say('nothing')
@@ -35,7 +38,8 @@ def test_a_line_that_says_warning_is_logged_as_one_and_says_it_once(tmp_path, wr
 
 
 def test_a_random_base_and_what_an_injection_warns_of_are_in_a_log_of_warnings(
-        start, written, monkeypatch):
+    start, written, monkeypatch
+):
     def warns(*args, **kwargs):
         report = inject(*args, **kwargs)
         report.warnings += ['WARNING: a line of the report', 'a note of it']

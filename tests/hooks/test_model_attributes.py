@@ -22,7 +22,6 @@ class Assigner:
 
 
 class Head(nn.Module):
-
     def __init__(self):
         super().__init__()
         self.layer = nn.Linear(2, 2)
@@ -36,7 +35,6 @@ class Head(nn.Module):
 
 
 class Model(nn.Module):
-
     def __init__(self):
         super().__init__()
         self.head = Head()
@@ -70,8 +68,11 @@ def by_file(changed, path):
 
 
 def read(model):
-    return {path: value for path, value in model_attributes._read(model, set(), fresh=True)
-            if path[1] not in ('output', 'generator')}
+    return {
+        path: value
+        for path, value in model_attributes._read(model, set(), fresh=True)
+        if path[1] not in ('output', 'generator')
+    }
 
 
 def test_what_a_training_changes_is_put_back_as_it_was(tmp_path):
@@ -82,8 +83,13 @@ def test_what_a_training_changes_is_put_back_as_it_was(tmp_path):
         model.step(n)
     changed, too_large = attributes.changed()
     names = {'.'.join(map(str, path)) for path, _ in changed}
-    assert {'head.size', 'head.kept', 'head.assigners.1.threshold',
-            'head.assigners.0.inner.rule.count', 'head.late'} <= names
+    assert {
+        'head.size',
+        'head.kept',
+        'head.assigners.1.threshold',
+        'head.assigners.0.inner.rule.count',
+        'head.late',
+    } <= names
     assert not {'head.layer', 'head.output', 'head.generator', 'head.shared'} & names
     assert too_large == []
 
@@ -129,9 +135,14 @@ def test_an_equal_value_is_no_change(value):
 def test_a_path_of_a_file_leads_to_nothing_but_the_model():
     model, torch_is = Model(), torch.__version__
     model.head.kind, model.head.rule, model.head.package = Assigner, model.step, torch
-    paths = [('', '__class__', 'harm'), ('head', '__init__', '__globals__', 'harm'),
-             ('head', 'kind', 'harm'), ('head', 'rule', '__func__', 'harm'), ('', '__dict__'),
-             ('head', 'package', '__version__')]
+    paths = [
+        ('', '__class__', 'harm'),
+        ('head', '__init__', '__globals__', 'harm'),
+        ('head', 'kind', 'harm'),
+        ('head', 'rule', '__func__', 'harm'),
+        ('', '__dict__'),
+        ('head', 'package', '__version__'),
+    ]
     assert len(set_attributes(model, [(path, 'x') for path in paths])) == len(paths)
     assert not hasattr(Model, 'harm')
     assert not hasattr(Assigner, 'harm')

@@ -22,13 +22,21 @@ PRIORITIES = ('HIGHEST', 'VERY_HIGH', 'HIGH', 'NORMAL', 'VERY_LOW', 'LOWEST')
 @pytest.fixture
 def build(data, bases, tmp_path):
     """Build a runner of RTMDet with other values, as a stock tool does."""
+
     def _build(hooks, name='run', kind='Runner', ema=False, **changes):
         path = write_config(tmp_path, 'rtmdet', data, bases('rtmdet'), LORA, ema=ema)
         cfg = Config.fromfile(path)
-        cfg.merge_from_dict(dict(
-            work_dir=str(tmp_path / name), custom_hooks=hooks, **changes,
-            visualizer=dict(type='Visualizer', vis_backends=[]),
-            train_dataloader=dict(batch_size=6, sampler=dict(type='DefaultSampler', shuffle=True))))
+        cfg.merge_from_dict(
+            dict(
+                work_dir=str(tmp_path / name),
+                custom_hooks=hooks,
+                **changes,
+                visualizer=dict(type='Visualizer', vis_backends=[]),
+                train_dataloader=dict(
+                    batch_size=6, sampler=dict(type='DefaultSampler', shuffle=True)
+                ),
+            )
+        )
         return RUNNERS.build(Config(dict(cfg, runner_type=kind)))
 
     yield _build
@@ -37,8 +45,10 @@ def build(data, bases, tmp_path):
 
 def _trained(runner, tmp_path, name):
     runner.train()
-    counts = {kind: sum(isinstance(hook, kind) for hook in runner.hooks)
-              for kind in (MemoryHook, RandomStateHook, PEFTCheckpointHook)}
+    counts = {
+        kind: sum(isinstance(hook, kind) for hook in runner.hooks)
+        for kind in (MemoryHook, RandomStateHook, PEFTCheckpointHook)
+    }
     assert set(counts.values()) == {1}, counts
     recomputed = [n for n, m in runner.model.named_modules() if is_recomputed(m)]
     return recomputed, read_checkpoint(str(tmp_path / name / 'epoch_1.pth'))
@@ -56,8 +66,10 @@ def test_every_priority_recomputes_and_trains_the_same(build, tmp_path, kind):
             wanted, truth = recomputed, found
         assert recomputed == wanted
         assert found['state_dict'].keys() == truth['state_dict'].keys()
-        assert all(torch.equal(value, truth['state_dict'][key])
-                   for key, value in found['state_dict'].items()), priority
+        assert all(
+            torch.equal(value, truth['state_dict'][key])
+            for key, value in found['state_dict'].items()
+        ), priority
         assert 'rank_states' in found
         assert 'mmadapt' in found
 
@@ -66,15 +78,17 @@ def test_no_hook_s_before_run_is_called_twice_or_left_out(build):
     calls = []
 
     class Counts(Hook):
-
         def __init__(self, name, priority):
             self.name, self.priority = name, priority
 
         def before_run(self, runner):
             calls.append(self.name)
 
-    runner = build([dict(INJECT, priority='NORMAL')], memory=RECIPE,
-                   **{'train_cfg.max_epochs': 0, 'param_scheduler': None})
+    runner = build(
+        [dict(INJECT, priority='NORMAL')],
+        memory=RECIPE,
+        **{'train_cfg.max_epochs': 0, 'param_scheduler': None},
+    )
     for priority in PRIORITIES:
         runner.register_hook(Counts(priority, priority))
     runner.train()
@@ -86,8 +100,10 @@ def test_a_memory_hook_of_the_config_may_come_before_the_adapters(build, tmp_pat
     runner = build([MEMORY, dict(INJECT, priority='LOW')], memory=RECIPE)
     recomputed, found = _trained(runner, tmp_path, 'run')
     assert len(recomputed) == 8
-    assert any(key.endswith('lora_B') and value.abs().sum() > 0
-               for key, value in found['state_dict'].items())
+    assert any(
+        key.endswith('lora_B') and value.abs().sum() > 0
+        for key, value in found['state_dict'].items()
+    )
 
 
 def test_the_random_states_are_kept_once_where_the_config_names_their_hook(build, tmp_path, capfd):
@@ -99,18 +115,26 @@ def test_the_random_states_are_kept_once_where_the_config_names_their_hook(build
     assert 'random states of 0 processes' not in said.out + said.err
 
 
-@pytest.mark.parametrize(('changes', 'message'), [
-    (dict(hooks=[MEMORY], memory=RECIPE), 'has `peft` but no hook that reads it'),
-    (dict(hooks=[MEMORY], memory=RECIPE, kind='FlexibleRunner'),
-     'has `peft` but no hook that reads it'),
-    (dict(hooks=[]), 'has `peft` but no hook that reads it'),
-    (dict(hooks=[], peft=None, memory=RECIPE), 'has `memory` but no hook that reads it'),
-    (dict(hooks=[INJECT], strategy=dict(type='FSDP2Strategy')), 'has a `strategy`, which the st'),
-    (dict(hooks=[INJECT, dict(type='mmengine.PEFTInjectHook')]), 'hold PEFTInjectHook 2 times'),
-    (dict(hooks=[INJECT, MEMORY, MEMORY], memory=RECIPE), 'hold MemoryHook 2 times'),
-    (dict(hooks=[INJECT, *2 * [dict(type='RandomStateHook')]]), 'hold RandomStateHook 2 times'),
-    (dict(hooks=[INJECT, dict(type='PEFTCheckpointHook')]), 'PEFTInjectHook brings along'),
-])
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(hooks=[MEMORY], memory=RECIPE), 'has `peft` but no hook that reads it'),
+        (
+            dict(hooks=[MEMORY], memory=RECIPE, kind='FlexibleRunner'),
+            'has `peft` but no hook that reads it',
+        ),
+        (dict(hooks=[]), 'has `peft` but no hook that reads it'),
+        (dict(hooks=[], peft=None, memory=RECIPE), 'has `memory` but no hook that reads it'),
+        (
+            dict(hooks=[INJECT], strategy=dict(type='FSDP2Strategy')),
+            'has a `strategy`, which the st',
+        ),
+        (dict(hooks=[INJECT, dict(type='mmengine.PEFTInjectHook')]), 'hold PEFTInjectHook 2 times'),
+        (dict(hooks=[INJECT, MEMORY, MEMORY], memory=RECIPE), 'hold MemoryHook 2 times'),
+        (dict(hooks=[INJECT, *2 * [dict(type='RandomStateHook')]]), 'hold RandomStateHook 2 times'),
+        (dict(hooks=[INJECT, dict(type='PEFTCheckpointHook')]), 'PEFTInjectHook brings along'),
+    ],
+)
 def test_a_stock_runner_refuses_what_it_would_leave_out(build, changes, message, capfd):
     """As MMDetection's own tools build it; nothing is built or printed before."""
     with pytest.raises(UserError, match=message):
@@ -118,9 +142,14 @@ def test_a_stock_runner_refuses_what_it_would_leave_out(build, changes, message,
     assert 'Config:' not in capfd.readouterr().out
 
 
-@pytest.mark.parametrize('changes', [
-    dict(hooks=[], peft=None), dict(hooks=[INJECT]),
-    dict(hooks=[], **{'default_hooks.peft': INJECT})])
+@pytest.mark.parametrize(
+    'changes',
+    [
+        dict(hooks=[], peft=None),
+        dict(hooks=[INJECT]),
+        dict(hooks=[], **{'default_hooks.peft': INJECT}),
+    ],
+)
 def test_a_config_whose_keys_are_read_or_absent_is_built(build, changes):
     assert type(build(**changes)) is Runner
 

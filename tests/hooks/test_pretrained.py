@@ -10,15 +10,18 @@ from mmadapt.peft import require_state
 def _backbone_file(bases, folder):
     state = read_checkpoint(str(bases('faster_rcnn')))['state_dict']
     path = folder / 'backbone.pth'
-    torch.save({k.removeprefix('backbone.'): v for k, v in state.items()
-                if k.startswith('backbone.')}, path)
+    torch.save(
+        {k.removeprefix('backbone.'): v for k, v in state.items() if k.startswith('backbone.')},
+        path,
+    )
     return path, state
 
 
 def test_pretrained_backbone_is_adapted_and_all_else_trains(start, bases, tmp_path):
     path, state = _backbone_file(bases, tmp_path)
-    changes = {'model.backbone.init_cfg': dict(
-        _delete_=True, type='Pretrained', checkpoint=str(path))}
+    changes = {
+        'model.backbone.init_cfg': dict(_delete_=True, type='Pretrained', checkpoint=str(path))
+    }
     runner = start(LORA, base=None, kind='faster_rcnn', **changes)
     tuned = require_state(runner.model)
     assert {name.split('.')[0] for name in tuned.adapted} == {'backbone'}
@@ -40,7 +43,9 @@ def test_prediction_layers_for_other_classes_train_in_a_head_that_is_adapted(sta
     tuned = require_state(runner.model)
     # The base is for 80 classes: these two layers do not fit.
     assert {name.rsplit('.', 1)[0] for name in tuned.trained} == {
-        'roi_head.bbox_head.fc_cls', 'roi_head.bbox_head.fc_reg'}
+        'roi_head.bbox_head.fc_cls',
+        'roi_head.bbox_head.fc_reg',
+    }
     assert 'roi_head.bbox_head.shared_fcs.0' in tuned.adapted
     assert 'rpn_head.rpn_cls' in tuned.adapted
 

@@ -14,17 +14,27 @@ from mmadapt.hooks.quantize import quantize_loaded
 from mmadapt.peft import merged_state_dict
 from mmadapt.quantization import QuantizedLinear
 
-QDORA = dict(method=dict(type='DoRA', r=4, alpha=8, dropout=0.1), targets='all-linear',
-             quant=dict(bits=4, double_quant=True))
+QDORA = dict(
+    method=dict(type='DoRA', r=4, alpha=8, dropout=0.1),
+    targets='all-linear',
+    quant=dict(bits=4, double_quant=True),
+)
 # A small Swin that proposes few boxes.
-SMALL = {'model.backbone.depths': (1, 1, 1, 1), 'model.test_cfg.nms_pre': 10,
-         'train_dataloader.batch_size': 6, 'train_cfg.max_epochs': 2}
-EMA = dict(custom_hooks=[dict(type='EMAHook', momentum=0.2, update_buffers=True, priority=49),
-                         dict(type='PEFTInjectHook')])
+SMALL = {
+    'model.backbone.depths': (1, 1, 1, 1),
+    'model.test_cfg.nms_pre': 10,
+    'train_dataloader.batch_size': 6,
+    'train_cfg.max_epochs': 2,
+}
+EMA = dict(
+    custom_hooks=[
+        dict(type='EMAHook', momentum=0.2, update_buffers=True, priority=49),
+        dict(type='PEFTInjectHook'),
+    ]
+)
 
 
 class Averaging(BaseTTAModel):
-
     def merge_preds(self, data_samples_list):
         return data_samples_list
 
@@ -43,7 +53,8 @@ def state(file):
 
 
 def test_a_run_keeps_the_base_out_of_its_files_resumes_exactly_and_is_evaluated_as_it_was(
-        start, bases, tmp_path):
+    start, bases, tmp_path
+):
     runner = start(QDORA, kind='swin', **SMALL, **EMA)
     layers = quantized(runner.model)
     assert len(layers) == 19
@@ -57,7 +68,10 @@ def test_a_run_keeps_the_base_out_of_its_files_resumes_exactly_and_is_evaluated_
     last = state(run / 'epoch_2.pth')
     for name in layers:
         assert {key.removeprefix(f'{name}.') for key in last if key.startswith(f'{name}.')} == {
-            'lora_A', 'lora_B', 'magnitude'}
+            'lora_A',
+            'lora_B',
+            'magnitude',
+        }
     # Magnitudes start from the weights of the checkpoint, not from those the model was built with.
     name = 'backbone.stages.0.blocks.0.attn.w_msa.qkv'
     base = state(bases('swin'))[f'{name}.weight'].norm(dim=1)
@@ -77,8 +91,15 @@ def test_a_run_keeps_the_base_out_of_its_files_resumes_exactly_and_is_evaluated_
         assert torch.equal(value, last[key]), key
 
     with pytest.raises(UserError, match="with another `peft`; quant: .*'nf4'.* there, .*'fp4'"):
-        start({**QDORA, 'quant': dict(bits=4, type='fp4')}, 'train', str(run / 'epoch_1.pth'),
-              'swin', resume=True, **SMALL, **EMA)
+        start(
+            {**QDORA, 'quant': dict(bits=4, type='fp4')},
+            'train',
+            str(run / 'epoch_1.pth'),
+            'swin',
+            resume=True,
+            **SMALL,
+            **EMA,
+        )
 
 
 def test_a_random_base_is_refused_because_no_checkpoint_could_restore_it(start):
@@ -90,8 +111,11 @@ def test_a_random_base_is_refused_because_no_checkpoint_could_restore_it(start):
 def test_an_average_of_a_quantized_model_moves_with_the_adapter_alone(update_buffers):
     layer = nn.Linear(64, 8)
     model = nn.Sequential(layer, nn.Linear(8, 8), nn.Linear(8, 64), layer)
-    inject(model, dict(method=dict(type='LoRA', r=2), head='adapt', quant=dict(bits=4)),
-           weights_follow=True)
+    inject(
+        model,
+        dict(method=dict(type='LoRA', r=2), head='adapt', quant=dict(bits=4)),
+        weights_follow=True,
+    )
     hook = EMAHook()
     hook.src_model = model
     hook.ema_model = ExponentialMovingAverage(model, momentum=0.25, update_buffers=update_buffers)
@@ -115,11 +139,15 @@ def test_an_average_of_a_model_that_augments_at_test_time_shares_the_codes_too()
     layer = nn.Linear(64, 8)
     model = nn.Sequential(layer, nn.Linear(8, 8), nn.Linear(8, 64))
     model.test_step = None
-    inject(model, dict(method=dict(type='LoRA', r=2), head='adapt', quant=dict(bits=4)),
-           weights_follow=True)
+    inject(
+        model,
+        dict(method=dict(type='LoRA', r=2), head='adapt', quant=dict(bits=4)),
+        weights_follow=True,
+    )
     hook = EMAHook()
     hook.ema_model = ExponentialMovingAverage(Averaging(model))
     quantize_loaded(SimpleNamespace(hooks=[hook]), model)
     assert hook.ema_model.module.module[0].weight is layer.weight
     assert {*hook.ema_model.avg_parameters} == {
-        f'module.{number}.{name}' for number in range(3) for name in ('bias', 'lora_A', 'lora_B')}
+        f'module.{number}.{name}' for number in range(3) for name in ('bias', 'lora_A', 'lora_B')
+    }

@@ -12,10 +12,16 @@ from mmadapt import UserError
 from mmadapt.hooks.query_check import check_boxes_wanted, check_sizes, watch_tokens
 from mmadapt.hooks.topk_check import check_topk
 
-SPARSE = Detector('sparse_rcnn/sparse-rcnn_r50_fpn_1x_coco.py', dict(
-    backbone=dict(base_channels=16), neck=dict(in_channels=_WIDTHS), rpn_head=dict(num_proposals=4),
-    roi_head=dict(bbox_head=dict.fromkeys('012345', dict(num_classes=2))),
-    test_cfg=dict(rcnn=dict(max_per_img=9))))
+SPARSE = Detector(
+    'sparse_rcnn/sparse-rcnn_r50_fpn_1x_coco.py',
+    dict(
+        backbone=dict(base_channels=16),
+        neck=dict(in_channels=_WIDTHS),
+        rpn_head=dict(num_proposals=4),
+        roi_head=dict(bbox_head=dict.fromkeys('012345', dict(num_classes=2))),
+        test_cfg=dict(rcnn=dict(max_per_img=9)),
+    ),
+)
 
 
 def detector(name, **changes):
@@ -36,16 +42,32 @@ def _as_built(monkeypatch):
         monkeypatch.setattr(f'model_zoo.{name}', lambda *_: None)
 
 
-@pytest.mark.parametrize(('found', 'option', 'right'), [
-    (detector('DINO', bbox_head__num_classes=1, test_cfg__max_per_img=13),
-     'model.test_cfg.max_per_img', 12),
-    (detector('DETR', test_cfg__max_per_img=13), 'model.test_cfg.max_per_img', 12),
-    (SPARSE, 'model.test_cfg.rcnn.max_per_img', 8),
-    (detector('Mask2Former', panoptic_head__num_things_classes=1,
-              panoptic_fusion_head__num_things_classes=1, panoptic_head__num_stuff_classes=0,
-              panoptic_fusion_head__num_stuff_classes=0, test_cfg__max_per_image=13,
-              panoptic_head__loss_cls__class_weight=[1.0, 0.1]),
-     'model.test_cfg.max_per_image', 12)], ids=['DINO', 'DETR', 'Sparse R-CNN', 'Mask2Former'])
+@pytest.mark.parametrize(
+    ('found', 'option', 'right'),
+    [
+        (
+            detector('DINO', bbox_head__num_classes=1, test_cfg__max_per_img=13),
+            'model.test_cfg.max_per_img',
+            12,
+        ),
+        (detector('DETR', test_cfg__max_per_img=13), 'model.test_cfg.max_per_img', 12),
+        (SPARSE, 'model.test_cfg.rcnn.max_per_img', 8),
+        (
+            detector(
+                'Mask2Former',
+                panoptic_head__num_things_classes=1,
+                panoptic_fusion_head__num_things_classes=1,
+                panoptic_head__num_stuff_classes=0,
+                panoptic_fusion_head__num_stuff_classes=0,
+                test_cfg__max_per_image=13,
+                panoptic_head__loss_cls__class_weight=[1.0, 0.1],
+            ),
+            'model.test_cfg.max_per_image',
+            12,
+        ),
+    ],
+    ids=['DINO', 'DETR', 'Sparse R-CNN', 'Mask2Former'],
+)
 def test_more_boxes_than_queries_give(found, option, right):
     model = found.build()
     works = found is not SPARSE  # whose random boxes are none that can be pooled
@@ -53,8 +75,13 @@ def test_more_boxes_than_queries_give(found, option, right):
         found.predictions(model)
     with pytest.raises(UserError, match=rf'{option}=\d+ of .* --cfg-options {option}={right}$'):
         check_boxes_wanted(model)
-    node = model.panoptic_fusion_head if 'image' in option else \
-        model.roi_head if 'rcnn' in option else model.bbox_head
+    node = (
+        model.panoptic_fusion_head
+        if 'image' in option
+        else model.roi_head
+        if 'rcnn' in option
+        else model.bbox_head
+    )
     node.test_cfg[option.split('.')[-1]] = right
     check_boxes_wanted(model)
     assert not works or found.predictions(model)
@@ -63,14 +90,19 @@ def test_more_boxes_than_queries_give(found, option, right):
 @pytest.mark.parametrize('name', ['DINO', 'Deformable DETR, refined in two stages'])
 def test_fewer_tokens_than_queries(name):
     # 96 pixels have 144 + 36 + 9 + 4 tokens on strides of 8 to 64.
-    model = detector(name, num_queries=194, bbox_head__num_classes=3,
-                     test_cfg__max_per_img=9).build()
+    model = detector(
+        name, num_queries=194, bbox_head__num_classes=3, test_cfg__max_per_img=9
+    ).build()
     images, samples = inputs()
     with torch.no_grad(), pytest.raises(RuntimeError, match='selected index k out of range'):
         model.predict(images, samples)
     handles = watch_tokens(model)
-    with torch.no_grad(), pytest.raises(UserError, match='have 193 tokens on all levels, and the '
-                                        'model chooses num_queries=194'):
+    with (
+        torch.no_grad(),
+        pytest.raises(
+            UserError, match='have 193 tokens on all levels, and the model chooses num_queries=194'
+        ),
+    ):
         model.predict(images, samples)
     pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(96, 96))]
     with pytest.raises(UserError, match='images of val_dataloader, at most 96 x 96, have 193 tok'):
@@ -79,8 +111,9 @@ def test_fewer_tokens_than_queries(name):
     check_sizes(model, dict(val_dataloader=[dict(type='Mosaic')]))
 
     [handle.remove() for handle in handles]
-    model = detector(name, num_queries=193, bbox_head__num_classes=3,
-                     test_cfg__max_per_img=9).build()
+    model = detector(
+        name, num_queries=193, bbox_head__num_classes=3, test_cfg__max_per_img=9
+    ).build()
     handles = watch_tokens(model)
     check_sizes(model, dict(val_dataloader=pipeline))
     with torch.no_grad():
@@ -103,8 +136,11 @@ def test_accuracy_of_more_classes_than_there_are():
 
     model = nn.Module()
     model.head = SimpleNamespace(num_classes=3, topk=(1, 5), cal_acc=False)
-    with pytest.raises(UserError, match=r'val_evaluator.topk=\(1, 5\) of 3 classes: the first '
-                       r'validation would fail; write topk=\(1,\)'):
+    with pytest.raises(
+        UserError,
+        match=r'val_evaluator.topk=\(1, 5\) of 3 classes: the first '
+        r'validation would fail; write topk=\(1,\)',
+    ):
         check_topk(model, [Accuracy()], 'val_evaluator')
     check_topk(model, [], 'val_evaluator')
     model.head.cal_acc = True
@@ -118,6 +154,7 @@ def test_accuracy_of_mmpretrain():
     pytest.importorskip('mmpretrain', exc_type=ImportError)
     from mmpretrain.evaluation import Accuracy
     from mmpretrain.models.heads import LinearClsHead
+
     model = nn.Module()
     model.head = LinearClsHead(num_classes=3, in_channels=4, topk=(1, 5), cal_acc=True)
     metric = Accuracy(topk=(1, 5))

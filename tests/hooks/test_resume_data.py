@@ -52,7 +52,6 @@ class Shuffled:
 
 @MODELS.register_module('resumed_toy')
 class Noisy(BaseModel):
-
     def __init__(self):
         super().__init__()
         self.layer = nn.Linear(4, 1)
@@ -62,7 +61,6 @@ class Noisy(BaseModel):
 
 
 class Losses(Hook):
-
     def __init__(self):
         self.seen = {}
 
@@ -73,23 +71,43 @@ class Losses(Hook):
 def _run(folder, kind='epoch', seed=3, resume=None, changes=None, **loader):
     """Train the toy; returns the losses by iteration, each with its index in the epoch."""
     losses = Losses()
-    by_epoch = dict(train_cfg=dict(by_epoch=True, max_epochs=EPOCHS),
-                    sampler=dict(type='DefaultSampler', shuffle=True))
-    by_iter = dict(train_cfg=dict(by_epoch=False, max_iters=EPOCH * EPOCHS),
-                   sampler=dict(type='InfiniteSampler', shuffle=True))
+    by_epoch = dict(
+        train_cfg=dict(by_epoch=True, max_epochs=EPOCHS),
+        sampler=dict(type='DefaultSampler', shuffle=True),
+    )
+    by_iter = dict(
+        train_cfg=dict(by_epoch=False, max_iters=EPOCH * EPOCHS),
+        sampler=dict(type='InfiniteSampler', shuffle=True),
+    )
     chosen = by_iter if kind == 'iter' else by_epoch
     if kind == 'own order':
         chosen['sampler'] = dict(type='resumed_toy')
-    cfg = Config(dict(
-        work_dir=str(folder), model=dict(type='resumed_toy'), train_cfg=chosen['train_cfg'],
-        train_dataloader={**dict(dataset=dict(type='resumed_toy'), sampler=chosen['sampler'],
-                                 batch_size=2, num_workers=0,
-                                 collate_fn=dict(type='default_collate')), **loader},
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01), accumulative_counts=2),
-        default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=1)),
-        randomness=dict(seed=seed), load_from=resume and str(resume), resume=resume is not None,
-        visualizer=dict(type='Visualizer', vis_backends=[]), default_scope='mmengine',
-        log_level='WARNING', experiment_name=f'{folder}_{resume}'.replace('/', '_')))
+    cfg = Config(
+        dict(
+            work_dir=str(folder),
+            model=dict(type='resumed_toy'),
+            train_cfg=chosen['train_cfg'],
+            train_dataloader={
+                **dict(
+                    dataset=dict(type='resumed_toy'),
+                    sampler=chosen['sampler'],
+                    batch_size=2,
+                    num_workers=0,
+                    collate_fn=dict(type='default_collate'),
+                ),
+                **loader,
+            },
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01), accumulative_counts=2),
+            default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=1)),
+            randomness=dict(seed=seed),
+            load_from=resume and str(resume),
+            resume=resume is not None,
+            visualizer=dict(type='Visualizer', vis_backends=[]),
+            default_scope='mmengine',
+            log_level='WARNING',
+            experiment_name=f'{folder}_{resume}'.replace('/', '_'),
+        )
+    )
     cfg.update(changes or {})
     runner = Runner.from_cfg(cfg)
     runner.register_hook(losses)
@@ -99,8 +117,9 @@ def _run(folder, kind='epoch', seed=3, resume=None, changes=None, **loader):
     return losses.seen
 
 
-@pytest.mark.parametrize(('kind', 'seed'), [
-    ('epoch', 3), ('epoch', None), ('own order', 3), ('iter', 3)])
+@pytest.mark.parametrize(
+    ('kind', 'seed'), [('epoch', 3), ('epoch', None), ('own order', 3), ('iter', 3)]
+)
 def test_a_run_resumed_at_any_iteration_is_the_one_that_was_never_stopped(kind, seed, tmp_path):
     whole = _run(tmp_path / 'whole', kind, seed)
     assert sorted(whole) == list(range(1, EPOCH * EPOCHS + 1))
@@ -120,8 +139,9 @@ def test_a_run_resumed_at_any_iteration_is_the_one_that_was_never_stopped(kind, 
 
 def test_worker_processes_make_the_same_batches_again(tmp_path):
     whole = _run(tmp_path / 'whole', seed=None, num_workers=2)
-    rest = _run(tmp_path / 'rest', seed=None, num_workers=2,
-                resume=tmp_path / 'whole' / 'iter_5.pth')
+    rest = _run(
+        tmp_path / 'rest', seed=None, num_workers=2, resume=tmp_path / 'whole' / 'iter_5.pth'
+    )
     assert rest == {step: whole[step] for step in range(6, EPOCH * EPOCHS + 1)}
 
 
@@ -164,12 +184,16 @@ def test_attributes_that_cannot_be_kept_or_have_no_place_are_said(tmp_path, monk
     said = []
     monkeypatch.setattr(random_state_hook, 'print_log', lambda text, *_, **__: said.append(text))
     _run(tmp_path / 'whole', changes=dict(model=dict(type='keeping_toy')))
-    line, = said
+    (line,) = said
     assert "['maps'] of the model are too large for every checkpoint" in line
-    _run(tmp_path / 'rest', resume=tmp_path / 'whole' / 'iter_4.pth',
-         changes=dict(model=dict(type='keeping_toy', counts=False)))
-    assert any("values of ['counter.step'], which this model does not have" in line
-               for line in said)
+    _run(
+        tmp_path / 'rest',
+        resume=tmp_path / 'whole' / 'iter_4.pth',
+        changes=dict(model=dict(type='keeping_toy', counts=False)),
+    )
+    assert any(
+        "values of ['counter.step'], which this model does not have" in line for line in said
+    )
 
 
 class CachedMixUp:
@@ -180,13 +204,21 @@ class Cached(Data):
     pipeline = (CachedMixUp(),)
 
 
-@pytest.mark.parametrize(('workers', 'persistent', 'epoch', 'reason'), [
-    (0, False, 1, 'the images that CachedMixUp has cached'), (0, False, 0, None),
-    (1, False, 1, None), (1, True, 1, 'persistent_workers=True')])
+@pytest.mark.parametrize(
+    ('workers', 'persistent', 'epoch', 'reason'),
+    [
+        (0, False, 1, 'the images that CachedMixUp has cached'),
+        (0, False, 0, None),
+        (1, False, 1, None),
+        (1, True, 1, 'persistent_workers=True'),
+    ],
+)
 def test_it_is_said_where_a_cache_keeps_a_resumed_run_from_being_exact(
-        workers, persistent, epoch, reason, tmp_path):
+    workers, persistent, epoch, reason, tmp_path
+):
     from mmengine.runner import EpochBasedTrainLoop
     from torch.utils.data import DataLoader
+
     wrapped = type('Wrapper', (Data,), dict(dataset=Cached()))()
     loop = EpochBasedTrainLoop.__new__(EpochBasedTrainLoop)
     loop.dataloader = DataLoader(wrapped, num_workers=workers, persistent_workers=persistent)

@@ -18,8 +18,11 @@ from mmadapt.hooks.random_state_hook import add_random_state_hook
 from mmadapt.optim.resumed import report_resumed
 
 REMOTE = 'https://nowhere.invalid/backbone.pth'
-FLEXIBLE = dict(runner_type='FlexibleRunner', env_cfg=dict(dist_cfg=dict(backend='gloo')),
-                strategy=dict(type='mmadapt.SingleDeviceStrategy'))
+FLEXIBLE = dict(
+    runner_type='FlexibleRunner',
+    env_cfg=dict(dist_cfg=dict(backend='gloo')),
+    strategy=dict(type='mmadapt.SingleDeviceStrategy'),
+)
 
 
 @DATASETS.register_module('checked_toy')
@@ -35,7 +38,6 @@ class Data:
 
 @MODELS.register_module('checked_backbone')
 class Backbone(BaseModule):
-
     def __init__(self, init_cfg=None):
         super().__init__(init_cfg)
         self.layer = nn.Linear(4, 4)
@@ -46,11 +48,14 @@ class Backbone(BaseModule):
 
 @MODELS.register_module('checked_toy')
 class Model(BaseModel):
-
     def __init__(self, checkpoint=None):
         super().__init__()
-        self.backbone = MODELS.build(dict(type='checked_backbone', init_cfg=checkpoint and dict(
-            type='Pretrained', checkpoint=checkpoint)))
+        self.backbone = MODELS.build(
+            dict(
+                type='checked_backbone',
+                init_cfg=checkpoint and dict(type='Pretrained', checkpoint=checkpoint),
+            )
+        )
         self.head = nn.Linear(4, 1)
 
     def forward(self, x, mode='loss'):
@@ -69,20 +74,32 @@ def said(monkeypatch):
 def _offline(monkeypatch):
     def load_url(*_, **__):
         raise URLError('no network')
+
     monkeypatch.setattr(mmengine_checkpoint, 'load_url', load_url)
 
 
 def build(folder, epochs=2, scheduler=None, **changes):
-    cfg = Config(dict(
-        work_dir=str(folder), model=dict(type='checked_toy'),
-        train_cfg=dict(by_epoch=True, max_epochs=epochs),
-        train_dataloader=dict(
-            dataset=dict(type='checked_toy'), sampler=dict(type='DefaultSampler', shuffle=False),
-            batch_size=2, num_workers=0, collate_fn=dict(type='default_collate')),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9)),
-        param_scheduler=scheduler, custom_hooks=[dict(type='RunCheckHook')],
-        visualizer=dict(type='Visualizer', vis_backends=[]), default_scope='mmengine',
-        log_level='WARNING', experiment_name=str(folder).replace('/', '_')))
+    cfg = Config(
+        dict(
+            work_dir=str(folder),
+            model=dict(type='checked_toy'),
+            train_cfg=dict(by_epoch=True, max_epochs=epochs),
+            train_dataloader=dict(
+                dataset=dict(type='checked_toy'),
+                sampler=dict(type='DefaultSampler', shuffle=False),
+                batch_size=2,
+                num_workers=0,
+                collate_fn=dict(type='default_collate'),
+            ),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9)),
+            param_scheduler=scheduler,
+            custom_hooks=[dict(type='RunCheckHook')],
+            visualizer=dict(type='Visualizer', vis_backends=[]),
+            default_scope='mmengine',
+            log_level='WARNING',
+            experiment_name=str(folder).replace('/', '_'),
+        )
+    )
     cfg.merge_from_dict(changes)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
@@ -94,8 +111,10 @@ def train(*args, **changes):
     return runner
 
 
-STEPS = [dict(type='MultiStepLR', milestones=[1, 3]),
-         dict(type='CosineAnnealingLR', by_epoch=False)]
+STEPS = [
+    dict(type='MultiStepLR', milestones=[1, 3]),
+    dict(type='CosineAnnealingLR', by_epoch=False),
+]
 
 
 @pytest.mark.parametrize('kind', [{}, FLEXIBLE], ids=['Runner', 'FlexibleRunner'])
@@ -107,16 +126,25 @@ def test_a_resumed_run_says_what_it_does_not_follow(kind, said, tmp_path):
     assert not any('--resume' in line for line in said)
 
     other = [dict(STEPS[0], milestones=[2, 4]), STEPS[1]]
-    runner = train(tmp_path / 'other', 4, other, **{
-        'optim_wrapper.optimizer.momentum': 0.5, 'optim_wrapper.optimizer.lr': 0.1}, **again)
+    runner = train(
+        tmp_path / 'other',
+        4,
+        other,
+        **{'optim_wrapper.optimizer.momentum': 0.5, 'optim_wrapper.optimizer.lr': 0.1},
+        **again,
+    )
     line, length = [line for line in said if '--resume' in line]
     assert '--resume goes on from epoch 1 to 4, as train_cfg.max_epochs of the config' in length
     assert 'it was 2 when' in length
     assert runner.epoch == 4
-    for part in ('milestones [1, 3] (config: [2, 4])',
-                 'param_scheduler[1].T_max 4 (config: 8)', 'param_scheduler[1].end 4 (config: 8)',
-                 'optimizer.momentum 0.9 (config: 0.5)', 'optimizer.lr 0.01 (config: 0.1)',
-                 'starts from the checkpoint with load_from'):
+    for part in (
+        'milestones [1, 3] (config: [2, 4])',
+        'param_scheduler[1].T_max 4 (config: 8)',
+        'param_scheduler[1].end 4 (config: 8)',
+        'optimizer.momentum 0.9 (config: 0.5)',
+        'optimizer.lr 0.01 (config: 0.1)',
+        'starts from the checkpoint with load_from',
+    ):
         assert part in line, line
     assert 'max_epochs' not in line
     # And so it is.
@@ -136,15 +164,16 @@ def test_a_finished_run_says_so_and_the_option_goes_on(kind, said, tmp_path):
         said.clear()
         assert any('finished' in line for line in lines) == (length < 3)
         if length < 3:
-            line, = lines
-            assert f'epoch_2.pth is the end of a finished run: it has 2 of the {length} epochs' \
-                in line
+            (line,) = lines
+            assert (
+                f'epoch_2.pth is the end of a finished run: it has 2 of the {length} epochs' in line
+            )
             assert '--cfg-options train_cfg.max_epochs=N with N above 2 goes on' in line
 
 
 def test_a_run_by_iterations_is_finished_by_iterations():
     loop, checkpoint = dict(by_epoch=False, max_iters=4), dict(meta=dict(epoch=0, iter=4))
-    line, = report_resumed(checkpoint, ['momentum'], loop, 'a.pth')
+    (line,) = report_resumed(checkpoint, ['momentum'], loop, 'a.pth')
     assert 'a.pth is the end of a finished run: it has 4 of the 4 iters' in line
     assert 'train_cfg.max_iters=N with N above 4' in line
     assert report_resumed(checkpoint, [], dict(max_iters=5), 'a.pth') == []
@@ -154,8 +183,14 @@ def test_a_run_with_a_scheduler_that_keeps_a_function_is_resumed(tmp_path):
     kept = dict(custom_hooks=[dict(type='RandomStateHook')])
     scheduler = [dict(type='OneCycleLR', eta_max=0.1, total_steps=4, by_epoch=False)]
     whole = train(tmp_path / 'whole', 2, scheduler, **kept)
-    rest = train(tmp_path / 'rest', 2, scheduler, resume=True, **kept,
-                 load_from=str(tmp_path / 'whole' / 'epoch_1.pth'))
+    rest = train(
+        tmp_path / 'rest',
+        2,
+        scheduler,
+        resume=True,
+        **kept,
+        load_from=str(tmp_path / 'whole' / 'epoch_1.pth'),
+    )
     assert whole.param_schedulers[0].get_last_value() == rest.param_schedulers[0].get_last_value()
     for key, value in whole.model.state_dict().items():
         assert torch.equal(rest.model.state_dict()[key], value)
@@ -169,20 +204,30 @@ def test_what_no_checkpoint_of_mmengines_strategies_holds_is_said(monkeypatch, t
     runner = train(tmp_path / 'first', 1, **FLEXIBLE)
     assert sum(isinstance(hook, RandomStateHook) for hook in runner.hooks) == 1
     for kind in (FLEXIBLE, stock):
-        runner = build(tmp_path / 'rest', 2, resume=True, **kind,
-                       load_from=str(tmp_path / 'first' / 'epoch_1.pth'))
+        runner = build(
+            tmp_path / 'rest',
+            2,
+            resume=True,
+            **kind,
+            load_from=str(tmp_path / 'first' / 'epoch_1.pth'),
+        )
         add_random_state_hook(runner)
         runner.register_hook(LoadedCheckpointHook())
         runner.train()
         MessageHub._instance_dict.clear()
-    line, = said
+    (line,) = said
     assert 'with SingleDeviceStrategy does not continue exactly' in line
 
 
 def test_the_number_of_schedulers_too(said, tmp_path):
     train(tmp_path / 'first', 1, STEPS[:1])
-    train(tmp_path / 'other', 2, STEPS[:], resume=True,
-          load_from=str(tmp_path / 'first' / 'epoch_1.pth'))
+    train(
+        tmp_path / 'other',
+        2,
+        STEPS[:],
+        resume=True,
+        load_from=str(tmp_path / 'first' / 'epoch_1.pth'),
+    )
     assert any('1 schedulers (config: 2)' in line for line in said)
 
 
@@ -206,8 +251,11 @@ def test_weights_that_the_checkpoint_has_are_not_downloaded(kind, said, tmp_path
 
     del state['backbone.layer.bias']
     torch.save(state, whole)  # a bare state dict
-    with pytest.raises(UserError, match=rf'cannot download {REMOTE} \(no network\), with which '
-                       'backbone is initialized: .*--cfg-options model.backbone.init_cfg'):
+    with pytest.raises(
+        UserError,
+        match=rf'cannot download {REMOTE} \(no network\), with which '
+        'backbone is initialized: .*--cfg-options model.backbone.init_cfg',
+    ):
         train(tmp_path / 'less', 1, **given)
     MessageHub._instance_dict.clear()
 
@@ -223,11 +271,16 @@ def test_with_peft_neither_a_start_nor_a_resumed_run_downloads_what_it_has(kind,
     whole = tmp_path / 'whole.pth'
     torch.save(dict(state_dict=MODELS.build(dict(type='checked_toy')).state_dict()), whole)
     peft = dict(method=dict(type='LoRA', r=2), targets=['backbone.layer'], head=['head'])
-    given = {'model.checkpoint': REMOTE, 'peft': peft, 'custom_hooks': [
-        dict(type='PEFTInjectHook')], **kind}
+    given = {
+        'model.checkpoint': REMOTE,
+        'peft': peft,
+        'custom_hooks': [dict(type='PEFTInjectHook')],
+        **kind,
+    }
     train(tmp_path / 'run', 1, **given, load_from=str(whole))
-    train(tmp_path / 'run2', 2, **given, resume=True,
-          load_from=str(tmp_path / 'run' / 'epoch_1.pth'))
+    train(
+        tmp_path / 'run2', 2, **given, resume=True, load_from=str(tmp_path / 'run' / 'epoch_1.pth')
+    )
     assert sum(f'backbone: {REMOTE} is not read' in line for line in said) == 2
 
 
@@ -236,11 +289,16 @@ def test_with_peft_a_file_that_is_the_base_is_read_by_a_resumed_run_too(kind, sa
     file = tmp_path / 'backbone.pth'
     torch.save(MODELS.build(dict(type='checked_backbone')).state_dict(), file)
     peft = dict(method=dict(type='LoRA', r=2), targets=['backbone.layer'], head=['head'])
-    given = {'model.checkpoint': str(file), 'peft': peft, 'custom_hooks': [
-        dict(type='PEFTInjectHook')], **kind}
+    given = {
+        'model.checkpoint': str(file),
+        'peft': peft,
+        'custom_hooks': [dict(type='PEFTInjectHook')],
+        **kind,
+    }
     train(tmp_path / 'run', 1, **given)
-    train(tmp_path / 'run2', 2, **given, resume=True,
-          load_from=str(tmp_path / 'run' / 'epoch_1.pth'))
+    train(
+        tmp_path / 'run2', 2, **given, resume=True, load_from=str(tmp_path / 'run' / 'epoch_1.pth')
+    )
     assert not any('is not read' in line for line in said)
 
 

@@ -31,7 +31,6 @@ class Mean(Accuracy):
 
 
 class Classifier(BaseModel):
-
     def __init__(self):
         super().__init__()
         self.head = nn.Linear(4, 3)
@@ -47,8 +46,13 @@ def runner(tmp_path):
     """Return a function that builds a runner, which trains, validates or tests."""
 
     def build(model, data, modes=('train', 'val'), metric=Mean, pipelines=None, **hooks):
-        loader = dict(dataset=data, batch_size=2, num_workers=0, sampler=dict(
-            type='DefaultSampler', shuffle=False), collate_fn=dict(type='pseudo_collate'))
+        loader = dict(
+            dataset=data,
+            batch_size=2,
+            num_workers=0,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='pseudo_collate'),
+        )
         given = {}
         for mode in modes:
             given[f'{mode}_dataloader'] = loader
@@ -58,12 +62,22 @@ def runner(tmp_path):
             else:
                 given[f'{mode}_evaluator'] = Evaluator([metric()])
         return Runner(
-            model, str(tmp_path), **given, custom_hooks=[dict(type='RunCheckHook')],
+            model,
+            str(tmp_path),
+            **given,
+            custom_hooks=[dict(type='RunCheckHook')],
             default_hooks=dict(checkpoint=dict(type='CheckpointHook', **hooks)),
-            cfg=Config({f'{mode}_dataloader': dict(dataset=dict(pipeline=steps))
-                        for mode, steps in (pipelines or {}).items()}),
-            visualizer=dict(type='Visualizer', vis_backends=[]), default_scope='mmengine',
-            experiment_name=tmp_path.name, log_level='ERROR')
+            cfg=Config(
+                {
+                    f'{mode}_dataloader': dict(dataset=dict(pipeline=steps))
+                    for mode, steps in (pipelines or {}).items()
+                }
+            ),
+            visualizer=dict(type='Visualizer', vis_backends=[]),
+            default_scope='mmengine',
+            experiment_name=tmp_path.name,
+            log_level='ERROR',
+        )
 
     yield build
     MessageHub._instance_dict.clear()
@@ -77,8 +91,10 @@ def images():
     images, samples = inputs()
     for sample in samples:
         sample.gt_instances.labels %= 2
-    return [dict(inputs=60 * image + 120, data_samples=sample)
-            for image, sample in zip(images, samples, strict=True)]
+    return [
+        dict(inputs=60 * image + 120, data_samples=sample)
+        for image, sample in zip(images, samples, strict=True)
+    ]
 
 
 @pytest.fixture(scope='module')
@@ -91,7 +107,8 @@ def dino():
 
 @pytest.mark.parametrize('mode', ['train', 'val', 'test'])
 def test_more_boxes_than_queries_give_are_refused_before_anything_runs(
-        mode, runner, dino, images, monkeypatch):
+    mode, runner, dino, images, monkeypatch
+):
     monkeypatch.setitem(dino.bbox_head.test_cfg, 'max_per_img', 12 * 80 + 1)
     monkeypatch.setattr(dino, 'forward', None)
     with pytest.raises(UserError, match=r'model.test_cfg.max_per_img=961 of 12 queries x 80'):
@@ -124,7 +141,8 @@ def test_accuracy_of_more_classes_than_there_are(mode, runner):
 
 
 def test_a_best_number_that_nobody_gives_is_named_before_the_run_where_that_is_known(
-        runner, monkeypatch):
+    runner, monkeypatch
+):
     class CocoMetric(Mean):
         """By its name, of which the numbers are known."""
 
@@ -148,8 +166,17 @@ def test_hooks_of_this_package_bring_the_check_along(kind, runner, monkeypatch):
     model = Classifier()
     built = runner(model, VECTORS)
     built._hooks = [hook for hook in built.hooks if type(hook).__name__ != 'RunCheckHook']
-    keys = dict(MemoryHook=dict(memory=dict(checkpoint=['head'])), PEFTInjectHook=dict(peft=dict(
-        method=dict(type='LoRA', r=1), targets=['head'], head='freeze', allow_random_base=True)))
+    keys = dict(
+        MemoryHook=dict(memory=dict(checkpoint=['head'])),
+        PEFTInjectHook=dict(
+            peft=dict(
+                method=dict(type='LoRA', r=1),
+                targets=['head'],
+                head='freeze',
+                allow_random_base=True,
+            )
+        ),
+    )
     built.cfg.update(keys[kind], optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-9)))
     built.register_hook(dict(type=kind))
     built.train()

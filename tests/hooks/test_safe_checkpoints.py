@@ -26,7 +26,6 @@ OPTIMISER = dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)))
 
 
 class Model(BaseModel):
-
     def __init__(self):
         super().__init__()
         self.layer = nn.Linear(4, 1)
@@ -50,18 +49,40 @@ class Better(BaseMetric):
 
 
 def train(work_dir, by_epoch=True, secure=True, kind=Runner, more=None, **options):
-    loader = dict(batch_size=2, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
-                  dataset=[dict(x=torch.ones(4))] * 2)
-    loops = dict(by_epoch=True, max_epochs=EPOCHS, val_interval=1) if by_epoch else dict(
-        by_epoch=False, max_iters=EPOCHS, val_interval=1)
+    loader = dict(
+        batch_size=2,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        dataset=[dict(x=torch.ones(4))] * 2,
+    )
+    loops = (
+        dict(by_epoch=True, max_epochs=EPOCHS, val_interval=1)
+        if by_epoch
+        else dict(by_epoch=False, max_iters=EPOCHS, val_interval=1)
+    )
     runner = kind(
-        model=Model(), work_dir=str(work_dir), train_dataloader=loader, val_dataloader=loader,
-        train_cfg=loops, val_cfg={}, val_evaluator=dict(type=Better), **OPTIMISER,
-        default_hooks=dict(checkpoint=dict(
-            dict(type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='acc'),
-            by_epoch=by_epoch, rule='greater', **options)),
-        visualizer=dict(type='Visualizer', vis_backends=[]), default_scope='mmengine',
-        experiment_name=work_dir.name, log_level='ERROR', **(more or {}))
+        model=Model(),
+        work_dir=str(work_dir),
+        train_dataloader=loader,
+        val_dataloader=loader,
+        train_cfg=loops,
+        val_cfg={},
+        val_evaluator=dict(type=Better),
+        **OPTIMISER,
+        default_hooks=dict(
+            checkpoint=dict(
+                dict(type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='acc'),
+                by_epoch=by_epoch,
+                rule='greater',
+                **options,
+            )
+        ),
+        visualizer=dict(type='Visualizer', vis_backends=[]),
+        default_scope='mmengine',
+        experiment_name=work_dir.name,
+        log_level='ERROR',
+        **(more or {}),
+    )
     if secure:
         secure_checkpoints(runner)
     runner.train()
@@ -71,29 +92,38 @@ def train(work_dir, by_epoch=True, secure=True, kind=Runner, more=None, **option
 @contextmanager
 def at_every_moment(act):
     """Call a function before and after a run's files are written, renamed or deleted."""
+
     def around(patch, owner, name, function):
         def wrapped(*args, **kwargs):
             act()
             result = function(*args, **kwargs)
             act()
             return result
+
         patch.setattr(owner, name, wrapped, raising=False)
 
     with pytest.MonkeyPatch.context() as patch:
-        for owner, name in ((LocalBackend, 'put'), (AtomicLocalBackend, 'put'),
-                            (LocalBackend, 'remove'), (LocalBackend, 'rmtree'), (os, 'replace')):
+        for owner, name in (
+            (LocalBackend, 'put'),
+            (AtomicLocalBackend, 'put'),
+            (LocalBackend, 'remove'),
+            (LocalBackend, 'rmtree'),
+            (os, 'replace'),
+        ):
             around(patch, owner, name, getattr(owner, name))
         around(patch, stock, 'open', open)  # of the note which checkpoint is the last
         yield
 
 
-@pytest.mark.parametrize('options', [
-    dict(), dict(by_epoch=False), dict(save_best=['acc', 'other_acc'])],
-    ids=['epochs', 'iterations', 'two best'])
+@pytest.mark.parametrize(
+    'options',
+    [dict(), dict(by_epoch=False), dict(save_best=['acc', 'other_acc'])],
+    ids=['epochs', 'iterations', 'two best'],
+)
 def test_at_every_moment_the_last_and_the_best_checkpoint_are_whole(options, tmp_path):
     """What a folder holds at a moment is what a kill then leaves."""
     folder, moments = tmp_path / 'run', []
-    kinds = ['acc', 'other_acc'][:len(options.get('save_best', ['acc']))]
+    kinds = ['acc', 'other_acc'][: len(options.get('save_best', ['acc']))]
 
     def look():
         best = [_whole(folder, f'best_{kind}_*.pth') for kind in kinds]
@@ -114,14 +144,17 @@ def test_at_every_moment_the_last_and_the_best_checkpoint_are_whole(options, tmp
 
 def test_folders_are_replaced_as_files_are(tmp_path):
     """Sharded checkpoints, and those of DeepSpeed."""
-    class Folders(Runner):
 
+    class Folders(Runner):
         def save_checkpoint(self, out_dir, filename, *args, **options):
             super().save_checkpoint(f'{out_dir}/{filename}', 'rest.pth', *args, **options)
 
     folder, moments = tmp_path / 'run', []
-    with at_every_moment(lambda: moments.append([
-            _whole(folder, f'{kind}_*.pth/rest.pth') for kind in ('epoch', 'best')])):
+    with at_every_moment(
+        lambda: moments.append(
+            [_whole(folder, f'{kind}_*.pth/rest.pth') for kind in ('epoch', 'best')]
+        )
+    ):
         train(folder, kind=Folders)
     for found in zip(*moments, strict=True):
         first = next(i for i, paths in enumerate(found) if paths)
@@ -138,6 +171,7 @@ def _whole(folder, *patterns):
 
 def test_a_run_that_is_killed_while_it_replaces_its_only_checkpoint_has_one(tmp_path):
     """Killed when the second one is about to be written."""
+
     def kill(self, obj, filepath):
         if filepath.endswith('epoch_2.pth'):
             os.kill(os.getpid(), signal.SIGKILL)
@@ -162,20 +196,25 @@ def test_files_have_the_same_content_and_names_as_without(tmp_path):
         folder = tmp_path / str(secure)
         train(folder, secure=secure, max_keep_ckpts=2)
         left[secure] = {path.name: torch.load(path) for path in folder.glob('*.pth')}
-    assert left[True].keys() == left[False].keys() == {
-        'epoch_2.pth', 'epoch_3.pth', 'best_acc_epoch_3.pth'}
+    assert (
+        left[True].keys()
+        == left[False].keys()
+        == {'epoch_2.pth', 'epoch_3.pth', 'best_acc_epoch_3.pth'}
+    )
     for name, found in left[True].items():
         assert found.keys() == left[False][name].keys()
         assert found['meta']['epoch'] == left[False][name]['meta']['epoch']
-        keep = [c['message_hub']['runtime_info'].get('keep_ckpt_ids') for c in (
-            found, left[False][name])]
+        keep = [
+            c['message_hub']['runtime_info'].get('keep_ckpt_ids')
+            for c in (found, left[False][name])
+        ]
         assert keep[0] == keep[1]
 
 
 def test_what_is_written_again_under_its_old_name_stays(tmp_path):
     """The same best twice, as when validation runs again where it has run."""
     runner = train(tmp_path / 'run')
-    hook, = (h for h in runner.hooks if isinstance(h, CheckpointHook))
+    (hook,) = (h for h in runner.hooks if isinstance(h, CheckpointHook))
     best = hook.best_ckpt_path
     for _ in range(2):
         runner.call_hook('after_val_epoch', metrics=dict(acc=100 + Better.times))
@@ -184,13 +223,32 @@ def test_what_is_written_again_under_its_old_name_stays(tmp_path):
 
 
 _DOORS = dict(
-    peft=dict(more=dict(custom_hooks=[dict(type='PEFTInjectHook')], cfg=Config(dict(
-        OPTIMISER, peft=dict(method=dict(type='LoRA', r=1), targets=['layer'], head='freeze',
-                             allow_random_base=True))))),
-    memory=dict(more=dict(custom_hooks=[dict(type='MemoryHook')],
-                          cfg=Config(dict(memory=dict(checkpoint=['layer']))))),
-    strategy=dict(kind=FlexibleRunner,
-                  more=dict(strategy=dict(type='mmadapt.SingleDeviceStrategy'))))
+    peft=dict(
+        more=dict(
+            custom_hooks=[dict(type='PEFTInjectHook')],
+            cfg=Config(
+                dict(
+                    OPTIMISER,
+                    peft=dict(
+                        method=dict(type='LoRA', r=1),
+                        targets=['layer'],
+                        head='freeze',
+                        allow_random_base=True,
+                    ),
+                )
+            ),
+        )
+    ),
+    memory=dict(
+        more=dict(
+            custom_hooks=[dict(type='MemoryHook')],
+            cfg=Config(dict(memory=dict(checkpoint=['layer']))),
+        )
+    ),
+    strategy=dict(
+        kind=FlexibleRunner, more=dict(strategy=dict(type='mmadapt.SingleDeviceStrategy'))
+    ),
+)
 
 
 @pytest.mark.parametrize('door', _DOORS)

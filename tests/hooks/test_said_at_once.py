@@ -10,9 +10,13 @@ from mmadapt import UserError
 SMALL = {'model.backbone.depths': (1, 1, 1, 1)}
 
 
-@pytest.mark.parametrize(('allowed', 'said'), [
-    (False, 'the frozen base of this RetinaNet would be random: set load_from\n'),
-    (True, 'from quantized weights no checkpoint could restore a random one; set load_from\n')])
+@pytest.mark.parametrize(
+    ('allowed', 'said'),
+    [
+        (False, 'the frozen base of this RetinaNet would be random: set load_from\n'),
+        (True, 'from quantized weights no checkpoint could restore a random one; set load_from\n'),
+    ],
+)
 def test_a_quantized_random_base_without_bitsandbytes(start, monkeypatch, allowed, said):
     monkeypatch.setitem(sys.modules, 'bitsandbytes', None)
     peft = dict(LORA, targets='all-linear', quant=dict(bits=4), allow_random_base=allowed)

@@ -26,14 +26,20 @@ def warned(monkeypatch):
 
 @pytest.fixture
 def plain(data):
-    return CocoDataset(data_root=str(data), ann_file='train.json', data_prefix=dict(img='train/'),
-                       metainfo=dict(classes=CLASSES), pipeline=[*LOAD, PACK])
+    return CocoDataset(
+        data_root=str(data),
+        ann_file='train.json',
+        data_prefix=dict(img='train/'),
+        metainfo=dict(classes=CLASSES),
+        pipeline=[*LOAD, PACK],
+    )
 
 
 def mixing(plain):
     plain.pipeline = Compose(LOAD)
-    return MultiImageMixDataset(dataset=plain, pipeline=[
-        dict(type='mmdet.RandomFlip', prob=0.5), PACK])
+    return MultiImageMixDataset(
+        dataset=plain, pipeline=[dict(type='mmdet.RandomFlip', prob=0.5), PACK]
+    )
 
 
 def yolox():
@@ -44,8 +50,11 @@ def yolox():
 
 def test_a_yolox_hook_wants_a_data_set_that_mixes(plain, warned):
     hook = YOLOXModeSwitchHook()
-    with pytest.raises(UserError, match='YOLOXModeSwitchHook, which .*dataset is a CocoDataset: '
-                                        "leave the hook out, or .*MultiImageMixDataset'"):
+    with pytest.raises(
+        UserError,
+        match='YOLOXModeSwitchHook, which .*dataset is a CocoDataset: '
+        "leave the hook out, or .*MultiImageMixDataset'",
+    ):
         check_switches(yolox(), plain, [hook], 300)
     with pytest.raises(AttributeError):  # what MMDetection does, fifteen epochs before the end
         plain.update_skip_type_keys(hook.skip_type_keys)
@@ -62,7 +71,7 @@ def test_a_pipeline_switch_that_nothing_reads_is_said(plain, warned):
     assert warned == []
     around = RepeatDataset(plain, 2)
     check_switches(yolox(), around, [hook], 3)
-    line, = warned
+    (line,) = warned
     assert 'PipelineSwitchHook does nothing to a RepeatDataset' in line
     before = around[0]
     around.pipeline = Compose(LOAD)  # what MMDetection does
@@ -72,11 +81,12 @@ def test_a_pipeline_switch_that_nothing_reads_is_said(plain, warned):
 def test_a_pipeline_that_would_lose_its_end_is_refused(plain, warned):
     short = PipelineSwitchHook(1, [dict(type='mmdet.RandomFlip', prob=1.0), PACK])
     check_switches(yolox(), mixing(plain), [short], 3)
-    long = PipelineSwitchHook(1, [dict(type='mmdet.Pad', size_divisor=32),
-                                  *short.switch_pipeline])
+    long = PipelineSwitchHook(1, [dict(type='mmdet.Pad', size_divisor=32), *short.switch_pipeline])
     mixed = mixing(plain)
-    with pytest.raises(UserError, match='through as many transforms as it was built with, 2, and '
-                                        'switch_pipeline has 3'):
+    with pytest.raises(
+        UserError,
+        match='through as many transforms as it was built with, 2, and switch_pipeline has 3',
+    ):
         check_switches(yolox(), mixed, [long], 3)
     mixed.pipeline = Compose(long.switch_pipeline)  # what MMDetection does
     assert 'data_samples' not in mixed[0]

@@ -44,19 +44,48 @@ print('all the same')
 
 def test_inference_gives_the_boxes_of_the_test_tool(finished, data):
     done = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', _INFERENCE, str(finished / 'config.py'),
-         str(finished / 'run' / 'epoch_1.pth'), str(data)],
-        env=environment(), capture_output=True, text=True)
+        [
+            sys.executable,
+            '-W',
+            'ignore',
+            '-c',
+            _INFERENCE,
+            str(finished / 'config.py'),
+            str(finished / 'run' / 'epoch_1.pth'),
+            str(data),
+        ],
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
     assert done.stdout.endswith('all the same\n'), done.stderr[-3000:]
 
 
-@pytest.mark.parametrize(('mode', 'changes'), [
-    ('train', PLAIN), ('test', PLAIN), ('train', {**PLAIN, 'custom_hooks': [EMA]}),
-    ('train', {**PLAIN, 'resume': True}),
-    ('train', {**PLAIN, 'runner_type': 'FlexibleRunner',
-               'strategy': dict(type='mmadapt.SingleDeviceStrategy')}),
-    ('test', {**PLAIN, 'runner_type': 'FlexibleRunner',
-              'strategy': dict(type='SingleDeviceStrategy')})])
+@pytest.mark.parametrize(
+    ('mode', 'changes'),
+    [
+        ('train', PLAIN),
+        ('test', PLAIN),
+        ('train', {**PLAIN, 'custom_hooks': [EMA]}),
+        ('train', {**PLAIN, 'resume': True}),
+        (
+            'train',
+            {
+                **PLAIN,
+                'runner_type': 'FlexibleRunner',
+                'strategy': dict(type='mmadapt.SingleDeviceStrategy'),
+            },
+        ),
+        (
+            'test',
+            {
+                **PLAIN,
+                'runner_type': 'FlexibleRunner',
+                'strategy': dict(type='SingleDeviceStrategy'),
+            },
+        ),
+    ],
+)
 def test_a_plain_config_is_refused(mode, changes, start, finished):
     with pytest.raises(UserError, match='epoch_1.pth holds only what a training with `peft`'):
         start(mode=mode, base=str(finished / 'run' / 'epoch_1.pth'), **changes)
@@ -65,14 +94,15 @@ def test_a_plain_config_is_refused(mode, changes, start, finished):
 @pytest.mark.parametrize('where', ['model', 'backbone', 'prefix'])
 def test_it_is_no_file_for_init_cfg(where, start, finished):
     """It would be loaded after the optimizer has been built."""
-    pretrained = dict(type='Pretrained',
-                      checkpoint=str(finished / 'run' / 'epoch_1.pth'))
+    pretrained = dict(type='Pretrained', checkpoint=str(finished / 'run' / 'epoch_1.pth'))
     if where == 'prefix':
         pretrained['prefix'] = 'backbone.'
     key = 'model.init_cfg' if where == 'model' else 'model.backbone.init_cfg'
     with pytest.raises(UserError, match='holds only what a training with `peft`'):
-        start(base=None, **{**PLAIN, key: pretrained if where == 'model' else {
-            '_delete_': True, **pretrained}})
+        start(
+            base=None,
+            **{**PLAIN, key: pretrained if where == 'model' else {'_delete_': True, **pretrained}},
+        )
 
 
 def test_it_is_no_base(start, finished, tmp_path):

@@ -22,12 +22,15 @@ def test_target_that_does_not_exist_names_the_three_nearest(start):
     _says(error, 'backbone.stage9', 'backbone.stage4', 'backbone.stage3', 'backbone.stage2')
 
 
-@pytest.mark.parametrize(('peft', 'words'), [
-    (dict(method=dict(type='LoRA', r=0)), ['peft.method.r', 'at least 1', '0']),
-    (dict(method=dict(type='LoRa')), ["'LoRa'", "'LoRA'"]),
-    (dict(methd=dict(type='LoRA')), ["'methd'", "'method'"]),
-    (dict(method=dict(type='LoRA', rank=4)), ["'rank'", 'peft.method.r here']),
-])
+@pytest.mark.parametrize(
+    ('peft', 'words'),
+    [
+        (dict(method=dict(type='LoRA', r=0)), ['peft.method.r', 'at least 1', '0']),
+        (dict(method=dict(type='LoRa')), ["'LoRa'", "'LoRA'"]),
+        (dict(methd=dict(type='LoRA')), ["'methd'", "'method'"]),
+        (dict(method=dict(type='LoRA', rank=4)), ["'rank'", 'peft.method.r here']),
+    ],
+)
 def test_wrong_peft_key_is_named_with_the_nearest_right_one(start, peft, words):
     with pytest.raises(UserError) as error:
         start(peft)
@@ -47,8 +50,9 @@ def test_random_base_that_was_asked_for_is_in_the_checkpoint(start, tmp_path):
     stored = read_checkpoint(str(checkpoint))['state_dict']
     state = runner.model.state_dict()
     assert all(torch.equal(state[k], v) for k, v in stored.items())
-    assert {k for k in state if k.startswith('backbone.stem.0') and 'num_batches' not in k} \
-        <= set(stored)
+    assert {k for k in state if k.startswith('backbone.stem.0') and 'num_batches' not in k} <= set(
+        stored
+    )
 
 
 def test_base_of_another_architecture_is_refused(start, tmp_path):
@@ -90,8 +94,11 @@ def test_adapter_of_another_base_is_refused(start, tmp_path):
     another['state_dict']['backbone.stem.0.conv.weight'] += 1
     torch.save(another, tmp_path / 'another.pth')
     with pytest.raises(UserError) as error:
-        start({**LORA, 'adapter': str(tmp_path / 'run' / 'adapter')}, mode='test',
-              base=str(tmp_path / 'another.pth'))
+        start(
+            {**LORA, 'adapter': str(tmp_path / 'run' / 'adapter')},
+            mode='test',
+            base=str(tmp_path / 'another.pth'),
+        )
     _says(error, 'other base weights', 'rtmdet.pth')
 
 
@@ -136,9 +143,14 @@ def test_efficient_conv_bn_eval_would_bypass_the_adapters(start):
 
 
 def test_mixed_precision_and_accumulation_train_on_any_device(start):
-    runner = start(**{
-        'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.loss_scale': 'dynamic',
-        'optim_wrapper.accumulative_counts': 2, 'train_dataloader.batch_size': 3})
+    runner = start(
+        **{
+            'optim_wrapper.type': 'AmpOptimWrapper',
+            'optim_wrapper.loss_scale': 'dynamic',
+            'optim_wrapper.accumulative_counts': 2,
+            'train_dataloader.batch_size': 3,
+        }
+    )
     assert runner.optim_wrapper.loss_scaler is not None
     moved = [p for n, p in runner.model.named_parameters() if n.endswith('lora_B')]
     assert moved
@@ -157,9 +169,11 @@ def test_adapter_to_start_from_is_where_training_begins(start, tmp_path):
     shutil.move(tmp_path / 'run' / 'adapter', first)
     runner = start({**LORA, 'adapter': str(first)}, **{'optim_wrapper.optimizer.lr': 0.0})
     from mmadapt.files import read_adapter
+
     state = runner.model.state_dict()
-    assert all(torch.equal(state[k], v) for k, v in read_adapter(str(first))[1].items()
-               if 'lora' in k)
+    assert all(
+        torch.equal(state[k], v) for k, v in read_adapter(str(first))[1].items() if 'lora' in k
+    )
 
 
 def test_runner_that_wraps_before_any_hook_is_refused():
@@ -179,9 +193,14 @@ def test_validation_alone_takes_a_checkpoint_of_what_was_trained(start, tmp_path
 
 def test_checkpoint_of_another_model_is_refused(start, bases, tmp_path):
     state = read_checkpoint(str(bases('rtmdet')))['state_dict']
-    torch.save(dict(state_dict={k: v for k, v in state.items()
-                                if 'stage' not in k and not k.startswith('neck')}),
-               tmp_path / 'other.pth')
+    torch.save(
+        dict(
+            state_dict={
+                k: v for k, v in state.items() if 'stage' not in k and not k.startswith('neck')
+            }
+        ),
+        tmp_path / 'other.pth',
+    )
     with pytest.raises(UserError) as error:
         start(base=str(tmp_path / 'other.pth'))
     _says(error, 'backbone.stage1', 'checkpoint of another model')
@@ -232,16 +251,22 @@ def test_base_in_any_of_its_usual_forms_is_found_again(start, bases, tmp_path, c
     torch.save(state if change == 'bare' else dict(state_dict=state), tmp_path / 'form.pth')
     trained = start(base=str(tmp_path / 'form.pth')).model.state_dict()
     runner = start(mode='test', base=str(tmp_path / 'run' / 'epoch_1.pth'))
-    assert all(torch.equal(v, trained[k]) for k, v in runner.model.state_dict().items()
-               if k.startswith('backbone') and 'lora' not in k and 'depthwise' not in k)
-    start({**LORA, 'adapter': str(tmp_path / 'run' / 'adapter')}, mode='test',
-          base=str(tmp_path / 'form.pth'))
+    assert all(
+        torch.equal(v, trained[k])
+        for k, v in runner.model.state_dict().items()
+        if k.startswith('backbone') and 'lora' not in k and 'depthwise' not in k
+    )
+    start(
+        {**LORA, 'adapter': str(tmp_path / 'run' / 'adapter')},
+        mode='test',
+        base=str(tmp_path / 'form.pth'),
+    )
 
 
 @pytest.mark.parametrize('keys', [['meta', 'state_dict'], 'state_dict'])
 def test_published_checkpoint_keeps_its_record(start, tmp_path, keys):
     start(**{'default_hooks.checkpoint.published_keys': keys})
-    published, = (tmp_path / 'run').glob('epoch_1-*.pth')
+    (published,) = (tmp_path / 'run').glob('epoch_1-*.pth')
     runner = start(mode='test', base=str(published))
     assert any('lora_A' in key for key in runner.model.state_dict())
     content = read_checkpoint(str(published))
@@ -260,8 +285,11 @@ def test_optimizer_that_makes_its_state_at_once_is_saved(start, tmp_path):
 def test_statistic_in_a_buffer_of_a_head_of_its_own_is_kept(start, tmp_path):
     """Seesaw and GHM losses count in buffers, which no rule on norm layers knows of."""
     runner = start(custom_hooks=[dict(type='PEFTInjectHook'), dict(type='CountsInBuffer')])
-    runner = start(mode='test', base=str(tmp_path / 'run' / 'epoch_1.pth'),
-                   custom_hooks=[dict(type='PEFTInjectHook'), dict(type='CountsInBuffer')])
+    runner = start(
+        mode='test',
+        base=str(tmp_path / 'run' / 'epoch_1.pth'),
+        custom_hooks=[dict(type='PEFTInjectHook'), dict(type='CountsInBuffer')],
+    )
     assert runner.model.backbone.counted.item() == 1
 
 

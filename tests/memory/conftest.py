@@ -13,15 +13,27 @@ from mmadapt.meters.step import SavedForBackward
 DINO = 'dino/dino-5scale_swin-l_8xb2-12e_coco.py'
 _LAYERS = dict(num_layers=3, layer_cfg=dict(ffn_cfg=dict(feedforward_channels=512)))
 SMALL = dict(
-    num_queries=30, encoder=_LAYERS, decoder=_LAYERS, neck=dict(in_channels=[24, 48, 96, 192]),
-    backbone=dict(embed_dims=24, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8], window_size=7,
-                  with_cp=False, init_cfg=None, convert_weights=False),
-    dn_cfg=dict(group_cfg=dict(num_dn_queries=10)))
+    num_queries=30,
+    encoder=_LAYERS,
+    decoder=_LAYERS,
+    neck=dict(in_channels=[24, 48, 96, 192]),
+    backbone=dict(
+        embed_dims=24,
+        depths=[2, 2, 2, 2],
+        num_heads=[1, 2, 4, 8],
+        window_size=7,
+        with_cp=False,
+        init_cfg=None,
+        convert_weights=False,
+    ),
+    dn_cfg=dict(group_cfg=dict(num_dn_queries=10)),
+)
 
 
 @pytest.fixture(scope='session')
 def saved_bytes():
     """Return a function that counts what autograd keeps of a call, each storage once."""
+
     def count(model, call):
         with SavedForBackward(model) as saved:
             result = call()
@@ -62,9 +74,10 @@ def detector():
         total, losses = loss(model)
         total.backward()
         gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-        flat = {key: torch.stack([v.detach() for v in ([value] if torch.is_tensor(value)
-                                                       else value)])
-                for key, value in losses.items()}
+        flat = {
+            key: torch.stack([v.detach() for v in ([value] if torch.is_tensor(value) else value)])
+            for key, value in losses.items()
+        }
         return flat, gradients, {n: b.clone() for n, b in model.named_buffers()}
 
     return SimpleNamespace(build=build, loss=loss, step=step)

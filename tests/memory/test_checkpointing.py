@@ -16,7 +16,6 @@ NAMES = [['backbone'], ['backbone', 'neck'], ['neck'], ['backbone.1', 'head'], [
 
 
 class Model(nn.Module):
-
     def __init__(self, momentum=0.1, dropout=0.0):
         super().__init__()
         torch.manual_seed(0)
@@ -24,8 +23,9 @@ class Model(nn.Module):
         block = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), norm, nn.ReLU(), nn.Dropout(dropout))
         # The block runs twice, so that its norm sees two batches in one step.
         self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), block, block)
-        self.neck = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4, momentum=momentum),
-                                  nn.GELU(), nn.Dropout(dropout))
+        self.neck = nn.Sequential(
+            nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4, momentum=momentum), nn.GELU(), nn.Dropout(dropout)
+        )
         self.head = nn.Sequential(nn.BatchNorm2d(4, momentum=momentum), nn.Conv2d(4, 2, 1))
 
     def forward(self, x):
@@ -57,8 +57,9 @@ def step(model, times=2, backwards=1):
 @pytest.mark.parametrize('names', NAMES)
 @pytest.mark.parametrize('momentum', [0.1, None])
 @pytest.mark.parametrize('dropout', [0.0, 0.4])
-def test_losses_gradients_and_norm_statistics_are_bit_identical(names, momentum, dropout,
-                                                                assert_identical):
+def test_losses_gradients_and_norm_statistics_are_bit_identical(
+    names, momentum, dropout, assert_identical
+):
     wanted = step(Model(momentum, dropout))
     model = recompute_all(Model(momentum, dropout), names)
     assert_identical(step(model), wanted)
@@ -67,8 +68,9 @@ def test_losses_gradients_and_norm_statistics_are_bit_identical(names, momentum,
 
 
 @pytest.mark.parametrize('momentum', [0.1, None])
-def test_mmcvs_synchronized_norm_is_none_of_torchs_and_updated_once_too(momentum, monkeypatch,
-                                                                        assert_identical):
+def test_mmcvs_synchronized_norm_is_none_of_torchs_and_updated_once_too(
+    momentum, monkeypatch, assert_identical
+):
     sync_bn = pytest.importorskip('mmcv.ops.sync_bn')
 
     class OnCPU:
@@ -98,8 +100,9 @@ def test_a_second_backward_pass_through_the_same_graph_recomputes_once_more(asse
 
 @pytest.mark.parametrize('peft', [dict(), dict(norm='stats', head='adapt')])
 @pytest.mark.parametrize('dropout', [0.0, 0.3])
-def test_adapters_of_a_backbone_that_sees_only_images_train_as_without(peft, dropout,
-                                                                       assert_identical):
+def test_adapters_of_a_backbone_that_sees_only_images_train_as_without(
+    peft, dropout, assert_identical
+):
     models = []
     for names in ([], ['backbone', 'neck']):
         model = Model(dropout=dropout)
@@ -282,8 +285,7 @@ def test_autocast_is_as_it_was_when_a_block_is_recomputed(assert_identical):
         with torch.autocast('cpu', torch.bfloat16):
             loss = model(IMAGES[0]).float().square().sum()
         loss.backward()  # outside
-        results.append(({0: loss.detach()},
-                        {n: p.grad for n, p in model.named_parameters()}))
+        results.append(({0: loss.detach()}, {n: p.grad for n, p in model.named_parameters()}))
     assert seen == [torch.bfloat16] * 3
     assert_identical(results[1], results[0])
 
@@ -299,8 +301,9 @@ def test_a_compiled_model_updates_its_statistics_once(offload):
         # An offloaded block is not compiled; without that nothing breaks the graph.
         compiled = torch.compile(model, backend='aot_eager', fullgraph=not offload)
         compiled(IMAGES[0]).square().sum().backward()
-        results.append({**{n: p.grad for n, p in model.named_parameters()},
-                        **dict(model.named_buffers())})
+        results.append(
+            {**{n: p.grad for n, p in model.named_parameters()}, **dict(model.named_buffers())}
+        )
     assert results[0].keys() == results[1].keys()
     for key, value in results[0].items():
         torch.testing.assert_close(results[1][key], value, msg=key)

@@ -21,18 +21,31 @@ def test_a_single_name_is_a_list_of_one():
     assert MemoryConfig.parse(dict(checkpoint='SwinBlock')).checkpoint == ['SwinBlock']
 
 
-@pytest.mark.parametrize(('cfg', 'message'), [
-    (dict(checkpont=['SwinBlock']), "no key 'checkpont'; nearest: 'checkpoint'"),
-    (['SwinBlock'], 'memory must be a dict'),
-    (dict(checkpoint=3), 'memory.checkpoint takes a list of class names'),
-    (dict(checkpoint=[dict(type='SwinBlock')]), 'memory.checkpoint takes a list of class names'),
-    (dict(fp32_modules=dict()), 'memory.fp32_modules takes a list of class names'),
-    (dict(offload=1), 'memory.offload must be True or False, got 1'),
-    (dict(checkpoint=['a'], every=0), 'memory.every must be a number of blocks, 1 or more, got 0'),
-    (dict(checkpoint=['a'], every=True), 'memory.every must be a number of blocks'),
-    (dict(checkpoint=['a'], every='2'), "memory.every must be a number of blocks, .* got '2'"),
-    (dict(every=2), 'memory.every=2 chooses among the blocks that memory.checkpoint names, and it '
-                    'names none')])
+@pytest.mark.parametrize(
+    ('cfg', 'message'),
+    [
+        (dict(checkpont=['SwinBlock']), "no key 'checkpont'; nearest: 'checkpoint'"),
+        (['SwinBlock'], 'memory must be a dict'),
+        (dict(checkpoint=3), 'memory.checkpoint takes a list of class names'),
+        (
+            dict(checkpoint=[dict(type='SwinBlock')]),
+            'memory.checkpoint takes a list of class names',
+        ),
+        (dict(fp32_modules=dict()), 'memory.fp32_modules takes a list of class names'),
+        (dict(offload=1), 'memory.offload must be True or False, got 1'),
+        (
+            dict(checkpoint=['a'], every=0),
+            'memory.every must be a number of blocks, 1 or more, got 0',
+        ),
+        (dict(checkpoint=['a'], every=True), 'memory.every must be a number of blocks'),
+        (dict(checkpoint=['a'], every='2'), "memory.every must be a number of blocks, .* got '2'"),
+        (
+            dict(every=2),
+            'memory.every=2 chooses among the blocks that memory.checkpoint names, and it '
+            'names none',
+        ),
+    ],
+)
 def test_a_wrong_value_is_named_in_one_line(cfg, message):
     with pytest.raises(UserError, match=message) as caught:
         MemoryConfig.parse(cfg)

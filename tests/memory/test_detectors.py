@@ -21,7 +21,8 @@ RETINANET = 'retinanet/retinanet_r50_fpn_1x_coco.py'
 NARROW = dict(
     backbone=dict(base_channels=16, init_cfg=None, norm_eval=False, frozen_stages=1),
     neck=dict(in_channels=[64, 128, 256, 512]),
-    bbox_head=dict(feat_channels=32, stacked_convs=1))
+    bbox_head=dict(feat_channels=32, stacked_convs=1),
+)
 
 
 def recomputed(model):
@@ -40,13 +41,18 @@ def dino(detector):
     return model, detector.step(copy.deepcopy(model))
 
 
-@pytest.mark.parametrize(('memory', 'share'), [
-    (dict(checkpoint=DECODER), 0.2),
-    (dict(checkpoint=ENCODER), 0.25),
-    (dict(checkpoint=DECODER, every=2), 0.6),
-    (dict(checkpoint=['backbone.stages', 'encoder.layers', 'decoder.layers']), 0.2)])
-def test_dino_keeps_a_fifth_and_its_losses_and_gradients(dino, detector, saved_bytes, memory, share,
-                                                         assert_identical):
+@pytest.mark.parametrize(
+    ('memory', 'share'),
+    [
+        (dict(checkpoint=DECODER), 0.2),
+        (dict(checkpoint=ENCODER), 0.25),
+        (dict(checkpoint=DECODER, every=2), 0.6),
+        (dict(checkpoint=['backbone.stages', 'encoder.layers', 'decoder.layers']), 0.2),
+    ],
+)
+def test_dino_keeps_a_fifth_and_its_losses_and_gradients(
+    dino, detector, saved_bytes, memory, share, assert_identical
+):
     stock, wanted = dino
     model = copy.deepcopy(stock)
     apply(model, **memory)
@@ -60,8 +66,11 @@ def test_dino_keeps_a_fifth_and_its_losses_and_gradients(dino, detector, saved_b
 
 
 def test_dropout_of_a_transformer_is_drawn_alike(detector, assert_identical):
-    rates = {f'{part}.layer_cfg.{key}': 0.2 for part in ('encoder', 'decoder')
-             for key in ('self_attn_cfg.dropout', 'ffn_cfg.ffn_drop')}
+    rates = {
+        f'{part}.layer_cfg.{key}': 0.2
+        for part in ('encoder', 'decoder')
+        for key in ('self_attn_cfg.dropout', 'ffn_cfg.ffn_drop')
+    }
     model = detector.build(**rates)
     assert sum(isinstance(m, nn.Dropout) and m.p == 0.2 for m in model.modules()) > 12
     clone = copy.deepcopy(model)
@@ -70,22 +79,25 @@ def test_dropout_of_a_transformer_is_drawn_alike(detector, assert_identical):
     assert_identical(ours, detector.step(model))
 
 
-def test_with_cp_and_num_cp_of_a_config_are_taken_over(dino, detector, assert_identical,
-                                                      saved_bytes):
+def test_with_cp_and_num_cp_of_a_config_are_taken_over(
+    dino, detector, assert_identical, saved_bytes
+):
     model = detector.build(**{'backbone.with_cp': True, 'encoder.num_cp': 2})
     lines = apply(model)
     assert lines == [
         'memory: recomputed in the backward pass: 2 DeformableDetrTransformerEncoderLayer, '
         '8 SwinBlock',
         'memory: with_cp is taken over, for 8 SwinBlock',
-        'memory: num_cp is taken over, for 2 DeformableDetrTransformerEncoderLayer']
+        'memory: num_cp is taken over, for 2 DeformableDetrTransformerEncoderLayer',
+    ]
     assert len(recomputed(model)) == 10
     assert not any(getattr(m, 'with_cp', False) for m in model.modules())
     assert_identical(detector.step(model), dino[1])
 
 
-def test_under_bfloat16_float32_islands_are_recomputed_as_such(dino, detector, saved_bytes,
-                                                               assert_identical):
+def test_under_bfloat16_float32_islands_are_recomputed_as_such(
+    dino, detector, saved_bytes, assert_identical
+):
     islands = ['MultiScaleDeformableAttention', 'bbox_head', r'neck\..*\.gn']
     results, kept = [], []
     for names in ([], DECODER):
@@ -93,16 +105,22 @@ def test_under_bfloat16_float32_islands_are_recomputed_as_such(dino, detector, s
         apply(model, checkpoint=names, fp32_modules=islands)
         dtypes = set()
         model.encoder.layers[0].self_attn.value_proj.register_forward_hook(
-            lambda m, args, out, found=dtypes: found.add(out.dtype))
+            lambda m, args, out, found=dtypes: found.add(out.dtype)
+        )
         model.encoder.layers[0].ffn.layers[1].register_forward_hook(
-            lambda m, args, out, found=dtypes: found.add(out.dtype))
+            lambda m, args, out, found=dtypes: found.add(out.dtype)
+        )
         with torch.autocast('cpu', torch.bfloat16):
             size, (total, losses) = saved_bytes(model, lambda m=model: detector.loss(m))
         total.backward()
         assert dtypes == {torch.float32, torch.bfloat16}
         kept.append(size)
-        results.append(({'loss': total.detach()}, {
-            n: p.grad for n, p in model.named_parameters() if p.grad is not None}))
+        results.append(
+            (
+                {'loss': total.detach()},
+                {n: p.grad for n, p in model.named_parameters() if p.grad is not None},
+            )
+        )
     assert_identical(results[1], results[0])
     assert kept[1] < 0.25 * kept[0]
 
@@ -119,32 +137,45 @@ def test_statistics_of_norms_in_training_mode_are_those_without(detector, assert
     assert all(m.momentum == 0.1 for m in model.modules() if isinstance(m, _BatchNorm))
 
 
-def test_with_cp_behind_a_frozen_stem_keeps_less_and_reaches_every_block(detector, saved_bytes,
-                                                                         assert_identical):
+def test_with_cp_behind_a_frozen_stem_keeps_less_and_reaches_every_block(
+    detector, saved_bytes, assert_identical
+):
     # Its own with_cp does nothing where the input of a block needs no gradient.
     changes = {'backbone.frozen_stages': 0}
-    theirs, ours = (detector.build(RETINANET, NARROW, **changes, **{'backbone.with_cp': True})
-                    for _ in range(2))
+    theirs, ours = (
+        detector.build(RETINANET, NARROW, **changes, **{'backbone.with_cp': True}) for _ in range(2)
+    )
     apply(ours)
     assert recomputed(ours) == ['Bottleneck'] * 16
     assert not ours.backbone.with_cp
     kept = [saved_bytes(m, lambda m=m: detector.loss(m))[0] for m in (theirs, ours)]
     assert kept[1] < 0.95 * kept[0]
-    assert_identical(detector.step(ours)[:2],
-                     detector.step(detector.build(RETINANET, NARROW, **changes))[:2])
+    assert_identical(
+        detector.step(ours)[:2], detector.step(detector.build(RETINANET, NARROW, **changes))[:2]
+    )
 
 
 def test_blocks_that_are_entered_by_rfp_forward_recompute_themselves(detector, saved_bytes):
     parts = ('backbone', 'neck.rfp_backbone')
-    narrow = {f'{part}.{key}': value for part in parts for key, value in dict(
-        base_channels=8, pretrained=None, init_cfg=None).items()}
-    plain, theirs, ours = (detector.build(
-        'detectors/cascade-rcnn_r50-rfp_1x_coco.py', {},
-        **narrow, **{f'{part}.with_cp': with_cp for part in parts},
-        **{'neck.in_channels': [32, 64, 128, 256]}) for with_cp in (False, True, True))
+    narrow = {
+        f'{part}.{key}': value
+        for part in parts
+        for key, value in dict(base_channels=8, pretrained=None, init_cfg=None).items()
+    }
+    plain, theirs, ours = (
+        detector.build(
+            'detectors/cascade-rcnn_r50-rfp_1x_coco.py',
+            {},
+            **narrow,
+            **{f'{part}.with_cp': with_cp for part in parts},
+            **{'neck.in_channels': [32, 64, 128, 256]},
+        )
+        for with_cp in (False, True, True)
+    )
     assert apply(ours) == [
         'memory: with_cp stays on in 32 Bottleneck: they are entered by rfp_forward too, and only '
-        'they themselves recompute that']
+        'they themselves recompute that'
+    ]
     images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
     def maps(model):
@@ -154,8 +185,9 @@ def test_blocks_that_are_entered_by_rfp_forward_recompute_themselves(detector, s
     assert kept[2] == kept[1] < 0.8 * kept[0]
 
 
-def test_adapters_in_and_behind_a_frozen_stem_train_as_without(detector, assert_identical,
-                                                               saved_bytes):
+def test_adapters_in_and_behind_a_frozen_stem_train_as_without(
+    detector, assert_identical, saved_bytes
+):
     results, kept = [], []
     for memory in ({}, dict(checkpoint=['SwinBlock', 'DeformableDetrTransformerEncoderLayer'])):
         model = detector.build(**{'backbone.frozen_stages': 1})
@@ -175,6 +207,7 @@ def test_adapters_in_and_behind_a_frozen_stem_train_as_without(detector, assert_
 
 def test_the_copy_of_a_moving_average_has_its_own_blocks(detector):
     from mmengine.model import ExponentialMovingAverage
+
     model = detector.build(RETINANET, NARROW)
     apply(model, checkpoint=['Bottleneck'])
     averaged = ExponentialMovingAverage(model)
@@ -192,8 +225,11 @@ def test_a_second_time_changes_nothing_and_another_memory_is_refused(detector):
     assert apply(model, ['neck'], checkpoint=['Bottleneck'])
     assert recomputed(model) == ['Bottleneck'] * 16 + ['FPN']
     assert apply(model, ['neck'], checkpoint=['Bottleneck']) == []
-    for names, memory in ((['neck'], dict(checkpoint=['FPN'])), ([], dict(checkpoint=BOTTLENECK)),
-                          (['neck', 'bbox_head'], dict(checkpoint=BOTTLENECK))):
+    for names, memory in (
+        (['neck'], dict(checkpoint=['FPN'])),
+        ([], dict(checkpoint=BOTTLENECK)),
+        (['neck', 'bbox_head'], dict(checkpoint=BOTTLENECK)),
+    ):
         with pytest.raises(UserError, match='RetinaNet has been set up by another `memory`'):
             apply(model, names, **memory)
 
@@ -207,15 +243,23 @@ def test_what_is_within_a_recomputed_module_is_recomputed_with_it(detector):
         '1 FPN, 1 ResNet',
         'memory: activation_checkpointing is taken over, for 1 ResNet',
         'memory: 16 Bottleneck of with_cp are within these and recomputed with them',
-        'memory: with_cp is taken over, for 16 Bottleneck']
+        'memory: with_cp is taken over, for 16 Bottleneck',
+    ]
 
 
-@pytest.mark.parametrize(('names', 'memory', 'message'), [
-    ((), dict(offload=True), 'memory.offload=True keeps .* none is recomputed: name them in'),
-    ((), dict(checkpoint=['Botleneck']), "memory.checkpoint: 'Botleneck' .* 'Bottleneck'"),
-    ('backbon', dict(), "activation_checkpointing: there is no module 'backbon'; nearest: "
-                        "'backbone'"),
-    (['neck', 'bakcbone'], dict(), "there is no module 'bakcbone'")])
+@pytest.mark.parametrize(
+    ('names', 'memory', 'message'),
+    [
+        ((), dict(offload=True), 'memory.offload=True keeps .* none is recomputed: name them in'),
+        ((), dict(checkpoint=['Botleneck']), "memory.checkpoint: 'Botleneck' .* 'Bottleneck'"),
+        (
+            'backbon',
+            dict(),
+            "activation_checkpointing: there is no module 'backbon'; nearest: 'backbone'",
+        ),
+        (['neck', 'bakcbone'], dict(), "there is no module 'bakcbone'"),
+    ],
+)
 def test_what_means_nothing_is_named(detector, names, memory, message):
     model = detector.build(RETINANET, NARROW)
     with pytest.raises(UserError, match=message):
@@ -224,8 +268,9 @@ def test_what_means_nothing_is_named(detector, names, memory, message):
 
 
 def test_a_head_whose_loss_is_called_instead_is_no_block_and_its_parts_are(detector):
-    model = detector.build('faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', {},
-                           **{'backbone.init_cfg': None})
+    model = detector.build(
+        'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', {}, **{'backbone.init_cfg': None}
+    )
     for pattern in ('roi_head', 'StandardRoIHead'):
         with pytest.raises(UserError, match=f"memory.checkpoint: '{pattern}' means .*never called"):
             apply(model, checkpoint=[pattern])

@@ -20,19 +20,37 @@ MORE = {
     'VFNet': Detector('vfnet/vfnet_r50-mdconv-c3-c5_fpn_ms-2x_coco.py', _FPN),
     'GFL': Detector('gfl/gfl_r50_fpn_1x_coco.py', _FPN),
     'AutoAssign': Detector('autoassign/autoassign_r50-caffe_fpn_1x_coco.py', _FPN),
-    'DyHead': Detector('dyhead/atss_r50_fpn_dyhead_1x_coco.py', dict(
-        backbone=_NARROW, neck={0: dict(in_channels=_WIDTHS)})),
-    'Mask Scoring R-CNN': Detector('ms_rcnn/ms-rcnn_r50_fpn_1x_coco.py', dict(
-        DETECTORS['Faster R-CNN'].changes), masks=True),
-    'DDQ': Detector('ddq/ddq-detr-4scale_r50_8xb2-12e_coco.py', dict(
-        backbone=_NARROW, neck=dict(in_channels=_WIDTHS[1:]), num_queries=12, encoder=dict(
-            num_layers=1), decoder=dict(num_layers=2), dn_cfg=dict(
-                group_cfg=dict(num_dn_queries=6)))),
+    'DyHead': Detector(
+        'dyhead/atss_r50_fpn_dyhead_1x_coco.py',
+        dict(backbone=_NARROW, neck={0: dict(in_channels=_WIDTHS)}),
+    ),
+    'Mask Scoring R-CNN': Detector(
+        'ms_rcnn/ms-rcnn_r50_fpn_1x_coco.py', dict(DETECTORS['Faster R-CNN'].changes), masks=True
+    ),
+    'DDQ': Detector(
+        'ddq/ddq-detr-4scale_r50_8xb2-12e_coco.py',
+        dict(
+            backbone=_NARROW,
+            neck=dict(in_channels=_WIDTHS[1:]),
+            num_queries=12,
+            encoder=dict(num_layers=1),
+            decoder=dict(num_layers=2),
+            dn_cfg=dict(group_cfg=dict(num_dn_queries=6)),
+        ),
+    ),
 }
 # What dies without: by which of its kernels or products.
 DIE = dict.fromkeys(['RepPoints', 'VFNet', 'DyHead', 'deformable convolutions'], 'deformable')
-DIE |= dict.fromkeys(['Faster R-CNN', 'Mask R-CNN, Swin', 'Cascade R-CNN', 'Mask Scoring R-CNN',
-                      'weight standardization'], 'Float but found BFloat16')
+DIE |= dict.fromkeys(
+    [
+        'Faster R-CNN',
+        'Mask R-CNN, Swin',
+        'Cascade R-CNN',
+        'Mask Scoring R-CNN',
+        'weight standardization',
+    ],
+    'Float but found BFloat16',
+)
 DIE |= {'AutoAssign': 'Index put requires', 'DDQ': 'Index put requires'}
 
 
@@ -43,6 +61,7 @@ def build(name):
     from mmdet.registry import MODELS
     from mmengine.hub import get_config
     from mmengine.registry import init_default_scope
+
     init_default_scope('mmdet')
     cfg = get_config(f'mmdet::{MORE[name].config}')
     changes = copy.deepcopy(MORE[name].changes)
@@ -60,15 +79,18 @@ def build(name):
 def step(model, name):
     """Return the losses of a step in bfloat16 after their backward pass."""
     images, samples = inputs({**DETECTORS, **MORE}[name].masks)
-    wrapper = AutocastOptimWrapper('bfloat16', optimizer=torch.optim.SGD(
-        [p for p in model.parameters() if p.requires_grad], lr=1e-6))
+    wrapper = AutocastOptimWrapper(
+        'bfloat16',
+        optimizer=torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-6),
+    )
     torch.manual_seed(5)
     with wrapper.optim_context(model):
         losses = model.train().loss(images, samples)
         total, _ = model.parse_losses(losses)
     wrapper.update_params(total)
-    return total, [t for value in losses.values()
-                   for t in (value if isinstance(value, list) else [value])]
+    return total, [
+        t for value in losses.values() for t in (value if isinstance(value, list) else [value])
+    ]
 
 
 @pytest.mark.parametrize('name', [*DETECTORS, *MORE])
@@ -85,8 +107,9 @@ def test_a_detector_trains_and_finds_boxes_in_bfloat16(name):
     assert total.isfinite()
     torch.manual_seed(5)
     with torch.no_grad():
-        wanted = reference.parse_losses(reference.loss(*inputs(
-            {**DETECTORS, **MORE}[name].masks)))[0]
+        wanted = reference.parse_losses(reference.loss(*inputs({**DETECTORS, **MORE}[name].masks)))[
+            0
+        ]
     # Which regions a second stage samples hangs on the last digits.
     close = 0.3 if hasattr(model, 'roi_head') else 0.05
     assert total.item() == pytest.approx(wanted.item(), rel=close)
@@ -101,12 +124,19 @@ def test_a_detector_trains_and_finds_boxes_in_bfloat16(name):
 # What it is to be, in the words of memory.fp32_modules.
 WANTED = {
     'DINO': ['MultiScaleDeformableAttention', 'bbox_head', r'neck\..*\.gn'],
-    'Deformable DETR': ['MultiScaleDeformableAttention', 'bbox_head', 'reference_points_fc',
-                        r'neck\..*\.gn'],
+    'Deformable DETR': [
+        'MultiScaleDeformableAttention',
+        'bbox_head',
+        'reference_points_fc',
+        r'neck\..*\.gn',
+    ],
     'RTMDet': ['bbox_head.rtm_cls', 'bbox_head.rtm_reg'],
     'Mask R-CNN': [r'.*\.(rpn_cls|rpn_reg|fc_cls|fc_reg|conv_logits)', 'BaseRoIExtractor'],
-    'deformable convolutions': [r'.*\.(rpn_cls|rpn_reg|fc_cls|fc_reg)', 'BaseRoIExtractor',
-                                'DeformConv2d'],
+    'deformable convolutions': [
+        r'.*\.(rpn_cls|rpn_reg|fc_cls|fc_reg)',
+        'BaseRoIExtractor',
+        'DeformConv2d',
+    ],
     'Mask2Former': ['MultiScaleDeformableAttention'],
     'FCOS': ['bbox_head'],
 }

@@ -29,13 +29,18 @@ def build(detector):
 
     def build(family, *without):
         if family == 'DINO, Swin':
-            model = detector.build(**{'encoder.num_layers': 2, 'decoder.num_layers': 2,
-                                      'backbone.drop_path_rate': 0.0})
+            model = detector.build(
+                **{'encoder.num_layers': 2, 'decoder.num_layers': 2, 'backbone.drop_path_rate': 0.0}
+            )
         else:
             model = DETECTORS[family].build()
         left_out = find_modules(model, list(without), 'without').values()
-        keep_float32(model, [name for name, module in find_islands(model).items()
-                             if module not in left_out] if without else 'auto')
+        keep_float32(
+            model,
+            [name for name, module in find_islands(model).items() if module not in left_out]
+            if without
+            else 'auto',
+        )
         return model.train()
 
     return build
@@ -60,12 +65,16 @@ def box_filling_samples():
 
 @pytest.mark.parametrize('family', ['DINO, Swin', 'Deformable DETR', 'RTMDet', 'Mask R-CNN'])
 def test_a_detector_trains_in_bfloat16_and_computes_boxes_and_losses_in_float32(
-        family, build, monkeypatch):
+    family, build, monkeypatch
+):
     model, received = build(family), set()
     watch(model, received, monkeypatch)
     rate = 3e-3 if family == 'RTMDet' else 2e-4
-    wrapper = AutocastOptimWrapper('bfloat16', clip_grad=dict(max_norm=10.0), optimizer=(
-        torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)))
+    wrapper = AutocastOptimWrapper(
+        'bfloat16',
+        clip_grad=dict(max_norm=10.0),
+        optimizer=(torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)),
+    )
     images, samples = inputs(getattr(DETECTORS.get(family), 'masks', False))
     with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
         found = model.eval().predict(images, samples, rescale=False)[0].pred_instances
@@ -81,15 +90,25 @@ def test_a_detector_trains_in_bfloat16_and_computes_boxes_and_losses_in_float32(
         total, _ = model.parse_losses(losses)
         wrapper.update_params(total)
         totals.append(total.item())
-        assert {t.dtype for value in losses.values()
-                for t in (value if isinstance(value, list) else [value])} == {torch.float32}
+        assert {
+            t.dtype
+            for value in losses.values()
+            for t in (value if isinstance(value, list) else [value])
+        } == {torch.float32}
         norm = wrapper.message_hub.get_scalar('train/grad_norm').current()
         assert 0 < norm < float('inf')
     assert wrapper.skipped_steps == 0
     assert totals[-1] < 0.7 * totals[0]
-    assert received == {(name, torch.float32) for name in (
-        ['regions'] if family == 'Mask R-CNN' else ['predictions'] if family == 'RTMDet' else
-        ['attention', 'reference_points', 'valid_ratios', 'predictions'])}
+    assert received == {
+        (name, torch.float32)
+        for name in (
+            ['regions']
+            if family == 'Mask R-CNN'
+            else ['predictions']
+            if family == 'RTMDet'
+            else ['attention', 'reference_points', 'valid_ratios', 'predictions']
+        )
+    }
     state = model.state_dict()
     assert all(state[key].dtype == tensor.dtype for key, tensor in before.items())
 
@@ -101,29 +120,43 @@ def watch(model, received, monkeypatch):
         received.update((name, t.dtype) for t in tensors if t.is_floating_point())
 
     attend = multi_scale_deform_attn.multi_scale_deformable_attn_pytorch
-    monkeypatch.setattr(multi_scale_deform_attn, 'multi_scale_deformable_attn_pytorch',
-                        lambda *args: (note('attention', *args), attend(*args))[1])
+    monkeypatch.setattr(
+        multi_scale_deform_attn,
+        'multi_scale_deformable_attn_pytorch',
+        lambda *args: (note('attention', *args), attend(*args))[1],
+    )
     for module in model.modules():
         if isinstance(module, RoIAlign):
             module.register_forward_pre_hook(lambda m, args: note('regions', *args))
         if isinstance(module, DeformableDetrTransformerDecoder):
-            module.register_forward_hook(lambda m, args, kwargs, found: [
-                note(key, kwargs[key]) for key in ('reference_points', 'valid_ratios')
-            ] and None, with_kwargs=True)
+            module.register_forward_hook(
+                lambda m, args, kwargs, found: (
+                    [note(key, kwargs[key]) for key in ('reference_points', 'valid_ratios')]
+                    and None
+                ),
+                with_kwargs=True,
+            )
     if hasattr(model, 'bbox_head'):
         model.bbox_head.register_forward_hook(
-            lambda m, args, found: note('predictions', *torch.utils._pytree.tree_leaves(found)))
+            lambda m, args, found: note('predictions', *torch.utils._pytree.tree_leaves(found))
+        )
 
 
-@pytest.mark.parametrize(('family', 'without', 'in_bfloat16'), [
-    ('DINO', ATTENTION, {'attention'}), ('DINO', GROUP_NORM, {'valid_ratios'}),
-    ('DINO', 'bbox_head', {'losses', 'predictions'}),
-    ('Deformable DETR', 'bbox_head', {'losses', 'predictions'}),
-    ('Deformable DETR', 'reference_points_fc', {'reference_points'}),
-    ('RTMDet', 'bbox_head.rtm_cls', {'predictions'}),
-    ('RTMDet', 'bbox_head.rtm_reg', {'predictions'})])
+@pytest.mark.parametrize(
+    ('family', 'without', 'in_bfloat16'),
+    [
+        ('DINO', ATTENTION, {'attention'}),
+        ('DINO', GROUP_NORM, {'valid_ratios'}),
+        ('DINO', 'bbox_head', {'losses', 'predictions'}),
+        ('Deformable DETR', 'bbox_head', {'losses', 'predictions'}),
+        ('Deformable DETR', 'reference_points_fc', {'reference_points'}),
+        ('RTMDet', 'bbox_head.rtm_cls', {'predictions'}),
+        ('RTMDet', 'bbox_head.rtm_reg', {'predictions'}),
+    ],
+)
 def test_without_one_of_its_islands_a_detector_computes_it_in_bfloat16(
-        family, without, in_bfloat16, build, monkeypatch):
+    family, without, in_bfloat16, build, monkeypatch
+):
     # Without padding the ratios are ones of the type of the feature maps.
     for removed in ([], [without]):
         model, received = build(family, *removed), set()
@@ -134,17 +167,21 @@ def test_without_one_of_its_islands_a_detector_computes_it_in_bfloat16(
         assert low == (in_bfloat16 if removed else set())
 
 
-@pytest.mark.parametrize(('family', 'without'), [
-    ('Mask R-CNN', [LAST_LAYERS]), ('RTMDet', ['bbox_head.rtm_cls', 'bbox_head.rtm_reg'])])
+@pytest.mark.parametrize(
+    ('family', 'without'),
+    [('Mask R-CNN', [LAST_LAYERS]), ('RTMDet', ['bbox_head.rtm_cls', 'bbox_head.rtm_reg'])],
+)
 def test_without_its_last_layers_nms_refuses_the_boxes_of_a_detector(family, without, build):
     model = build(family, *without).eval()
-    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16), \
-            pytest.raises(RuntimeError, match='expected scalar type Float but found BFloat16'):
+    with (
+        torch.no_grad(),
+        torch.autocast('cpu', torch.bfloat16),
+        pytest.raises(RuntimeError, match='expected scalar type Float but found BFloat16'),
+    ):
         model.predict(*inputs())
 
 
-def test_without_its_extractor_roi_align_gets_rounded_regions_and_has_no_kernel(
-        build, monkeypatch):
+def test_without_its_extractor_roi_align_gets_rounded_regions_and_has_no_kernel(build, monkeypatch):
     model, received = build('Mask R-CNN', 'BaseRoIExtractor'), set()
     watch(model, received, monkeypatch)
     with pytest.raises(NotImplementedError, match="ROIAlign_forward.*'BFloat16'"):
@@ -160,8 +197,11 @@ def test_deformable_attention_is_that_of_float32_bit_by_bit(build):
     generator = torch.Generator().manual_seed(0)
     query = torch.randn(1, 20, 256, generator=generator).bfloat16()
     shapes = torch.tensor([[3, 4], [2, 2], [1, 2], [1, 2]])
-    arguments = dict(reference_points=torch.rand(1, 20, 4, 2, generator=generator),
-                     spatial_shapes=shapes, level_start_index=torch.tensor([0, 12, 16, 18]))
+    arguments = dict(
+        reference_points=torch.rand(1, 20, 4, 2, generator=generator),
+        spatial_shapes=shapes,
+        level_start_index=torch.tensor([0, 12, 16, 18]),
+    )
     with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
         ours = layer(query, **arguments)
     with torch.no_grad():
@@ -186,7 +226,8 @@ def test_boxes_as_large_as_the_image_have_finite_gradients(family, build):
 
 # The recipe of 2023: DeepSpeed casts all parameters to float16 and has no exceptions.
 
-@pytest.mark.parametrize('scale', [65536.0, 1.0, 2.0 ** -10])
+
+@pytest.mark.parametrize('scale', [65536.0, 1.0, 2.0**-10])
 @pytest.mark.parametrize(('eps', 'highest'), [(1e-3, 0.9985), (1e-5, 0.9995)])
 def test_float16_has_no_gradient_of_large_boxes_at_any_loss_scale(scale, eps, highest):
     # d log(x / (1 - x)) goes through x / (1 - x)^2, which exceeds 65504 once 1 - x < 1/256.
@@ -215,7 +256,7 @@ def test_a_dino_of_float16_makes_its_scaler_skip_for_ever_and_islands_do_not(bui
     plain = DETECTORS['DINO'].build().bbox_head.half()
     for halvings in range(0, 40, 4):
         low = [r.detach().half().requires_grad_() for r in references]
-        (plain(states.half(), low)[1].float().sum() * 65536 / 2 ** halvings).backward()
+        (plain(states.half(), low)[1].float().sum() * 65536 / 2**halvings).backward()
         assert not any(r.grad.isfinite().all() for r in low)
 
 
@@ -224,8 +265,10 @@ def test_float16_has_no_eps_of_the_matching_cost():
     assert torch.tensor(cost.eps).half() == 0
     targets = InstanceData(labels=torch.tensor([0]))
     sure = torch.tensor([[20.0], [-20.0]])
-    found = [cost(InstanceData(scores=sure.to(dtype)), targets) for dtype in
-             (torch.float32, torch.float16)]
+    found = [
+        cost(InstanceData(scores=sure.to(dtype)), targets)
+        for dtype in (torch.float32, torch.float16)
+    ]
     assert found[0].isfinite().all()
     assert not found[1].isfinite().all()
 

@@ -43,7 +43,8 @@ def test_use_checkpoint_is_taken_over_so_that_adapters_behind_an_image_train():
     assert asks_for_recomputation(model)
     assert apply_memory(model, MemoryConfig()) == [
         'memory: recomputed in the backward pass: 1 Stage',
-        'memory: use_checkpoint is taken over, for 1 Stage']
+        'memory: use_checkpoint is taken over, for 1 Stage',
+    ]
     assert is_recomputed(model['backbone'])
     found = gradients(model)
     assert sum('lora' in name for name in found) == 4

@@ -36,7 +36,6 @@ class Head(nn.Module):
 
 
 class Model(nn.Module):
-
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
@@ -66,7 +65,7 @@ def test_an_island_computes_under_autocast_what_it_computes_in_float32(dtype, en
     plain, model = Head(), Model()
     plain.load_state_dict(model.head.state_dict())
     keep_float32(model, ['head'])
-    arguments = (MAPS.to(dtype), TARGET.to(dtype))[:2 if entry == 'loss' else 1]
+    arguments = (MAPS.to(dtype), TARGET.to(dtype))[: 2 if entry == 'loss' else 1]
 
     def computed():
         with torch.autocast('cpu', dtype):
@@ -105,7 +104,6 @@ def test_without_autocast_nothing_changes():
 
 
 class Echo(nn.Module):
-
     def forward(self, *args, **kwargs):
         return args, kwargs, torch.is_autocast_enabled('cpu')
 
@@ -113,13 +111,20 @@ class Echo(nn.Module):
 def test_tensors_at_any_depth_are_cast_and_nothing_else_is():
     low, labels = torch.ones(2).bfloat16(), torch.arange(2)
     results = InstanceData(metainfo=dict(img_id=3), scores=low.half(), labels=labels)
-    untouched = dict(boxes=[torch.ones(2), labels], double=torch.ones(2).double(), flag=True,
-                     nothing=None, name='bbox', element=InstanceData(labels=labels))
+    untouched = dict(
+        boxes=[torch.ones(2), labels],
+        double=torch.ones(2).double(),
+        flag=True,
+        nothing=None,
+        name='bbox',
+        element=InstanceData(labels=labels),
+    )
     model = nn.ModuleDict(dict(echo=Echo()))
     keep_float32(model, ['echo'])
     with torch.autocast('cpu', torch.bfloat16):
         args, kwargs, autocast = model['echo'](
-            low, [low, (labels, Pair(low, 1))], results=results, untouched=untouched)
+            low, [low, (labels, Pair(low, 1))], results=results, untouched=untouched
+        )
     assert not autocast
     assert args[0].dtype == args[1][0].dtype == args[1][1][1].left.dtype == torch.float32
     assert args[1][1][0] is labels
@@ -132,16 +137,20 @@ def test_tensors_at_any_depth_are_cast_and_nothing_else_is():
 
 
 class Branches(nn.ModuleList):
-
     def loss(self, x):
         return self[0](x).square()
 
 
-@pytest.mark.parametrize(('kind', 'entered'), [
-    (nn.ModuleList, set()), (nn.Sequential, {'forward'}), (Branches, {'loss'})])
+@pytest.mark.parametrize(
+    ('kind', 'entered'),
+    [(nn.ModuleList, set()), (nn.Sequential, {'forward'}), (Branches, {'loss'})],
+)
 def test_of_a_list_not_what_changes_it_but_what_computes_is_entered(kind, entered):
-    model = nn.ModuleDict(dict(branches=kind([nn.Linear(8, 4)]) if kind is not nn.Sequential
-                               else kind(nn.Linear(8, 4))))
+    model = nn.ModuleDict(
+        dict(
+            branches=kind([nn.Linear(8, 4)]) if kind is not nn.Sequential else kind(nn.Linear(8, 4))
+        )
+    )
     keep_float32(model, ['branches'])
     assert {name for name, value in vars(model['branches']).items() if callable(value)} == entered
     with torch.autocast('cpu', torch.bfloat16):
@@ -204,6 +213,7 @@ def test_recomputing_an_island_or_what_it_is_in_computes_in_float32_again(first,
         def loss():
             with torch.autocast('cpu', torch.bfloat16):
                 return model(X, TARGET)
+
         return loss
 
     ours, theirs = gradients(model, loss_of(model)), gradients(wanted, loss_of(wanted))
@@ -251,8 +261,10 @@ def test_parameters_of_low_precision_are_refused_rather_than_computed_with():
     model = Model()
     keep_float32(model, ['head'])
     model.half()
-    with pytest.raises(UserError, match='memory.fp32_modules: the weight of a Linear .* is float16'
-                                        '; .*--amp.*torch_autocast'):
+    with pytest.raises(
+        UserError,
+        match='memory.fp32_modules: the weight of a Linear .* is float16; .*--amp.*torch_autocast',
+    ):
         model.head(MAPS.half())
 
 

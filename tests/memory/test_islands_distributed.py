@@ -1,6 +1,5 @@
 """Islands in a model that is wrapped or sharded over two processes."""
 
-
 import pytest
 import torch
 import torch.distributed as dist
@@ -14,7 +13,6 @@ from mmadapt.memory.islands import keep_float32
 
 
 class Head(nn.Module):
-
     def __init__(self):
         super().__init__()
         self.branches = nn.ModuleList([nn.Linear(8, 4), nn.Linear(8, 4)])
@@ -24,7 +22,6 @@ class Head(nn.Module):
 
 
 class Model(nn.Module):
-
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
@@ -80,8 +77,10 @@ def _run(rank, queue):
     for kind in ('ddp', 'fsdp2'):
         model = Model()
         losses = _steps(_wrap(model, kind), [[_batch(rank, step)] for step in range(3)])
-        tensors = {n: (p.full_tensor() if hasattr(p, 'full_tensor') else p).detach().numpy()
-                   for n, p in model.named_parameters()}
+        tensors = {
+            n: (p.full_tensor() if hasattr(p, 'full_tensor') else p).detach().numpy()
+            for n, p in model.named_parameters()
+        }
         queue.put((kind, rank, losses, [str(dtype) for dtype in model.seen], tensors))
     dist.barrier()
     dist.destroy_process_group()
@@ -99,10 +98,12 @@ def test_two_processes_train_with_islands_what_one_trains(kind, found):
     losses = _steps(wanted, [[_batch(0, step), _batch(1, step)] for step in range(3)])
     for rank in range(2):
         own_losses, seen, tensors = found[kind, rank]
-        assert own_losses == [(pytest.approx(loss, rel=1e-5), 'torch.float32')
-                              for loss, _ in losses[rank::2]]
+        assert own_losses == [
+            (pytest.approx(loss, rel=1e-5), 'torch.float32') for loss, _ in losses[rank::2]
+        ]
         assert seen == 3 * (3 * ['torch.bfloat16'] + 2 * ['torch.float32'])
         for name, parameter in wanted.named_parameters():
-            torch.testing.assert_close(torch.from_numpy(tensors[name]), parameter.detach(), rtol=0,
-                                       atol=1e-6)
+            torch.testing.assert_close(
+                torch.from_numpy(tensors[name]), parameter.detach(), rtol=0, atol=1e-6
+            )
             assert not torch.equal(parameter, start[name]), name

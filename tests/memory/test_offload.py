@@ -13,7 +13,6 @@ from mmadapt.memory.checkpointing import recompute
 
 
 class Layer(nn.Module):
-
     def __init__(self):
         super().__init__()
         self.linear = nn.Linear(8, 8)

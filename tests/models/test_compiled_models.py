@@ -28,8 +28,9 @@ def assert_same(found, wanted):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-9)
     for name, gradient in wanted[1].items():
         assert gradient.abs().max() > 0, name
-        torch.testing.assert_close(found[1][name], gradient, rtol=0,
-                                   atol=1e-6 * gradient.abs().max().item())
+        torch.testing.assert_close(
+            found[1][name], gradient, rtol=0, atol=1e-6 * gradient.abs().max().item()
+        )
 
 
 @pytest.mark.parametrize('method', ['LoRA', 'SSF'])
@@ -53,12 +54,16 @@ def test_a_compiled_encoder_layer_computes_the_same_without_a_graph_break(method
     compiled = torch.compile(layer, backend='aot_eager', fullgraph=True)
     padding = torch.zeros(2, 9, dtype=torch.bool)
     padding[1, 6:] = True
-    inputs = dict(query=torch.randn(2, 9, 256, dtype=torch.float64), key_padding_mask=padding,
-                  query_pos=torch.randn(2, 9, 256, dtype=torch.float64))
+    inputs = dict(
+        query=torch.randn(2, 9, 256, dtype=torch.float64),
+        key_padding_mask=padding,
+        query_pos=torch.randn(2, 9, 256, dtype=torch.float64),
+    )
     for mode in (True, False):
         model.train(mode)
-        assert_same(backward(model, lambda: compiled(**inputs)),
-                    backward(model, lambda: layer(**inputs)))
+        assert_same(
+            backward(model, lambda: compiled(**inputs)), backward(model, lambda: layer(**inputs))
+        )
     with torch.no_grad():
         torch.testing.assert_close(compiled(**inputs), layer(**inputs), rtol=0, atol=1e-9)
 

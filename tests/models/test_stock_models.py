@@ -20,14 +20,23 @@ from mmadapt.peft import merged_state_dict
 # bias), whatever its q and k are, and no weight of its v is multiplied by anything else than zero.
 # In training its attention weights are dropped out at random, which q and k shape after all.
 _FIRST = r'decoder\.layers\.0\.self_attn\.attn\.'
-BLIND_IN_TRAINING = {'LoRA': _FIRST + '(lora_[AB])_v', 'DoRA': _FIRST + '(lora_[AB]|magnitude)_v',
-                     'SSF': '-'}
+BLIND_IN_TRAINING = {
+    'LoRA': _FIRST + '(lora_[AB])_v',
+    'DoRA': _FIRST + '(lora_[AB]|magnitude)_v',
+    'SSF': '-',
+}
 BLIND = {
-    'DETR': {'LoRA': _FIRST + '(lora_[AB])_[qkv]', 'DoRA': _FIRST + '(lora_[AB]|magnitude)_[qkv]',
-             'SSF': _FIRST + r'ssf_(scale|shift)_[qk]'},
+    'DETR': {
+        'LoRA': _FIRST + '(lora_[AB])_[qkv]',
+        'DoRA': _FIRST + '(lora_[AB]|magnitude)_[qkv]',
+        'SSF': _FIRST + r'ssf_(scale|shift)_[qk]',
+    },
     # The order of one class's scores is all that its first stage hands on.
     'Deformable DETR, refined in two stages': {
-        'LoRA': '-', 'DoRA': '-', 'SSF': r'bbox_head\.cls_branches\.2\.ssf_shift'},
+        'LoRA': '-',
+        'DoRA': '-',
+        'SSF': r'bbox_head\.cls_branches\.2\.ssf_shift',
+    },
 }
 
 # Their gradients are no derivatives: DINO and its like detach the boxes that they refine, FCOS
@@ -67,8 +76,9 @@ def outputs(model):
 
 def difference(found, wanted):
     assert len(found) == len(wanted) > 1
-    return max(((a - b).abs().max() / b.abs().max()).item()
-               for a, b in zip(found, wanted, strict=True))
+    return max(
+        ((a - b).abs().max() / b.abs().max()).item() for a, b in zip(found, wanted, strict=True)
+    )
 
 
 def test_a_training_step_moves_exactly_what_trains(family, method):
@@ -77,8 +87,12 @@ def test_a_training_step_moves_exactly_what_trains(family, method):
     parameters = dict(model.named_parameters(remove_duplicate=False))
     trained = {n for n, p in parameters.items() if p.requires_grad}
     assert set(adapter_tensors(model)) <= trained
-    statistics = {f'{prefix}.{n}' for prefix, m in model.named_modules(remove_duplicate=False)
-                  if statistics_move(m) for n, _ in m.named_buffers(recurse=False)}
+    statistics = {
+        f'{prefix}.{n}'
+        for prefix, m in model.named_modules(remove_duplicate=False)
+        if statistics_move(m)
+        for n, _ in m.named_buffers(recurse=False)
+    }
     before = copy.deepcopy(model.state_dict())
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], eps=1e-30)
     DETECTORS[name].loss(model).backward()
@@ -125,6 +139,7 @@ def test_merged_it_predicts_the_same_as_a_stock_model(family, method):
 
 def gradients(model, seed=2):
     """Return the gradients of a random projection of all outputs, and the projection."""
+
     def project():
         torch.manual_seed(seed)
         maps = raw_outputs(model)
@@ -172,8 +187,10 @@ def test_every_adapter_tensor_changes_what_is_computed(family, method):
 def check_slope(tensors, found, project, step=1e-8):
     """Compare gradients with a difference of outputs along a random direction."""
     generator = torch.Generator().manual_seed(8)
-    along = {n: torch.randn(t.shape, generator=generator).to(t) * t.std().nan_to_num(0)
-             for n, t in tensors.items()}
+    along = {
+        n: torch.randn(t.shape, generator=generator).to(t) * t.std().nan_to_num(0)
+        for n, t in tensors.items()
+    }
     values = []
     for sign in (-1, 2):
         for n, tensor in tensors.items():

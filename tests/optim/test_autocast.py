@@ -47,14 +47,21 @@ def train(model, wrapper, data):
 
 
 @pytest.mark.parametrize('dtype', LOW)
-@pytest.mark.parametrize('kwargs', [
-    dict(), dict(clip_grad=dict(max_norm=0.3)), dict(clip_grad=dict(type='value', clip_value=0.1)),
-    dict(accumulative_counts=3, clip_grad=dict(max_norm=0.3))])
+@pytest.mark.parametrize(
+    'kwargs',
+    [
+        dict(),
+        dict(clip_grad=dict(max_norm=0.3)),
+        dict(clip_grad=dict(type='value', clip_value=0.1)),
+        dict(accumulative_counts=3, clip_grad=dict(max_norm=0.3)),
+    ],
+)
 def test_steps_clipping_and_accumulation_are_those_of_float32_bit_by_bit(dtype, kwargs):
     plain, model = Products(), Products()
     train(plain, OptimWrapper(**sgd(plain, **copy.deepcopy(kwargs))), batches())
-    wrapper = train(model, AutocastOptimWrapper(dtype, **sgd(model, **copy.deepcopy(kwargs))),
-                    batches())
+    wrapper = train(
+        model, AutocastOptimWrapper(dtype, **sgd(model, **copy.deepcopy(kwargs))), batches()
+    )
     assert torch.equal(model.factor, plain.factor)
     assert not torch.equal(model.factor, Products().factor)
     assert wrapper.skipped_steps == 0
@@ -93,14 +100,16 @@ def test_a_step_with_an_infinite_gradient_is_skipped_and_counted(loss_scale, cli
     model = Products()
     wrapper = AutocastOptimWrapper('float16', loss_scale, **sgd(model, clip_grad=clip_grad))
     scale = wrapper.loss_scaler.get_scale()
-    assert scale == {'dynamic': 65536.0}.get(str(loss_scale), loss_scale if isinstance(
-        loss_scale, (int, float)) else 256.0)
+    assert scale == {'dynamic': 65536.0}.get(
+        str(loss_scale), loss_scale if isinstance(loss_scale, (int, float)) else 256.0
+    )
     data = batches(3)
     data[1, 2] = float('inf')
     train(model, wrapper, data)
     plain = Products()
-    train(plain, OptimWrapper(**sgd(plain, clip_grad=clip_grad and dict(max_norm=1.0))),
-          data[[0, 2]])
+    train(
+        plain, OptimWrapper(**sgd(plain, clip_grad=clip_grad and dict(max_norm=1.0))), data[[0, 2]]
+    )
     assert torch.equal(model.factor, plain.factor)
     assert wrapper.skipped_steps == 1
     assert MessageHub.get_current_instance().get_scalar('train/skipped_steps').current() == 1
@@ -111,8 +120,11 @@ def test_a_step_with_an_infinite_gradient_is_skipped_and_counted(loss_scale, cli
 def test_gradients_that_are_infinite_at_any_scale_end_the_training():
     model = Products()
     wrapper = AutocastOptimWrapper('float16', **sgd(model))
-    with pytest.raises(UserError, match='50 steps in a row have infinite gradients in float16, '
-                                        r'down to a loss scale of 5.8e-11; .*fp32_modules'):
+    with pytest.raises(
+        UserError,
+        match='50 steps in a row have infinite gradients in float16, '
+        r'down to a loss scale of 5.8e-11; .*fp32_modules',
+    ):
         train(model, wrapper, torch.full((60, 4), float('inf')))
     assert wrapper.skipped_steps == 50
     assert torch.equal(model.factor, Products().factor)
@@ -138,13 +150,19 @@ def test_a_resumed_wrapper_goes_on_as_if_never_stopped(dtype):
     assert state.keys() == kept.keys(), 'the state of the caller was changed'
     train(second, resumed, data[3:])
     assert torch.equal(second.factor, whole.factor)
-    assert resumed.loss_scaler.get_scale() == straight.loss_scaler.get_scale() \
+    assert (
+        resumed.loss_scaler.get_scale()
+        == straight.loss_scaler.get_scale()
         == (32768.0 if dtype == 'float16' else 1.0)
+    )
 
 
 def wrappers(model):
-    return {'plain': OptimWrapper(**sgd(model)), 'amp': AmpOptimWrapper(**sgd(model)),
-            **{dtype: AutocastOptimWrapper(dtype, **sgd(model)) for dtype in LOW}}
+    return {
+        'plain': OptimWrapper(**sgd(model)),
+        'amp': AmpOptimWrapper(**sgd(model)),
+        **{dtype: AutocastOptimWrapper(dtype, **sgd(model)) for dtype in LOW},
+    }
 
 
 @pytest.mark.parametrize('before', ['plain', 'amp', *LOW])
@@ -168,9 +186,16 @@ def test_lora_plus_builds_it_and_its_rates_hold(dtype):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 4), nn.GELU(), nn.Linear(4, 1))
     inject(model, dict(method=dict(type='LoRA', r=2), targets='all-linear', head='adapt'))
-    wrapper = build_optim_wrapper(model, ConfigDict(
-        type='AutocastOptimWrapper', dtype=dtype, optimizer=dict(type='SGD', lr=0.01),
-        constructor='LoRAPlusOptimWrapperConstructor', paramwise_cfg=dict(lora_plus_ratio=8)))
+    wrapper = build_optim_wrapper(
+        model,
+        ConfigDict(
+            type='AutocastOptimWrapper',
+            dtype=dtype,
+            optimizer=dict(type='SGD', lr=0.01),
+            constructor='LoRAPlusOptimWrapperConstructor',
+            paramwise_cfg=dict(lora_plus_ratio=8),
+        ),
+    )
     assert type(wrapper) is AutocastOptimWrapper
     assert {group['lr'] for group in wrapper.optimizer.param_groups} == {0.01, 0.08}
     with wrapper.optim_context(model):
@@ -179,13 +204,23 @@ def test_lora_plus_builds_it_and_its_rates_hold(dtype):
     assert all(m.lora_B.abs().max() > 0 for m in (model[0], model[2]))
 
 
-@pytest.mark.parametrize(('kwargs', 'message'), [
-    (dict(dtype='bf16'), "optim_wrapper.dtype: .* got 'bf16'; nearest: '.*float16'"),
-    (dict(dtype='float32'), "got 'float32'; .*without autocast: optim_wrapper.type='OptimWrapper'"),
-    (dict(dtype=torch.float64), 'optim_wrapper.dtype: .* got torch.float64'),
-    (dict(loss_scale='dynamc'), "optim_wrapper.loss_scale must be 'dynamic', a positive number .*"),
-    (dict(loss_scale=-1.0), 'optim_wrapper.loss_scale must be .* got -1.0'),
-    (dict(dtype='float16', loss_scale=dict(initial=2)), 'takes init_scale, .* got .*initial')])
+@pytest.mark.parametrize(
+    ('kwargs', 'message'),
+    [
+        (dict(dtype='bf16'), "optim_wrapper.dtype: .* got 'bf16'; nearest: '.*float16'"),
+        (
+            dict(dtype='float32'),
+            "got 'float32'; .*without autocast: optim_wrapper.type='OptimWrapper'",
+        ),
+        (dict(dtype=torch.float64), 'optim_wrapper.dtype: .* got torch.float64'),
+        (
+            dict(loss_scale='dynamc'),
+            "optim_wrapper.loss_scale must be 'dynamic', a positive number .*",
+        ),
+        (dict(loss_scale=-1.0), 'optim_wrapper.loss_scale must be .* got -1.0'),
+        (dict(dtype='float16', loss_scale=dict(initial=2)), 'takes init_scale, .* got .*initial'),
+    ],
+)
 def test_a_wrong_argument_is_named(kwargs, message):
     with pytest.raises(UserError, match=message):
         OPTIM_WRAPPERS.build(dict(type='AutocastOptimWrapper', **kwargs, **sgd(Products())))
@@ -195,8 +230,9 @@ def test_a_wrong_argument_is_named(kwargs, message):
 def old_gpu(monkeypatch):
     """Pretend that there is a GPU of 2018, which emulates bfloat16."""
     monkeypatch.setattr(autocast, 'get_device', lambda: 'cuda')
-    monkeypatch.setattr(torch.cuda, 'is_bf16_supported',
-                        lambda including_emulation=True: including_emulation)
+    monkeypatch.setattr(
+        torch.cuda, 'is_bf16_supported', lambda including_emulation=True: including_emulation
+    )
     monkeypatch.setattr(torch.cuda, 'get_device_name', lambda: 'Tesla T4')
 
 

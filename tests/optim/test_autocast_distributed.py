@@ -1,6 +1,5 @@
 """A loss scale over two processes: a step that one of them cannot make is made by neither."""
 
-
 import pytest
 import torch
 import torch.distributed as dist
@@ -42,8 +41,11 @@ def _steps(model, wrapper, batches):
 
 
 def _wrapper(kind, model, **kwargs):
-    return kind(optimizer=torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9),
-                clip_grad=dict(max_norm=0.5), **kwargs)
+    return kind(
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9),
+        clip_grad=dict(max_norm=0.5),
+        **kwargs,
+    )
 
 
 def _run(rank, queue):
@@ -54,8 +56,10 @@ def _run(rank, queue):
         wrapped = wrap(model)
         wrapper = _wrapper(AutocastOptimWrapper, wrapped, dtype='float16')
         _steps(wrapped, wrapper, [[_batch(rank, step, True)] for step in range(STEPS)])
-        tensors = [(p.full_tensor() if hasattr(p, 'full_tensor') else p).detach().numpy()
-                   for p in model.parameters()]
+        tensors = [
+            (p.full_tensor() if hasattr(p, 'full_tensor') else p).detach().numpy()
+            for p in model.parameters()
+        ]
         queue.put((kind, rank, wrapper.skipped_steps, wrapper.loss_scaler.get_scale(), tensors))
     dist.barrier()
     dist.destroy_process_group()
@@ -70,8 +74,11 @@ def found():
 @pytest.mark.parametrize('kind', ['ddp', 'fsdp2'])
 def test_both_skip_it_and_clip_the_others_by_the_norm_of_the_whole(kind, found):
     wanted = Model()
-    _steps(wanted, _wrapper(OptimWrapper, wanted),
-           [[_batch(0, step, False), _batch(1, step, False)] for step in range(STEPS) if step != 1])
+    _steps(
+        wanted,
+        _wrapper(OptimWrapper, wanted),
+        [[_batch(0, step, False), _batch(1, step, False)] for step in range(STEPS) if step != 1],
+    )
     for rank in range(2):
         skipped, scale, tensors = found[kind, rank]
         assert (skipped, scale) == (1, 32768.0)

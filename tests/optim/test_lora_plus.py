@@ -35,9 +35,14 @@ class Toy(nn.Module):
 
 def build(model, paramwise_cfg=None, optimizer='SGD', **optimizer_args):
     optimizer_args = {'lr': LR, 'weight_decay': DECAY, **optimizer_args}
-    return build_optim_wrapper(model, dict(
-        constructor='LoRAPlusOptimWrapperConstructor', paramwise_cfg=paramwise_cfg,
-        optimizer=dict(type=optimizer, **optimizer_args)))
+    return build_optim_wrapper(
+        model,
+        dict(
+            constructor='LoRAPlusOptimWrapperConstructor',
+            paramwise_cfg=paramwise_cfg,
+            optimizer=dict(type=optimizer, **optimizer_args),
+        ),
+    )
 
 
 @pytest.fixture
@@ -62,9 +67,14 @@ def settings(model, optim_wrapper, what='lr'):
     return {names[p]: value for p, value in found.items()}
 
 
-@pytest.mark.parametrize('paramwise_cfg', [
-    dict(lora_plus_ratio=RATIO), dict(lora_plus_ratio=RATIO, norm_decay_mult=0.),
-    dict(lora_plus_ratio=RATIO, bypass_duplicate=True)])
+@pytest.mark.parametrize(
+    'paramwise_cfg',
+    [
+        dict(lora_plus_ratio=RATIO),
+        dict(lora_plus_ratio=RATIO, norm_decay_mult=0.0),
+        dict(lora_plus_ratio=RATIO, bypass_duplicate=True),
+    ],
+)
 def test_only_lora_b_learns_faster(adapted, paramwise_cfg):
     rates = settings(adapted, build(adapted, paramwise_cfg))
     trainable = {name for name, p in adapted.named_parameters() if p.requires_grad}
@@ -91,13 +101,23 @@ def test_every_projection_of_an_attention_learns_faster():
     for name in ('lora_A', 'lora_A_q', 'lora_B_q', 'lora_B_v', 'not_lora_B'):
         model.register_parameter(name, nn.Parameter(torch.ones(2, 2)))
     rates = settings(model, build(model, dict(lora_plus_ratio=RATIO)))
-    assert rates == dict(lora_A=LR, lora_A_q=LR, not_lora_B=LR, lora_B_q=LR * RATIO,
-                         lora_B_v=LR * RATIO)
+    assert rates == dict(
+        lora_A=LR, lora_A_q=LR, not_lora_B=LR, lora_B_q=LR * RATIO, lora_B_v=LR * RATIO
+    )
 
 
 def test_custom_keys_and_the_ratio_multiply(adapted):
-    wrapper = build(adapted, dict(lora_plus_ratio=RATIO, flat_decay_mult=0.5, custom_keys={
-        'stem': dict(lr_mult=0.5, decay_mult=0.), 'first.lora_B': dict(lr_mult=2.)}))
+    wrapper = build(
+        adapted,
+        dict(
+            lora_plus_ratio=RATIO,
+            flat_decay_mult=0.5,
+            custom_keys={
+                'stem': dict(lr_mult=0.5, decay_mult=0.0),
+                'first.lora_B': dict(lr_mult=2.0),
+            },
+        ),
+    )
     rates, decays = settings(adapted, wrapper), settings(adapted, wrapper, 'weight_decay')
     assert rates['stem.lora_B'] == pytest.approx(0.5 * LR * RATIO)
     assert rates['stem.lora_A'] == pytest.approx(0.5 * LR)
@@ -111,29 +131,42 @@ def test_custom_keys_and_the_ratio_multiply(adapted):
 def test_groups_are_those_of_hugging_face():
     peft = pytest.importorskip('peft', reason='Hugging Face peft is not installed')
     from peft.optimizers import create_loraplus_optimizer
-    stock = nn.Sequential(OrderedDict(
-        stem=nn.Conv2d(3, 4, 3), flat=nn.Flatten(), first=nn.Linear(16, 4)))
+
+    stock = nn.Sequential(
+        OrderedDict(stem=nn.Conv2d(3, 4, 3), flat=nn.Flatten(), first=nn.Linear(16, 4))
+    )
     ours = copy.deepcopy(stock)
     inject(ours, dict(method=dict(type='LoRA', r=2)))
     theirs = peft.get_peft_model(stock, peft.LoraConfig(r=2, target_modules=['stem', 'first']))
     optimizer = create_loraplus_optimizer(
-        theirs, torch.optim.AdamW, lr=LR, loraplus_lr_ratio=RATIO, loraplus_weight_decay=DECAY)
-    names = {p: n.removeprefix('base_model.model.').removesuffix('.default.weight')
-             for n, p in theirs.named_parameters()}
-    expected = {names[p]: (group['lr'], group['weight_decay'])
-                for group in optimizer.param_groups for p in group['params']}
+        theirs, torch.optim.AdamW, lr=LR, loraplus_lr_ratio=RATIO, loraplus_weight_decay=DECAY
+    )
+    names = {
+        p: n.removeprefix('base_model.model.').removesuffix('.default.weight')
+        for n, p in theirs.named_parameters()
+    }
+    expected = {
+        names[p]: (group['lr'], group['weight_decay'])
+        for group in optimizer.param_groups
+        for p in group['params']
+    }
     wrapper = build(ours, dict(lora_plus_ratio=RATIO), optimizer='AdamW')
     decays = settings(ours, wrapper, 'weight_decay')
     assert {n: (lr, decays[n]) for n, lr in settings(ours, wrapper).items()} == expected
 
 
 def test_one_step_is_that_of_the_formula(adapted):
-    wrapper = build(adapted, dict(lora_plus_ratio=RATIO), weight_decay=0.)
+    wrapper = build(adapted, dict(lora_plus_ratio=RATIO), weight_decay=0.0)
     before = {name: p.detach().clone() for name, p in adapted.named_parameters()}
     trained = {name: p for name, p in adapted.named_parameters() if p.requires_grad}
     loss = adapted(torch.randn(2, 3, 8, 8)).square().sum()
-    gradients = dict(zip(trained, torch.autograd.grad(
-        loss, list(trained.values()), retain_graph=True), strict=True))
+    gradients = dict(
+        zip(
+            trained,
+            torch.autograd.grad(loss, list(trained.values()), retain_graph=True),
+            strict=True,
+        )
+    )
     wrapper.update_params(loss)
     for name, parameter in adapted.named_parameters():
         rate = LR * RATIO if 'lora_B' in name else LR
@@ -142,9 +175,15 @@ def test_one_step_is_that_of_the_formula(adapted):
     assert all(gradient.abs().sum() > 0 for gradient in gradients.values())
 
 
-@pytest.mark.parametrize(('scheduler', 'arguments'), [
-    (LinearLR, dict(start_factor=0.1, end=4)), (MultiStepLR, dict(milestones=[2], gamma=0.1)),
-    (CosineAnnealingLR, dict(T_max=6)), (CosineAnnealingLR, dict(T_max=6, eta_min_ratio=0.05))])
+@pytest.mark.parametrize(
+    ('scheduler', 'arguments'),
+    [
+        (LinearLR, dict(start_factor=0.1, end=4)),
+        (MultiStepLR, dict(milestones=[2], gamma=0.1)),
+        (CosineAnnealingLR, dict(T_max=6)),
+        (CosineAnnealingLR, dict(T_max=6, eta_min_ratio=0.05)),
+    ],
+)
 def test_schedulers_keep_the_ratio(adapted, scheduler, arguments):
     wrapper = build(adapted, dict(lora_plus_ratio=RATIO))
     steps = scheduler(wrapper, by_epoch=False, **arguments)
@@ -171,8 +210,10 @@ def test_a_misspelled_key_is_refused(adapted):
 
 def test_an_optimizer_without_a_rate_is_refused(adapted):
     with pytest.raises(UserError, match='optimizer.lr, which is not set'):
-        build_optim_wrapper(adapted, dict(constructor='LoRAPlusOptimWrapperConstructor',
-                                          optimizer=dict(type='Adam')))
+        build_optim_wrapper(
+            adapted,
+            dict(constructor='LoRAPlusOptimWrapperConstructor', optimizer=dict(type='Adam')),
+        )
 
 
 def test_an_adapted_model_without_lora_b_is_refused():
@@ -213,18 +254,32 @@ def test_a_runner_and_the_hook_build_it(tmp_path):
     from mmengine.config import Config
     from mmengine.registry import MODELS
     from mmengine.runner import Runner
+
     MODELS.register_module('LoRAPlusToy', module=RunnableToy, force=True)
-    runner = Runner.from_cfg(Config(dict(
-        model=dict(type='LoRAPlusToy'), work_dir=str(tmp_path), default_scope='mmengine',
-        train_cfg=dict(by_epoch=False, max_iters=2), log_level='ERROR',
-        train_dataloader=dict(batch_size=2, dataset=[dict(inputs=torch.ones(3))] * 4,
-                              sampler=dict(type='DefaultSampler')),
-        optim_wrapper=dict(constructor='LoRAPlusOptimWrapperConstructor',
-                           paramwise_cfg=dict(lora_plus_ratio=4.),
-                           optimizer=dict(type='SGD', lr=LR)),
-        param_scheduler=[dict(type='LinearLR', start_factor=0.5, by_epoch=False, end=4)],
-        peft=dict(method=dict(type='LoRA', r=2), allow_random_base=True),
-        custom_hooks=[dict(type='PEFTInjectHook')])))
+    runner = Runner.from_cfg(
+        Config(
+            dict(
+                model=dict(type='LoRAPlusToy'),
+                work_dir=str(tmp_path),
+                default_scope='mmengine',
+                train_cfg=dict(by_epoch=False, max_iters=2),
+                log_level='ERROR',
+                train_dataloader=dict(
+                    batch_size=2,
+                    dataset=[dict(inputs=torch.ones(3))] * 4,
+                    sampler=dict(type='DefaultSampler'),
+                ),
+                optim_wrapper=dict(
+                    constructor='LoRAPlusOptimWrapperConstructor',
+                    paramwise_cfg=dict(lora_plus_ratio=4.0),
+                    optimizer=dict(type='SGD', lr=LR),
+                ),
+                param_scheduler=[dict(type='LinearLR', start_factor=0.5, by_epoch=False, end=4)],
+                peft=dict(method=dict(type='LoRA', r=2), allow_random_base=True),
+                custom_hooks=[dict(type='PEFTInjectHook')],
+            )
+        )
+    )
     runner.train()
     rates = settings(runner.model, runner.optim_wrapper)
     assert set(rates) == {'body.lora_A', 'body.lora_B', 'bbox_head.weight', 'bbox_head.bias'}

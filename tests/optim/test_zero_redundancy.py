@@ -14,8 +14,9 @@ from mmadapt.optim.zero_redundancy import is_zero_redundancy, refuse_under_stock
 @pytest.fixture
 def one_process(tmp_path):
     """Have a group of one process, without which such an optimizer cannot be built."""
-    torch.distributed.init_process_group('gloo', store=torch.distributed.FileStore(
-        str(tmp_path / 'store'), 1), rank=0, world_size=1)
+    torch.distributed.init_process_group(
+        'gloo', store=torch.distributed.FileStore(str(tmp_path / 'store'), 1), rank=0, world_size=1
+    )
     yield
     torch.distributed.destroy_process_group()
 

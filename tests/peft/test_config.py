@@ -10,31 +10,37 @@ from mmadapt.peft import PEFTConfig
 LORA = dict(type='LoRA', r=4)
 
 
-@pytest.mark.parametrize(('cfg', 'message'), [
-    (dict(methd=LORA), "peft has no key 'methd'; nearest: 'method'"),
-    (dict(method=LORA, target='auto'), "peft has no key 'target'; nearest: 'targets'"),
-    (dict(method=LORA, quantize=None), "peft has no key 'quantize'; nearest: 'quant'"),
-    ('LoRA', "peft must be a dict, got 'LoRA'"),
-    (dict(method='LoRA'), r"peft.method must be a dict such as dict\(type='LoRA', r=8\) or None"),
-    (dict(method=dict(r=4)), r"peft.method needs a `type`, one of \['DoRA', 'LoRA'.*got None"),
-    (dict(method=dict(type='LoRa')), "peft.method.type='LoRa' is unknown; nearest: 'LoRA'"),
-    (dict(method=dict(type='LoRA', rank=4)), "no key 'rank' for LoRA; .* peft.method.r here"),
-    (dict(method=dict(type='LoRA', r=0)), 'peft.method.r must be .* at least 1, got 0'),
-    (dict(method=dict(type='LoRA', r=4, dropot=0.1)), "no key 'dropot'.*nearest: 'dropout'"),
-    (dict(method=LORA, norm='frozen'), "peft.norm='frozen' is not one of .*nearest: 'freeze'"),
-    (dict(method=LORA, norm=None), 'peft.norm=None is not one of'),
-    (dict(method=LORA, head='trained'), "peft.head='trained' .* nearest: 'train', or a list"),
-    (dict(method=LORA, head=None), 'peft.head=None is not one of'),
-    (dict(method=LORA, head=True), 'peft.head=True is not one of'),
-    (dict(method=LORA, head=dict(name='cls')), 'peft.head=.*or a list of layer names'),
-    (dict(method=LORA, targets=None), 'peft.targets takes a list of names.*got None'),
-    (dict(method=LORA, exclude=3), 'peft.exclude takes a list of names.*got 3'),
-    (dict(method=LORA, exclude=['a', 3]), 'peft.exclude takes a list of names.*; 3 is none'),
-    (dict(method=LORA, export='statedict'), "peft.export='statedict' .*nearest: 'state_dict'"),
-    (dict(method=LORA, adapter=3), 'peft.adapter must be a path, got 3'),
-    (dict(method=LORA, base=['x']), 'peft.base must be a path'),
-    (dict(method=LORA, allow_random_base=1), 'allow_random_base must be True or False, got 1'),
-])
+@pytest.mark.parametrize(
+    ('cfg', 'message'),
+    [
+        (dict(methd=LORA), "peft has no key 'methd'; nearest: 'method'"),
+        (dict(method=LORA, target='auto'), "peft has no key 'target'; nearest: 'targets'"),
+        (dict(method=LORA, quantize=None), "peft has no key 'quantize'; nearest: 'quant'"),
+        ('LoRA', "peft must be a dict, got 'LoRA'"),
+        (
+            dict(method='LoRA'),
+            r"peft.method must be a dict such as dict\(type='LoRA', r=8\) or None",
+        ),
+        (dict(method=dict(r=4)), r"peft.method needs a `type`, one of \['DoRA', 'LoRA'.*got None"),
+        (dict(method=dict(type='LoRa')), "peft.method.type='LoRa' is unknown; nearest: 'LoRA'"),
+        (dict(method=dict(type='LoRA', rank=4)), "no key 'rank' for LoRA; .* peft.method.r here"),
+        (dict(method=dict(type='LoRA', r=0)), 'peft.method.r must be .* at least 1, got 0'),
+        (dict(method=dict(type='LoRA', r=4, dropot=0.1)), "no key 'dropot'.*nearest: 'dropout'"),
+        (dict(method=LORA, norm='frozen'), "peft.norm='frozen' is not one of .*nearest: 'freeze'"),
+        (dict(method=LORA, norm=None), 'peft.norm=None is not one of'),
+        (dict(method=LORA, head='trained'), "peft.head='trained' .* nearest: 'train', or a list"),
+        (dict(method=LORA, head=None), 'peft.head=None is not one of'),
+        (dict(method=LORA, head=True), 'peft.head=True is not one of'),
+        (dict(method=LORA, head=dict(name='cls')), 'peft.head=.*or a list of layer names'),
+        (dict(method=LORA, targets=None), 'peft.targets takes a list of names.*got None'),
+        (dict(method=LORA, exclude=3), 'peft.exclude takes a list of names.*got 3'),
+        (dict(method=LORA, exclude=['a', 3]), 'peft.exclude takes a list of names.*; 3 is none'),
+        (dict(method=LORA, export='statedict'), "peft.export='statedict' .*nearest: 'state_dict'"),
+        (dict(method=LORA, adapter=3), 'peft.adapter must be a path, got 3'),
+        (dict(method=LORA, base=['x']), 'peft.base must be a path'),
+        (dict(method=LORA, allow_random_base=1), 'allow_random_base must be True or False, got 1'),
+    ],
+)
 def test_what_is_wrong_is_refused_with_its_name_and_the_nearest_right_one(cfg, message):
     with pytest.raises(UserError, match=message):
         PEFTConfig.parse(cfg)
@@ -48,8 +54,11 @@ def test_a_rank_inherited_by_another_method_is_explained(monkeypatch):
             super().__init__()
 
     monkeypatch.setitem(ADAPTERS.module_dict, 'Scale', Scale)
-    with pytest.raises(UserError, match=r"no key 'r' for Scale; .*method=dict\(_delete_=True, "
-                                        r"type='Scale', \.\.\.\)"):
+    with pytest.raises(
+        UserError,
+        match=r"no key 'r' for Scale; .*method=dict\(_delete_=True, "
+        r"type='Scale', \.\.\.\)",
+    ):
         PEFTConfig.parse(dict(method=dict(type='Scale', r=32)))
 
 
@@ -74,8 +83,12 @@ def test_mmengines_config_containers_are_taken_and_become_plain():
 
 def test_defaults_are_those_documented():
     parsed = PEFTConfig.parse(dict(method=LORA))
-    assert (parsed.targets, parsed.exclude, parsed.head, parsed.norm) == ('auto', [], 'auto',
-                                                                         'freeze')
+    assert (parsed.targets, parsed.exclude, parsed.head, parsed.norm) == (
+        'auto',
+        [],
+        'auto',
+        'freeze',
+    )
     assert (parsed.adapter, parsed.base, parsed.export) == (None, None, None)
     assert parsed.allow_random_base is False
 
@@ -91,7 +104,8 @@ def test_the_plan_spells_out_the_methods_defaults_and_leaves_out_what_decides_no
     method = plan.pop('method')
     assert plan == dict(targets='auto', exclude=[], head='auto', norm='freeze', quant=None)
     assert {key: method[key] for key in ('type', 'r', 'alpha', 'dropout')} == dict(
-        type='LoRA', r=8, alpha=16, dropout=0.0)
+        type='LoRA', r=8, alpha=16, dropout=0.0
+    )
     assert method == build_method(method).to_dict()
 
 

@@ -47,18 +47,29 @@ def warnings_of(model, **peft):
 
 
 @pytest.mark.parametrize('targets', ['auto', 'all', 'all-linear'])
-@pytest.mark.parametrize(('odd', 'said'), [
-    (Experts, '1 Experts (78.0'), (lambda: nn.LSTM(8, 8), '1 LSTM (79.0'),
-    (lambda: OwnLinear(8, 8), '1 OwnLinear (44.4')])
+@pytest.mark.parametrize(
+    ('odd', 'said'),
+    [
+        (Experts, '1 Experts (78.0'),
+        (lambda: nn.LSTM(8, 8), '1 LSTM (79.0'),
+        (lambda: OwnLinear(8, 8), '1 OwnLinear (44.4'),
+    ],
+)
 def test_weights_without_a_form_are_named_in_one_line(odd, said, targets):
-    line, = warnings_of(nn.Sequential(nn.Linear(8, 8), odd()), targets=targets)
+    (line,) = warnings_of(nn.Sequential(nn.Linear(8, 8), odd()), targets=targets)
     assert line.startswith(f'WARNING: LoRA has no form for {said}')
     assert line.endswith(' % of all parameters): they stay frozen')
 
 
-@pytest.mark.parametrize('odd', [
-    Tables, lambda: nn.Embedding(90, 8), lambda: nn.LayerNorm(8),
-    lambda: nn.MultiheadAttention(8, 2)])
+@pytest.mark.parametrize(
+    'odd',
+    [
+        Tables,
+        lambda: nn.Embedding(90, 8),
+        lambda: nn.LayerNorm(8),
+        lambda: nn.MultiheadAttention(8, 2),
+    ],
+)
 def test_tables_norms_and_what_is_adapted_as_a_whole_are_not(odd):
     assert warnings_of(nn.Sequential(nn.Linear(8, 8), odd())) == []
 

@@ -21,10 +21,11 @@ def lora(r=2, **options):
 
 def photograph(model):
     """Everything of a model that an injection could change."""
-    return ({name: (p, p.requires_grad, p.detach().clone()) for name, p in
-             model.named_parameters()},
-            {name: (m, type(m), m.training, set(vars(m))) for name, m in model.named_modules()},
-            set(model.state_dict()))
+    return (
+        {name: (p, p.requires_grad, p.detach().clone()) for name, p in model.named_parameters()},
+        {name: (m, type(m), m.training, set(vars(m))) for name, m in model.named_modules()},
+        set(model.state_dict()),
+    )
 
 
 def assert_same(before, after):
@@ -37,11 +38,11 @@ def assert_same(before, after):
 
 
 class Detector(nn.Module):
-
     def __init__(self):
         super().__init__()
-        self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, groups=4),
-                                      nn.BatchNorm2d(4))
+        self.backbone = nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, groups=4), nn.BatchNorm2d(4)
+        )
         self.neck = nn.Linear(4, 4)
         self.bbox_head = nn.Conv2d(4, 2, 1)
 
@@ -55,19 +56,29 @@ def action(report, name):
 
 
 # The parameter counts of a public fine-tuning log and of the settings around it.
-@pytest.mark.parametrize(('peft', 'line'), [
-    (dict(method=lora(32)), '1491594 || all params: 6009438 || trainable%: 24.82'),
-    (dict(method=lora(8)), '639618 || all params: 5157462 || trainable%: 12.40'),
-    (dict(method=lora(16)), '923610 || all params: 5441454 || trainable%: 16.97'),
-    (dict(method=lora(32), exclude=[DEPTHWISE]), '1471794 || all params: 6009438 || '
-                                                 'trainable%: 24.49'),
-    (dict(method=dict(type='DoRA', r=8)), '647298 || all params: 5165142 || trainable%: 12.53'),
-    (dict(method=dict(type='DoRA', r=32)), '1499274 || all params: 6017118 || trainable%: 24.92'),
-    (dict(method=dict(type='SSF')), '370986 || all params: 4888830 || trainable%: 7.59'),
-    (dict(method=None), '335826 || all params: 4873470 || trainable%: 6.89'),
-    (dict(method=None, targets='all', head='train', norm='train'),
-     '4873470 || all params: 4873470 || trainable%: 100.00'),
-])
+@pytest.mark.parametrize(
+    ('peft', 'line'),
+    [
+        (dict(method=lora(32)), '1491594 || all params: 6009438 || trainable%: 24.82'),
+        (dict(method=lora(8)), '639618 || all params: 5157462 || trainable%: 12.40'),
+        (dict(method=lora(16)), '923610 || all params: 5441454 || trainable%: 16.97'),
+        (
+            dict(method=lora(32), exclude=[DEPTHWISE]),
+            '1471794 || all params: 6009438 || trainable%: 24.49',
+        ),
+        (dict(method=dict(type='DoRA', r=8)), '647298 || all params: 5165142 || trainable%: 12.53'),
+        (
+            dict(method=dict(type='DoRA', r=32)),
+            '1499274 || all params: 6017118 || trainable%: 24.92',
+        ),
+        (dict(method=dict(type='SSF')), '370986 || all params: 4888830 || trainable%: 7.59'),
+        (dict(method=None), '335826 || all params: 4873470 || trainable%: 6.89'),
+        (
+            dict(method=None, targets='all', head='train', norm='train'),
+            '4873470 || all params: 4873470 || trainable%: 100.00',
+        ),
+    ],
+)
 def test_rtmdet_tiny_has_the_reference_counts(build_detector, peft, line):
     model = build_detector()
     report = inject(model, peft)
@@ -84,9 +95,10 @@ def test_rtmdet_tiny_adapts_60_convs_and_trains_8_depthwise_ones(build_detector)
     assert sum(layer.extra for layer in adapted) == 1135968
     grouped = [layer for layer in report.layers if layer.why == 'grouped convolution']
     assert (len(grouped), sum(layer.parameters for layer in grouped)) == (8, 19800)
-    parts = {part: sum(layer.parameters for layer in report.layers
-                       if layer.name.startswith(part + '.'))
-             for part in ('backbone', 'neck', 'bbox_head')}
+    parts = {
+        part: sum(layer.parameters for layer in report.layers if layer.name.startswith(part + '.'))
+        for part in ('backbone', 'neck', 'bbox_head')
+    }
     assert parts == dict(backbone=2348700, neck=2188944, bbox_head=335826)
 
 
@@ -121,8 +133,11 @@ def test_a_shared_head_conv_is_adapted_once_acts_on_all_levels_and_merges_exactl
     convs = [model.bbox_head.cls_convs[level][0].conv for level in range(3)]
     assert convs[0] is convs[1] is convs[2]
     assert isinstance(convs[0], AdapterLayer)
-    rows = [layer for layer in report.layers if layer.name.startswith('bbox_head.cls_convs')
-            and layer.name.endswith('0.conv')]
+    rows = [
+        layer
+        for layer in report.layers
+        if layer.name.startswith('bbox_head.cls_convs') and layer.name.endswith('0.conv')
+    ]
     assert [(row.name, row.names) for row in rows] == [('bbox_head.cls_convs.0.0.conv', 3)]
     x = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
@@ -148,32 +163,50 @@ def test_frozen_stages_are_left_out_and_not_counted(build_detector):
     model.train()
     assert report.trainable == sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert not any(isinstance(m, AdapterLayer) for m in model.backbone.layer1.modules())
-    assert all(isinstance(model.get_submodule(name), AdapterLayer) for name in (
-        'backbone.layer2.0.conv1', 'neck.fpn_convs.0.conv', 'rpn_head.rpn_conv',
-        'roi_head.bbox_head.fc_cls'))
+    assert all(
+        isinstance(model.get_submodule(name), AdapterLayer)
+        for name in (
+            'backbone.layer2.0.conv1',
+            'neck.fpn_convs.0.conv',
+            'rpn_head.rpn_conv',
+            'roi_head.bbox_head.fc_cls',
+        )
+    )
 
 
 def test_naming_a_frozen_stage_is_an_error_that_says_how_to_unfreeze_it(build_detector):
-    with pytest.raises(UserError, match="'backbone.layer1' means only layers that the model itself "
-                                        'keeps frozen.*frozen_stages=-1'):
+    with pytest.raises(
+        UserError,
+        match="'backbone.layer1' means only layers that the model itself "
+        'keeps frozen.*frozen_stages=-1',
+    ):
         inject(build_detector(FASTER_RCNN), dict(method=lora(), targets=['backbone.layer1']))
 
 
 def test_a_frozen_stage_without_weights_is_an_error_unless_it_was_asked_for(build_detector):
     missing = ['backbone.conv1.weight']
-    with pytest.raises(UserError, match='backbone.conv1 is kept frozen by the model .*no pretrained'
-                                        '.*peft.allow_random_base=True'):
+    with pytest.raises(
+        UserError,
+        match='backbone.conv1 is kept frozen by the model .*no pretrained'
+        '.*peft.allow_random_base=True',
+    ):
         inject(build_detector(FASTER_RCNN), dict(method=lora()), missing)
     inject(build_detector(FASTER_RCNN), dict(method=lora(), allow_random_base=True), missing)
 
 
-@pytest.mark.parametrize('peft', [
-    dict(method=lora()), dict(method=lora(), head='freeze'), dict(method=lora(), head='adapt'),
-    dict(method=lora(), targets=['neck'], exclude=['backbone']), dict(method=None, head='train')])
+@pytest.mark.parametrize(
+    'peft',
+    [
+        dict(method=lora()),
+        dict(method=lora(), head='freeze'),
+        dict(method=lora(), head='adapt'),
+        dict(method=lora(), targets=['neck'], exclude=['backbone']),
+        dict(method=None, head='train'),
+    ],
+)
 def test_layers_without_a_pretrained_weight_train_fully_wherever_they_are(peft):
     model = Detector()
-    report = inject(model, peft, ['backbone.0.weight', 'backbone.2.running_mean',
-                                  'bbox_head.bias'])
+    report = inject(model, peft, ['backbone.0.weight', 'backbone.2.running_mean', 'bbox_head.bias'])
     for name in ('backbone.0', 'backbone.2', 'bbox_head'):
         assert action(report, name) == 'train'
     assert model.backbone[0].weight.requires_grad
@@ -187,40 +220,52 @@ def test_a_missing_batch_counter_is_no_missing_weight():
     assert action(report, 'backbone.2') == 'freeze'
 
 
-@pytest.mark.parametrize(('missing', 'wanted'), [
-    (['second.weight'], 'adapt'), (['neck.weight'], 'adapt'),
-    (['neck.weight', 'second.weight'], 'train')])
+@pytest.mark.parametrize(
+    ('missing', 'wanted'),
+    [
+        (['second.weight'], 'adapt'),
+        (['neck.weight'], 'adapt'),
+        (['neck.weight', 'second.weight'], 'train'),
+    ],
+)
 def test_a_shared_layer_has_its_weight_if_it_came_under_one_of_its_names(missing, wanted):
     model = Detector()
     model.second = model.neck
     assert action(inject(model, dict(method=lora()), missing), 'neck') == wanted
 
 
-@pytest.mark.parametrize(('peft', 'wanted'), [
-    (dict(), ('adapt', 'train', 'adapt', 'train')),
-    (dict(targets='all'), ('adapt', 'adapt', 'adapt', 'train')),
-    (dict(targets='all-conv'), ('adapt', 'adapt', 'freeze', 'train')),
-    (dict(targets='all-linear'), ('freeze', 'freeze', 'adapt', 'train')),
-    (dict(targets=['neck']), ('freeze', 'freeze', 'adapt', 'train')),
-    (dict(targets=['backbone']), ('adapt', 'adapt', 'freeze', 'train')),
-    (dict(targets=['neck', 'bbox_head']), ('freeze', 'freeze', 'adapt', 'adapt')),
-    (dict(exclude=['neck']), ('adapt', 'train', 'freeze', 'train')),
-    (dict(exclude=['backbone']), ('freeze', 'freeze', 'adapt', 'train')),
-    (dict(exclude=['bbox_head']), ('adapt', 'train', 'adapt', 'freeze')),
-    (dict(head='adapt'), ('adapt', 'train', 'adapt', 'adapt')),
-    (dict(head='freeze'), ('adapt', 'train', 'adapt', 'freeze')),
-    (dict(head=['bbox_head']), ('adapt', 'train', 'adapt', 'train')),
-    (dict(head=['neck']), ('adapt', 'train', 'train', 'adapt')),
-    (dict(method=None), ('freeze', 'freeze', 'freeze', 'train')),
-    (dict(method=None, targets='all'), ('train', 'train', 'train', 'train')),
-    (dict(method=None, targets='all', head='freeze'), ('train', 'train', 'train', 'freeze')),
-    (dict(method=None, targets='all-linear'), ('freeze', 'freeze', 'train', 'train')),
-    (dict(method=None, targets='all-conv'), ('train', 'train', 'freeze', 'train')),
-    (dict(method=None, targets=['backbone.0'], head='freeze'),
-     ('train', 'freeze', 'freeze', 'freeze')),
-    (dict(method=None, targets='all', exclude=['backbone']), ('freeze', 'freeze', 'train',
-                                                              'train')),
-])
+@pytest.mark.parametrize(
+    ('peft', 'wanted'),
+    [
+        (dict(), ('adapt', 'train', 'adapt', 'train')),
+        (dict(targets='all'), ('adapt', 'adapt', 'adapt', 'train')),
+        (dict(targets='all-conv'), ('adapt', 'adapt', 'freeze', 'train')),
+        (dict(targets='all-linear'), ('freeze', 'freeze', 'adapt', 'train')),
+        (dict(targets=['neck']), ('freeze', 'freeze', 'adapt', 'train')),
+        (dict(targets=['backbone']), ('adapt', 'adapt', 'freeze', 'train')),
+        (dict(targets=['neck', 'bbox_head']), ('freeze', 'freeze', 'adapt', 'adapt')),
+        (dict(exclude=['neck']), ('adapt', 'train', 'freeze', 'train')),
+        (dict(exclude=['backbone']), ('freeze', 'freeze', 'adapt', 'train')),
+        (dict(exclude=['bbox_head']), ('adapt', 'train', 'adapt', 'freeze')),
+        (dict(head='adapt'), ('adapt', 'train', 'adapt', 'adapt')),
+        (dict(head='freeze'), ('adapt', 'train', 'adapt', 'freeze')),
+        (dict(head=['bbox_head']), ('adapt', 'train', 'adapt', 'train')),
+        (dict(head=['neck']), ('adapt', 'train', 'train', 'adapt')),
+        (dict(method=None), ('freeze', 'freeze', 'freeze', 'train')),
+        (dict(method=None, targets='all'), ('train', 'train', 'train', 'train')),
+        (dict(method=None, targets='all', head='freeze'), ('train', 'train', 'train', 'freeze')),
+        (dict(method=None, targets='all-linear'), ('freeze', 'freeze', 'train', 'train')),
+        (dict(method=None, targets='all-conv'), ('train', 'train', 'freeze', 'train')),
+        (
+            dict(method=None, targets=['backbone.0'], head='freeze'),
+            ('train', 'freeze', 'freeze', 'freeze'),
+        ),
+        (
+            dict(method=None, targets='all', exclude=['backbone']),
+            ('freeze', 'freeze', 'train', 'train'),
+        ),
+    ],
+)
 def test_what_the_rules_decide(peft, wanted):
     report = inject(Detector(), {'method': lora(), **peft})
     names = ('backbone.0', 'backbone.1', 'neck', 'bbox_head')
@@ -255,7 +300,6 @@ class Refreezing(Detector):
 
 
 class Tied(Detector):
-
     def __init__(self):
         super().__init__()
         self.second = nn.Linear(4, 4)
@@ -263,36 +307,71 @@ class Tied(Detector):
 
 
 class Fused(Detector):
-
     def __init__(self):
         super().__init__()
         self.encoder = nn.TransformerEncoderLayer(4, 2, 8)
 
 
 class Instance(Detector):
-
     def __init__(self):
         super().__init__()
         self.norm = nn.InstanceNorm1d(4, affine=True, track_running_stats=True)
 
 
-@pytest.mark.parametrize(('model', 'peft', 'not_loaded', 'message'), [
-    (Detector, dict(method=lora(), targets=['nekc']), (), "'nekc' matches .*nearest: 'neck'"),
-    (Detector, dict(method=lora(), exclude=['nekc']), (), "peft.exclude: 'nekc' matches no layer"),
-    (Detector, dict(method=lora(), head=['bbox']), (), "peft.head: 'bbox' matches no layer"),
-    (Detector, dict(method=lora(), targets=['backbone.2']), (), "'backbone.2' means layers of the "
-     r"types \['BatchNorm2d'\], which LoRA cannot adapt"),
-    (Detector, dict(method=None, head='adapt'), (), "head='adapt' needs a peft.method"),
-    (Detector, dict(method=None, head='freeze'), (), 'peft leaves nothing to train'),
-    (Detector, dict(method=lora(), exclude=['backbone', 'neck']), (), 'LoRA has no layer to adapt'),
-    (Detector, dict(method=lora(), targets=[]), (), r'no layer to adapt .*peft.targets=\[\]'),
-    (nn.Bilinear, dict(method=lora(), head='freeze'), (), 'has no layer to adapt in this Bilinear'),
-    (Instance, dict(method=lora()), (), 'norm: the statistics of a InstanceNorm1d cannot be'),
-    (Refreezing, dict(method=lora()), (), r'Refreezing.train\(\) freezes neck.lora_A and 0 more'),
-    (Tied, dict(method=lora(), targets=['second']), (), "'second' means only layers that share "),
-    (Fused, dict(method=lora()), (), 'encoder, a TransformerEncoderLayer, uses the weights .*'
-                                     'peft.exclude'),
-])
+@pytest.mark.parametrize(
+    ('model', 'peft', 'not_loaded', 'message'),
+    [
+        (Detector, dict(method=lora(), targets=['nekc']), (), "'nekc' matches .*nearest: 'neck'"),
+        (
+            Detector,
+            dict(method=lora(), exclude=['nekc']),
+            (),
+            "peft.exclude: 'nekc' matches no layer",
+        ),
+        (Detector, dict(method=lora(), head=['bbox']), (), "peft.head: 'bbox' matches no layer"),
+        (
+            Detector,
+            dict(method=lora(), targets=['backbone.2']),
+            (),
+            "'backbone.2' means layers of the "
+            r"types \['BatchNorm2d'\], which LoRA cannot adapt",
+        ),
+        (Detector, dict(method=None, head='adapt'), (), "head='adapt' needs a peft.method"),
+        (Detector, dict(method=None, head='freeze'), (), 'peft leaves nothing to train'),
+        (
+            Detector,
+            dict(method=lora(), exclude=['backbone', 'neck']),
+            (),
+            'LoRA has no layer to adapt',
+        ),
+        (Detector, dict(method=lora(), targets=[]), (), r'no layer to adapt .*peft.targets=\[\]'),
+        (
+            nn.Bilinear,
+            dict(method=lora(), head='freeze'),
+            (),
+            'has no layer to adapt in this Bilinear',
+        ),
+        (Instance, dict(method=lora()), (), 'norm: the statistics of a InstanceNorm1d cannot be'),
+        (
+            Refreezing,
+            dict(method=lora()),
+            (),
+            r'Refreezing.train\(\) freezes neck.lora_A and 0 more',
+        ),
+        (
+            Tied,
+            dict(method=lora(), targets=['second']),
+            (),
+            "'second' means only layers that share ",
+        ),
+        (
+            Fused,
+            dict(method=lora()),
+            (),
+            'encoder, a TransformerEncoderLayer, uses the weights .*peft.exclude',
+        ),
+    ],
+)
 @pytest.mark.parametrize('training', [True, False])
 def test_after_an_error_the_model_is_what_it_was(model, peft, not_loaded, message, training):
     model = model(1, 1, 1) if model is nn.Bilinear else model()
@@ -332,9 +411,15 @@ def test_a_second_injection_is_refused_and_changes_nothing():
 
 
 @pytest.mark.parametrize('training', [True, False])
-@pytest.mark.parametrize('peft', [
-    dict(method=lora(dropout=0.1)), dict(method=lora(), head='adapt', targets='all'),
-    dict(method=None, targets='all'), dict(method=lora(), norm='stats')])
+@pytest.mark.parametrize(
+    'peft',
+    [
+        dict(method=lora(dropout=0.1)),
+        dict(method=lora(), head='adapt', targets='all'),
+        dict(method=None, targets='all'),
+        dict(method=lora(), norm='stats'),
+    ],
+)
 def test_removing_gives_back_the_very_same_model(peft, training):
     torch.manual_seed(0)
     model = Detector().train(training)
@@ -394,9 +479,11 @@ def test_a_rank_beyond_that_of_a_weight_is_used_and_said_to_be_harmless():
     model = Detector()
     report = inject(model, dict(method=lora(5)))
     assert model.neck.lora_A.shape == (5, 4)
-    assert report.warnings == ['r=5 is a higher rank than 2 narrow layers can have, first '
-                               'backbone.0 (4x3x3x3: 4): harmless, some parameters too many; '
-                               "peft.method.rank_pattern={'backbone.0': 4} saves them"]
+    assert report.warnings == [
+        'r=5 is a higher rank than 2 narrow layers can have, first '
+        'backbone.0 (4x3x3x3: 4): harmless, some parameters too many; '
+        "peft.method.rank_pattern={'backbone.0': 4} saves them"
+    ]
     saved = inject(Detector(), dict(method=lora(5, rank_pattern={'backbone.0': 4, 'neck': 4})))
     assert saved.warnings == []
     assert inject(Detector(), dict(method=lora(4))).warnings == []
@@ -420,6 +507,7 @@ def test_a_model_that_is_a_single_layer_merges_too():
 
 def test_injecting_a_detector_is_fast(build_detector):
     import time
+
     model = build_detector()
     start = time.process_time()
     inject(model, dict(method=lora(32)))
@@ -429,9 +517,17 @@ def test_injecting_a_detector_is_fast(build_detector):
 
 def test_ssf_leaves_out_a_convolution_that_undoes_every_scale_and_has_no_bias():
     cnn = pytest.importorskip('mmcv.cnn')
-    model = nn.Sequential(cnn.ConvWS2d(3, 4, 1, bias=False), nn.Conv2d(4, 4, 1),
-                          cnn.ConvModule(4, 4, 1, conv_cfg=dict(type='ConvWS'),
-                                         norm_cfg=dict(type='GN', num_groups=2)))
+    model = nn.Sequential(
+        cnn.ConvWS2d(3, 4, 1, bias=False),
+        nn.Conv2d(4, 4, 1),
+        cnn.ConvModule(
+            4, 4, 1, conv_cfg=dict(type='ConvWS'), norm_cfg=dict(type='GN', num_groups=2)
+        ),
+    )
     report = inject(model, dict(method=dict(type='SSF'), head='adapt'))
     assert [action(report, n) for n in ('0', '1', '2.conv', '2.gn')] == [
-        'freeze', 'adapt', 'freeze', 'adapt']
+        'freeze',
+        'adapt',
+        'freeze',
+        'adapt',
+    ]

@@ -25,21 +25,24 @@ from mmadapt.peft import Snapshot, adapter_names, merged_state_dict, quantize_ba
 
 LORA, SSF = dict(type='LoRA', r=2), dict(type='SSF')
 # One freezes the statistics of norms, one lets them move, one adapts norms.
-PEFT = {'frozen': dict(method=LORA, head='adapt'),
-        'moving': dict(method=LORA, norm='stats', head='adapt'),
-        'SSF': dict(method=SSF, head='adapt'), 'full': dict(method=None, targets='all')}
+PEFT = {
+    'frozen': dict(method=LORA, head='adapt'),
+    'moving': dict(method=LORA, norm='stats', head='adapt'),
+    'SSF': dict(method=SSF, head='adapt'),
+    'full': dict(method=None, targets='all'),
+}
 # Parts that are put into eval mode, and everything inside them.
 BY_HAND = ['backbone', 'bbox_head.1']
 X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
 class Detector(nn.Module):
-
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(),
-                                      nn.Dropout(0.5))
+        self.backbone = nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5)
+        )
         self.neck = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4))
         self.bbox_head = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1))
         self.neck[0].bias.requires_grad_(False)
@@ -60,16 +63,31 @@ def by_hand(model):
 def assert_modes(model, wanted):
     assert {name: m.training for name, m in model.named_modules()} == {
         name: wanted[name] and not isinstance(m, FrozenStatistics)
-        for name, m in model.named_modules()}
+        for name, m in model.named_modules()
+    }
 
 
 def photograph(model):
     """Everything about a model, but for where its adapters are kept."""
-    return ([(m, type(m), m.training, {k: v for k, v in vars(m).items()
-                                       if k not in ('_parameters', '_buffers', '_mmadapt')})
-             for m in model.modules()],
-            [(key, t, t.requires_grad, t.detach().clone())
-             for key, t in model.state_dict(keep_vars=True).items()])
+    return (
+        [
+            (
+                m,
+                type(m),
+                m.training,
+                {
+                    k: v
+                    for k, v in vars(m).items()
+                    if k not in ('_parameters', '_buffers', '_mmadapt')
+                },
+            )
+            for m in model.modules()
+        ],
+        [
+            (key, t, t.requires_grad, t.detach().clone())
+            for key, t in model.state_dict(keep_vars=True).items()
+        ],
+    )
 
 
 def assert_same(model, before):
@@ -78,8 +96,9 @@ def assert_same(model, before):
         assert now[:2] == then[:2], module
         assert now[2].keys() == then[2].keys(), module
         assert all(now[2][key] is then[2][key] or now[2][key] == then[2][key] for key in now[2])
-    for (key, tensor, grad, value), (name, known, flag, kept) in zip(tensors, before[1],
-                                                                     strict=True):
+    for (key, tensor, grad, value), (name, known, flag, kept) in zip(
+        tensors, before[1], strict=True
+    ):
         assert (key, grad) == (name, flag)
         assert tensor is known, key
         assert torch.equal(value, kept), key
@@ -118,18 +137,23 @@ def fails_late(model):
 ROUND_TRIPS = {
     'off and on': lambda model, folder: (set_adapter(model, None), set_adapter(model, 'one')),
     'another and back': lambda model, folder: (
-        inject(model, PEFT['moving'], name='new'), set_adapter(model, 'one'),
-        remove(model, 'new')),
+        inject(model, PEFT['moving'], name='new'),
+        set_adapter(model, 'one'),
+        remove(model, 'new'),
+    ),
     'merged and unmerged': lambda model, folder: (merge(model), unmerge(model)),
     'an injection that fails': lambda model, folder: fails(
-        inject, model, dict(method=LORA, targets=['nothing']), name='new'),
+        inject, model, dict(method=LORA, targets=['nothing']), name='new'
+    ),
     'one that fails late': lambda model, folder: fails_late(model),
     'a name that is taken': lambda model, folder: fails(inject, model, PEFT['SSF'], name='one'),
-    'loading what does not fit': lambda model, folder: fails(
-        load_adapter, model, folder, 'one'),
+    'loading what does not fit': lambda model, folder: fails(load_adapter, model, folder, 'one'),
     'loading what is no folder': lambda model, folder: fails(load_adapter, model, 'none', 'new'),
     'loading and removing': lambda model, folder: (
-        load_adapter(model, folder, 'new'), set_adapter(model, 'one'), remove(model, 'new')),
+        load_adapter(model, folder, 'new'),
+        set_adapter(model, 'one'),
+        remove(model, 'new'),
+    ),
     'saving': lambda model, folder: save_adapter(model, folder + '_again'),
     'merging beside it': lambda model, folder: merged_state_dict(model),
     'what has no quant': lambda model, folder: quantize_base(model),
@@ -141,8 +165,10 @@ CHANGES = {
     'removed': lambda model, folder: remove(model),
     'removed while merged': lambda model, folder: (merge(model), remove(model)),
     'merged': lambda model, folder: merge(model),
-    **{f'another: {kind}': lambda model, folder, peft=peft: inject(model, peft, name='new')
-       for kind, peft in PEFT.items()},
+    **{
+        f'another: {kind}': lambda model, folder, peft=peft: inject(model, peft, name='new')
+        for kind, peft in PEFT.items()
+    },
     'loaded': lambda model, folder: load_adapter(model, folder, 'new'),
 }
 

@@ -31,24 +31,31 @@ from mmadapt.files import BaseRecord
 from mmadapt.peft import get_state, merged_state_dict
 
 RTMDET = 'rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
-_SMALL = dict(backbone=dict(depth=18, base_channels=16, norm_eval=False),
-              neck=dict(in_channels=[16, 32, 64, 128], out_channels=32))
+_SMALL = dict(
+    backbone=dict(depth=18, base_channels=16, norm_eval=False),
+    neck=dict(in_channels=[16, 32, 64, 128], out_channels=32),
+)
 _FEW = dict(score_thr=0.0, nms_pre=100, max_per_img=20)
 
 
 def _faster(**box_head):
     box_head = dict(in_channels=32, fc_out_channels=64, **box_head)
     return 'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', dict(
-        _SMALL, rpn_head=dict(in_channels=32, feat_channels=32),
+        _SMALL,
+        rpn_head=dict(in_channels=32, feat_channels=32),
         roi_head=dict(bbox_roi_extractor=dict(out_channels=32), bbox_head=box_head),
-        test_cfg=dict(rcnn=dict(score_thr=0.0, max_per_img=20),
-                      rpn=dict(nms_pre=100, max_per_img=20)))
+        test_cfg=dict(
+            rcnn=dict(score_thr=0.0, max_per_img=20), rpn=dict(nms_pre=100, max_per_img=20)
+        ),
+    )
 
 
 DETECTORS = {
     'RTMDet': (RTMDET, dict(test_cfg=_FEW)),
-    'RetinaNet': ('retinanet/retinanet_r50_fpn_1x_coco.py', dict(
-        _SMALL, bbox_head=dict(in_channels=32, feat_channels=32), test_cfg=_FEW)),
+    'RetinaNet': (
+        'retinanet/retinanet_r50_fpn_1x_coco.py',
+        dict(_SMALL, bbox_head=dict(in_channels=32, feat_channels=32), test_cfg=_FEW),
+    ),
     'Faster R-CNN': _faster(),
     'class-agnostic Faster R-CNN': _faster(reg_class_agnostic=True),
 }
@@ -56,24 +63,24 @@ DETECTORS = {
 ADAPTERS = {
     'face': (1, dict(method=dict(type='LoRA', r=2))),
     'animals': (5, dict(method=dict(type='SSF'), norm='stats')),
-    'tools': (2, dict(method=dict(type='DoRA', r=3), targets=['neck'], norm='train',
-                      head='train')),
+    'tools': (2, dict(method=dict(type='DoRA', r=3), targets=['neck'], norm='train', head='train')),
 }
 LORA = dict(type='LoRA', r=2, alpha=6)
 
 
 class Detector(nn.Module):
-
     def __init__(self, classes=3, seed=0):
         super().__init__()
         torch.manual_seed(seed)
-        self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(),
-                                      nn.Conv2d(4, 4, 3, groups=2, stride=2))
+        self.backbone = nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3, groups=2, stride=2)
+        )
         self.neck = nn.Linear(4, 4)
         self.lstm = nn.LSTM(4, 4)
         torch.manual_seed(classes)
-        self.bbox_head = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4),
-                                       nn.Conv2d(4, classes, 1))
+        self.bbox_head = nn.Sequential(
+            nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, classes, 1)
+        )
 
     def forward(self, x):
         x = self.neck(self.backbone(x).permute(0, 2, 3, 1))
@@ -125,12 +132,32 @@ def on_base(model, base):
 
 def photograph(model):
     """All that a model is: its modules, their attributes, tensors and modes."""
-    return ([(m, type(m), m.training, {k: v for k, v in vars(m).items() if k not in
-                                       ('_parameters', '_buffers', '_mmadapt', '_flat_weights',
-                                        '_flat_weight_refs')})
-             for m in model.modules()],
-            {key: (t, t.requires_grad, t.detach().clone())
-             for key, t in model.state_dict(keep_vars=True).items()})
+    return (
+        [
+            (
+                m,
+                type(m),
+                m.training,
+                {
+                    k: v
+                    for k, v in vars(m).items()
+                    if k
+                    not in (
+                        '_parameters',
+                        '_buffers',
+                        '_mmadapt',
+                        '_flat_weights',
+                        '_flat_weight_refs',
+                    )
+                },
+            )
+            for m in model.modules()
+        ],
+        {
+            key: (t, t.requires_grad, t.detach().clone())
+            for key, t in model.state_dict(keep_vars=True).items()
+        },
+    )
 
 
 def assert_same(model, before):
@@ -155,8 +182,11 @@ def folders(tmp_path_factory):
         model = Detector(classes)
         missing = on_base(model, Detector())
         inject(model, cfg, not_loaded=missing)
-        save_adapter(train(model).eval(), str(root / name),
-                     class_names=[f'{name} {i}' for i in range(classes)])
+        save_adapter(
+            train(model).eval(),
+            str(root / name),
+            class_names=[f'{name} {i}' for i in range(classes)],
+        )
         made[name] = str(root / name), model
     return made
 
@@ -172,8 +202,14 @@ def served(folders):
 
 def predict(model, images):
     from mmdet.structures import DetDataSample
-    size = dict(img_shape=(64, 64), ori_shape=(64, 64), scale_factor=(1.0, 1.0),
-                batch_input_shape=(64, 64), pad_shape=(64, 64))
+
+    size = dict(
+        img_shape=(64, 64),
+        ori_shape=(64, 64),
+        scale_factor=(1.0, 1.0),
+        batch_input_shape=(64, 64),
+        pad_shape=(64, 64),
+    )
     samples = [DetDataSample(metainfo=size) for _ in images]
     with torch.no_grad():
         found = [s.pred_instances for s in model.predict(images, samples, rescale=True)]
@@ -182,9 +218,10 @@ def predict(model, images):
 
 def numbers(model):
     """All numbers that its modules know: of classes, of channels, and every other."""
-    return {name: {key: value for key, value in vars(m).items()
-                   if type(value) in (int, float, bool)}
-            for name, m in model.named_modules()}
+    return {
+        name: {key: value for key, value in vars(m).items() if type(value) in (int, float, bool)}
+        for name, m in model.named_modules()
+    }
 
 
 def assert_equal(ours, wanted):
@@ -194,7 +231,8 @@ def assert_equal(ours, wanted):
 
 @pytest.mark.parametrize('kind', DETECTORS)
 def test_every_adapter_predicts_what_the_detector_of_its_own_number_of_classes_does(
-        build_detector, tmp_path, kind):
+    build_detector, tmp_path, kind
+):
     name, changes = DETECTORS[kind]
     images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(3))
     base = build_detector(name, 3, **changes).eval()
@@ -212,8 +250,9 @@ def test_every_adapter_predicts_what_the_detector_of_its_own_number_of_classes_d
         missing = on_base(model, base)
         inject(model, cfg, not_loaded=missing)
         wanted[adapter], known[adapter] = predict(disturb(model), images), numbers(model)
-        save_adapter(model, str(tmp_path / adapter),
-                     class_names=[f'{adapter} {i}' for i in range(classes)])
+        save_adapter(
+            model, str(tmp_path / adapter), class_names=[f'{adapter} {i}' for i in range(classes)]
+        )
         assert len(wanted[adapter][2]), 'nothing predicted proves nothing'
         if classes > 3:
             assert wanted[adapter][2].max() >= 3
@@ -233,13 +272,15 @@ def test_every_adapter_predicts_what_the_detector_of_its_own_number_of_classes_d
         assert_equal(predict(base, images), wanted[adapter])
         assert numbers(base) == known[adapter]
         if adapter == 'face':
-            assert base.dataset_meta == dict(classes=('face 0', ))
+            assert base.dataset_meta == dict(classes=('face 0',))
     assert_same(base, before)
     assert base.dataset_meta['classes'] == ('a', 'b', 'c')
 
 
-@pytest.mark.parametrize(('training', 'names'), [
-    (True, ['face', 'animals', 'tools']), (False, ['face', 'animals', 'tools', 'all'])])
+@pytest.mark.parametrize(
+    ('training', 'names'),
+    [(True, ['face', 'animals', 'tools']), (False, ['face', 'animals', 'tools', 'all'])],
+)
 def test_loading_training_and_switching_off_leaves_the_very_same_base(folders, training, names):
     model = Detector().train(training)
     model.neck.bias.requires_grad_('all' in names)
@@ -363,10 +404,15 @@ def test_without_the_base_values_an_adapter_cannot_be_switched_off(folders, opti
     inject(model, dict(method=LORA), **options)
     assert model.bbox_head[2].weight is head
     wanted = train(model)(X)
-    for call in (lambda: set_adapter(model, None),
-                 lambda: load_adapter(model, folders['face'][0], 'face')):
-        with pytest.raises(UserError, match=r"base values of what adapter 'default' trains fully "
-                                            r"\['backbone.3.bias'\] have not been kept"):
+    for call in (
+        lambda: set_adapter(model, None),
+        lambda: load_adapter(model, folders['face'][0], 'face'),
+    ):
+        with pytest.raises(
+            UserError,
+            match=r"base values of what adapter 'default' trains fully "
+            r"\['backbone.3.bias'\] have not been kept",
+        ):
             call()
         assert torch.equal(model(X), wanted)
     remove(model)
@@ -382,8 +428,10 @@ def test_the_active_adapter_is_the_one_that_is_merged_and_saved(folders, served,
     for name in SMALL:
         set_adapter(served, name)
         save_adapter(served, str(tmp_path / name))
-        ours, wanted = (Path(folder) / 'adapter_model.safetensors'
-                        for folder in (tmp_path / name, folders[name][0]))
+        ours, wanted = (
+            Path(folder) / 'adapter_model.safetensors'
+            for folder in (tmp_path / name, folders[name][0])
+        )
         assert ours.read_bytes() == wanted.read_bytes()
     set_adapter(served, 'face')
     wanted = merged_state_dict(folders['face'][1])
@@ -402,8 +450,11 @@ def test_the_active_adapter_is_the_one_that_is_merged_and_saved(folders, served,
     set_adapter(served, None)
     assert torch.equal(served(X), Detector().eval()(X))
     for call in (merge, lambda model: save_adapter(model, str(tmp_path / 'none'))):
-        with pytest.raises(UserError, match="no adapter of this Detector is active; call "
-                                            r"mmadapt.set_adapter\(model, 'face'\)"):
+        with pytest.raises(
+            UserError,
+            match='no adapter of this Detector is active; call '
+            r"mmadapt.set_adapter\(model, 'face'\)",
+        ):
             call(served)
 
 
@@ -426,8 +477,9 @@ def test_removing_a_merged_adapter_by_name_leaves_the_base_and_the_others(folder
 
 def test_an_unknown_name_is_told_with_the_nearest(served):
     for call in (set_adapter, remove):
-        with pytest.raises(UserError, match="this Detector has no adapter 'faces'; nearest: 'face'"
-                                            ", all: .*'tools'"):
+        with pytest.raises(
+            UserError, match="this Detector has no adapter 'faces'; nearest: 'face', all: .*'tools'"
+        ):
             call(served, 'faces')
     with pytest.raises(UserError, match="this Detector has no adapter 'face', nor any other"):
         set_adapter(Detector(), 'face')
@@ -458,16 +510,21 @@ def test_the_state_dict_of_the_base_has_stock_keys_and_that_of_an_adapter_its_ow
 @pytest.mark.parametrize('copied', [copy.deepcopy, 'pickle'])
 def test_a_copy_has_adapters_of_its_own(build_detector, folders, tmp_path, copied):
     if copied == 'pickle':
+
         def copied(model):
             file = io.BytesIO()
             torch.save(model, file)
             file.seek(0)
             return torch.load(file, weights_only=False)
+
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 3, 1)).eval()
     base = copy.deepcopy(model)
     for name, r in (('one', 1), ('two', 2)):
-        inject(model, dict(method=dict(type='LoRA', r=r), head=['2'], targets=['0'], norm='stats'),
-               name=name)
+        inject(
+            model,
+            dict(method=dict(type='LoRA', r=r), head=['2'], targets=['0'], norm='stats'),
+            name=name,
+        )
         train(model)
     outputs = {}
     for name in ('one', 'two'):
@@ -498,13 +555,18 @@ def break_base(config):
     config['mmadapt']['base']['fingerprint'] = '0' * 64
 
 
-@pytest.mark.parametrize(('damage', 'message'), [
-    (break_shape, 'adapts elsewhere, which this model does not have'),
-    (break_plan, 'its config .classes, rank. is another one'),
-    (break_base, 'was trained on other base weights than this model holds')])
+@pytest.mark.parametrize(
+    ('damage', 'message'),
+    [
+        (break_shape, 'adapts elsewhere, which this model does not have'),
+        (break_plan, 'its config .classes, rank. is another one'),
+        (break_base, 'was trained on other base weights than this model holds'),
+    ],
+)
 @pytest.mark.parametrize('name', ['new', 'face'])
-def test_a_folder_that_does_not_fit_changes_nothing(folders, served, tmp_path, damage, message,
-                                                    name):
+def test_a_folder_that_does_not_fit_changes_nothing(
+    folders, served, tmp_path, damage, message, name
+):
     model = Detector(1)
     inject(model, SMALL['face'][1], not_loaded=on_base(model, Detector()))
     save_adapter(model, str(tmp_path / 'a'))
@@ -574,8 +636,7 @@ def test_adapters_that_were_off_follow_the_model_to_a_gpu(folders, served):
     for name in ('animals', 'face', 'tools', None):
         set_adapter(served, name)
         assert {t.device.type for t in served.state_dict().values()} == {'cuda'}
-        alone = Detector().eval().cuda() if name is None else \
-            copy.deepcopy(folders[name][1]).cuda()
+        alone = Detector().eval().cuda() if name is None else copy.deepcopy(folders[name][1]).cuda()
         assert torch.equal(served(X.cuda()), alone(X.cuda()))
 
 
@@ -589,8 +650,14 @@ def test_layers_that_share_a_weight_share_it_in_every_adapter_too():
     inject(model, dict(method=None, head=['c']), name='part')
     assert model['a'].weight is base
     assert not base.requires_grad
-    for name, weight in (('full', full), (None, base), ('part', base), ('full', full),
-                         ('part', base), (None, base)):
+    for name, weight in (
+        ('full', full),
+        (None, base),
+        ('part', base),
+        ('full', full),
+        ('part', base),
+        (None, base),
+    ):
         set_adapter(model, name)
         assert model['a'].weight is model['b'].weight is weight
         trained = [p.requires_grad for p in model.parameters()]
@@ -598,7 +665,6 @@ def test_layers_that_share_a_weight_share_it_in_every_adapter_too():
 
 
 class Text(nn.Module):
-
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
@@ -631,8 +697,11 @@ def test_quantized_adapters_share_one_quantized_base(tmp_path):
         set_adapter(model, name)
         assert model.backbone[0].weight is packed
         assert torch.equal(model(X), (models[name] if name else untrained)(X))
-    with pytest.raises(UserError, match="all adapters of a model share its base: 'one' is for "
-                                        'peft.quant=.*, this one for None'):
+    with pytest.raises(
+        UserError,
+        match="all adapters of a model share its base: 'one' is for "
+        'peft.quant=.*, this one for None',
+    ):
         load_adapter(model, str(tmp_path / 'dense'), 'three')
     assert torch.equal(model(X), models['one'](X))
     copied = copy.deepcopy(model)
@@ -650,20 +719,26 @@ def own_bytes():
     """The memory of all tensors that there are, each storage once."""
     gc.collect()
     # Those that torch.compile works with have no memory.
-    storages = [t.untyped_storage() for t in gc.get_objects()
-                if issubclass(type(t), torch.Tensor) and not isinstance(t, FakeTensor)]
+    storages = [
+        t.untyped_storage()
+        for t in gc.get_objects()
+        if issubclass(type(t), torch.Tensor) and not isinstance(t, FakeTensor)
+    ]
     return sum({s.data_ptr(): s.nbytes() for s in storages}.values())
 
 
 def test_twenty_adapters_cost_their_own_tensors_and_a_switch_copies_none(build_detector, tmp_path):
     from safetensors.torch import load_file
+
     base = build_detector(RTMDET, 3).eval()
     model = build_detector(RTMDET, 1).eval()
     inject(model, dict(method=dict(type='LoRA', r=8)), not_loaded=on_base(model, base))
     save_adapter(disturb(model), str(tmp_path / 'a'))
     wanted = predict(model, torch.ones(1, 3, 64, 64))
-    own = sum(t.numel() * t.element_size()
-              for t in load_file(tmp_path / 'a' / 'adapter_model.safetensors').values())
+    own = sum(
+        t.numel() * t.element_size()
+        for t in load_file(tmp_path / 'a' / 'adapter_model.safetensors').values()
+    )
     del model
     before = own_bytes()
     for index in range(20):

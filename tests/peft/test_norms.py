@@ -13,14 +13,23 @@ from mmadapt import UserError, inject, remove
 from mmadapt.norms import freeze_statistics, has_statistics, is_norm, statistics_move
 
 LORA = dict(type='LoRA', r=2)
-INPUTS = {nn.BatchNorm1d: (4, 3), nn.BatchNorm2d: (4, 3, 5, 5), nn.BatchNorm3d: (4, 3, 2, 2, 2),
-          _BatchNormXd: (4, 3, 5, 5), nn.SyncBatchNorm: (4, 3, 5, 5), SyncBatchNorm: (4, 3, 5, 5)}
-POLICIES = {'freeze': (False, False), 'affine': (True, False), 'stats': (False, True),
-            'train': (True, True)}
+INPUTS = {
+    nn.BatchNorm1d: (4, 3),
+    nn.BatchNorm2d: (4, 3, 5, 5),
+    nn.BatchNorm3d: (4, 3, 2, 2, 2),
+    _BatchNormXd: (4, 3, 5, 5),
+    nn.SyncBatchNorm: (4, 3, 5, 5),
+    SyncBatchNorm: (4, 3, 5, 5),
+}
+POLICIES = {
+    'freeze': (False, False),
+    'affine': (True, False),
+    'stats': (False, True),
+    'train': (True, True),
+}
 
 
 class Detector(nn.Module):
-
     def __init__(self, norm=nn.BatchNorm2d, **options):
         super().__init__()
         self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), norm(4, **options))
@@ -88,12 +97,15 @@ def test_each_policy_moves_what_it_says_and_nothing_else(policy):
     assert torch.equal(norm.num_batches_tracked, before['num_batches_tracked']) is not moves
 
 
-@pytest.mark.parametrize(('head', 'norm', 'affine', 'moves'), [
-    ('train', 'freeze', True, True),
-    ('freeze', 'train', False, False),
-    ('adapt', 'freeze', False, False),
-    ('adapt', 'stats', False, True),
-])
+@pytest.mark.parametrize(
+    ('head', 'norm', 'affine', 'moves'),
+    [
+        ('train', 'freeze', True, True),
+        ('freeze', 'train', False, False),
+        ('adapt', 'freeze', False, False),
+        ('adapt', 'stats', False, True),
+    ],
+)
 def test_norms_of_the_head_follow_the_head_policy(head, norm, affine, moves):
     model = Detector()
     inject(model, dict(method=LORA, head=head, norm=norm))
@@ -126,8 +138,12 @@ def test_training_a_norm_by_name_alone_is_refused():
 
 
 def test_norms_without_statistics_are_left_as_they_are():
-    for norm in (nn.GroupNorm(2, 4), nn.LayerNorm(4), nn.InstanceNorm2d(4),
-                 nn.BatchNorm2d(4, track_running_stats=False)):
+    for norm in (
+        nn.GroupNorm(2, 4),
+        nn.LayerNorm(4),
+        nn.InstanceNorm2d(4),
+        nn.BatchNorm2d(4, track_running_stats=False),
+    ):
         kind = type(norm)
         freeze_statistics(norm, 'norm')
         assert type(norm) is kind
@@ -138,8 +154,11 @@ def test_a_norm_class_that_cannot_be_frozen_is_named_with_its_place():
     class Odd(nn.BatchNorm2d):
         pass
 
-    with pytest.raises(UserError, match="backbone.1: the statistics of a Odd cannot be frozen; "
-                                        "write peft.norm='stats' or 'train'"):
+    with pytest.raises(
+        UserError,
+        match='backbone.1: the statistics of a Odd cannot be frozen; '
+        "write peft.norm='stats' or 'train'",
+    ):
         inject(Detector(Odd), dict(method=LORA))
     inject(Detector(Odd), dict(method=LORA, norm='stats'))
 
@@ -170,7 +189,9 @@ def test_a_backbone_that_keeps_its_norms_in_eval_mode_does_so_again_after_removi
 
 
 def test_the_synchronized_norm_of_mmcv_is_refused():
-    norm = type('SyncBatchNorm', (nn.Module, ), dict(__module__='mmcv.ops.sync_bn'))()
+    norm = type('SyncBatchNorm', (nn.Module,), dict(__module__='mmcv.ops.sync_bn'))()
     with pytest.raises(UserError, match="1 is mmcv's SyncBatchNorm, .* write sync_bn='torch'"):
-        inject(nn.Sequential(nn.Conv2d(3, 4, 3), norm),
-               dict(method=dict(type='LoRA', r=2), head='adapt'))
+        inject(
+            nn.Sequential(nn.Conv2d(3, 4, 3), norm),
+            dict(method=dict(type='LoRA', r=2), head='adapt'),
+        )

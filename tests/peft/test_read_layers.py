@@ -13,8 +13,10 @@ from mmadapt import UserError, inject, merge
 from mmadapt.peft.read_layers import layers_read
 
 LORA = dict(type='LoRA', r=2)
-TOOD = Detector('tood/tood_r50_fpn_1x_coco.py', dict(
-    backbone=dict(base_channels=16), neck=dict(in_channels=[64, 128, 256, 512])))
+TOOD = Detector(
+    'tood/tood_r50_fpn_1x_coco.py',
+    dict(backbone=dict(base_channels=16), neck=dict(in_channels=[64, 128, 256, 512])),
+)
 
 
 class Attention(nn.Module):
@@ -44,8 +46,10 @@ class Calling(Attention):
         return self.proj(self.qkv(x)[..., :4])
 
 
-@pytest.mark.parametrize(('kind', 'found'), [
-    (Attention, ['qkv']), (Derived, ['qkv']), (Calling, []), (nn.MultiheadAttention, [])])
+@pytest.mark.parametrize(
+    ('kind', 'found'),
+    [(Attention, ['qkv']), (Derived, ['qkv']), (Calling, []), (nn.MultiheadAttention, [])],
+)
 def test_what_computes_with_a_weight_is_told_from_what_looks_at_it(kind, found):
     model = kind(4, 2) if kind is nn.MultiheadAttention else kind()
     assert layers_read(model) == {getattr(model, name): kind.__name__ for name in found}
@@ -58,8 +62,10 @@ def test_auto_leaves_such_a_layer_frozen_and_says_so():
     assert why['0.qkv'] == why['1.qkv'] == ('freeze', 'read by Attention, not called')
     assert why['0.proj'][0] == 'adapt'
     warnings = [line for line in report.warnings if 'reads the weights' in line]
-    assert warnings == ['WARNING: Attention reads the weights of such layers as 0.qkv without '
-                        'calling them, where an adapter would do nothing: they stay frozen']
+    assert warnings == [
+        'WARNING: Attention reads the weights of such layers as 0.qkv without '
+        'calling them, where an adapter would do nothing: they stay frozen'
+    ]
 
 
 def test_naming_it_is_an_error():
@@ -76,8 +82,11 @@ def test_the_convolution_that_tood_reads_is_left_out_and_the_rest_merges():
     stock = copy.deepcopy(stock).double()
     perturb(model)
     names = {name.rpartition('.')[0] for name in adapter_tensors(model)}
-    assert {'bbox_head.cls_decomp.reduction_conv.conv', 'bbox_head.reg_decomp.reduction_conv.conv',
-            'bbox_head.tood_cls'} & names == {'bbox_head.tood_cls'}
+    assert {
+        'bbox_head.cls_decomp.reduction_conv.conv',
+        'bbox_head.reg_decomp.reduction_conv.conv',
+        'bbox_head.tood_cls',
+    } & names == {'bbox_head.tood_cls'}
     with torch.no_grad():
         wanted, base = raw_outputs(model), raw_outputs(stock)
         merge(model)
@@ -117,10 +126,12 @@ def test_a_branch_that_a_number_of_the_model_closes_reads_no_weight():
     assert layers_read(model) == {model.qkv: 'Looking'}
 
 
-@pytest.mark.parametrize(('name', 'targets', 'adapted'), [('T5', 'auto', 32), ('T5', ['wo'], 4),
-                                                          ('BLOOM', 'auto', 8)])
+@pytest.mark.parametrize(
+    ('name', 'targets', 'adapted'), [('T5', 'auto', 32), ('T5', ['wo'], 4), ('BLOOM', 'auto', 8)]
+)
 def test_layers_of_real_text_models_that_are_called_are_adapted(name, targets, adapted):
     from text_models import text_model
+
     model = text_model(name, 'Seq2SeqLM' if name == 'T5' else 'CausalLM')
     report = inject(model, dict(method=LORA, targets=targets, head='adapt'))
     assert sum(layer.action == 'adapt' for layer in report.layers) == adapted

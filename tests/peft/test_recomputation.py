@@ -37,8 +37,10 @@ def adapted(head='train', when=(), name='LLaMA', task='CausalLM', **kwargs):
 
 @pytest.mark.parametrize('kwargs', [{}, ENABLE], ids=['as it comes', 'reentrant'])
 @pytest.mark.parametrize('when', ['before', 'after'])
-@pytest.mark.parametrize(('name', 'task', 'head'), [
-    ('LLaMA', 'CausalLM', 'train'), ('LLaMA', 'CausalLM', 'adapt'), ('T5', 'Seq2SeqLM', 'adapt')])
+@pytest.mark.parametrize(
+    ('name', 'task', 'head'),
+    [('LLaMA', 'CausalLM', 'train'), ('LLaMA', 'CausalLM', 'adapt'), ('T5', 'Seq2SeqLM', 'adapt')],
+)
 def test_every_adapter_has_the_gradient_that_it_has_without(name, task, head, when, kwargs):
     wanted = gradients(adapted(head, name=name, task=task))
     model = adapted(head, when, name, task, **kwargs)
@@ -75,8 +77,11 @@ def test_without_adapters_it_is_transformers_own_again():
 
 
 def test_the_plain_function_of_torch_is_taken_over_and_another_one_is_not():
-    for function, changed in ((checkpoint, True), (print, False),
-                              (functools.partial(checkpoint, use_reentrant=False), False)):
+    for function, changed in (
+        (checkpoint, True),
+        (print, False),
+        (functools.partial(checkpoint, use_reentrant=False), False),
+    ):
         model = Wrapper(text_model('LLaMA'))
         model.model.model._gradient_checkpointing_func = function
         inject(model, dict(method=LORA))

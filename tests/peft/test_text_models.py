@@ -16,13 +16,19 @@ def actions(report, prefix=''):
     return {layer.name.removeprefix(prefix): (layer.action, layer.why) for layer in report.layers}
 
 
-@pytest.mark.parametrize(('name', 'task', 'head', 'trains'), [
-    ('LLaMA', 'CausalLM', 'lm_head', False), ('T5', 'Seq2SeqLM', 'lm_head', False),
-    ('GPT-2', 'CausalLM', 'lm_head', False), ('LLaMA', 'SequenceClassification', 'score', True),
-    ('GPT-2', 'SequenceClassification', 'score', True),
-    ('LLaMA', 'QuestionAnswering', 'qa_outputs', True),
-    ('BERT', 'QuestionAnswering', 'qa_outputs', True),
-    ('BERT', 'SequenceClassification', 'classifier', True)])
+@pytest.mark.parametrize(
+    ('name', 'task', 'head', 'trains'),
+    [
+        ('LLaMA', 'CausalLM', 'lm_head', False),
+        ('T5', 'Seq2SeqLM', 'lm_head', False),
+        ('GPT-2', 'CausalLM', 'lm_head', False),
+        ('LLaMA', 'SequenceClassification', 'score', True),
+        ('GPT-2', 'SequenceClassification', 'score', True),
+        ('LLaMA', 'QuestionAnswering', 'qa_outputs', True),
+        ('BERT', 'QuestionAnswering', 'qa_outputs', True),
+        ('BERT', 'SequenceClassification', 'classifier', True),
+    ],
+)
 @pytest.mark.parametrize('method', [LORA, None], ids=['LoRA', 'last layer'])
 def test_the_head_is_the_same_bare_and_wrapped(name, task, head, trains, method):
     reports = []
@@ -45,16 +51,22 @@ def test_the_head_is_the_same_bare_and_wrapped(name, task, head, trains, method)
         assert actions(bare) == actions(wrapped, 'model.')
 
 
-@pytest.mark.parametrize(('name', 'task', 'table'), [
-    ('T5', 'Seq2SeqLM', 'shared'), ('GPT-2', 'CausalLM', 'transformer.wte')])
+@pytest.mark.parametrize(
+    ('name', 'task', 'table'),
+    [('T5', 'Seq2SeqLM', 'shared'), ('GPT-2', 'CausalLM', 'transformer.wte')],
+)
 def test_a_tied_embedding_trains_only_where_that_is_asked_for_and_the_report_says_so(
-        name, task, table):
+    name, task, table
+):
     for wrap, prefix in ((lambda model: model, ''), (Wrapper, 'model.')):
         model = wrap(text_model(name, task))
         report = inject(model, dict(method=LORA))
         assert actions(report, prefix)[table][0] == 'freeze'
-        assert not any('embed' in key or 'lm_head' in key or 'shared' in key
-                       for key, p in model.named_parameters() if p.requires_grad)
+        assert not any(
+            'embed' in key or 'lm_head' in key or 'shared' in key
+            for key, p in model.named_parameters()
+            if p.requires_grad
+        )
         remove(model)
         report = inject(model, dict(method=LORA, head='train'))
         found = actions(report, prefix)
@@ -73,7 +85,6 @@ def test_a_checkpoint_with_one_of_two_tied_keys_lacks_nothing():
 
 
 class TorchNorm(nn.Module):
-
     def __init__(self):
         super().__init__()
         self.first, self.norm = nn.Linear(4, 4), nn.RMSNorm(4)
@@ -82,9 +93,10 @@ class TorchNorm(nn.Module):
         return self.norm(self.first(x))
 
 
-@pytest.mark.parametrize(('build', 'count'), [
-    (lambda: text_model('LLaMA'), 5), (lambda: text_model('T5', 'Seq2SeqLM'), 12),
-    (TorchNorm, 1)])
+@pytest.mark.parametrize(
+    ('build', 'count'),
+    [(lambda: text_model('LLaMA'), 5), (lambda: text_model('T5', 'Seq2SeqLM'), 12), (TorchNorm, 1)],
+)
 @pytest.mark.parametrize('policy', ['freeze', 'affine', 'stats', 'train'])
 def test_rms_norms_follow_the_policy_for_norms(build, count, policy):
     model = build()
@@ -93,13 +105,15 @@ def test_rms_norms_follow_the_policy_for_norms(build, count, policy):
             inject(model, dict(method=LORA, norm=policy))
         return
     inject(model, dict(method=LORA, norm=policy))
-    trained = [name for name, p in model.named_parameters()
-               if p.requires_grad and 'lora' not in name]
+    trained = [
+        name for name, p in model.named_parameters() if p.requires_grad and 'lora' not in name
+    ]
     assert len(trained) == (count if policy in ('affine', 'train') else 0)
 
 
-@pytest.mark.parametrize(('method', 'argument'), [
-    ('resize_token_embeddings', 40), ('prune_heads', {0: [1]})])
+@pytest.mark.parametrize(
+    ('method', 'argument'), [('resize_token_embeddings', 40), ('prune_heads', {0: [1]})]
+)
 def test_what_would_replace_adapted_layers_of_a_text_model_is_refused(method, argument):
     model = Wrapper(text_model('BERT', 'MaskedLM'))
     if not hasattr(model.model, method):

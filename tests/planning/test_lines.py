@@ -23,25 +23,43 @@ from mmadapt.recipes.recipe import default_recipes, parse_recipe
 from mmadapt.recipes.run import Setting
 
 _HOOKS = "custom_hooks = [dict(type='EMAHook'), dict(type='{}')]\n"
-_LORA = ("peft = dict(method=dict(type='LoRA', r=5, alpha=3, rank_pattern={'encoder': 7}), "
-         "exclude=['backbone.patch_embed'])\n")
+_LORA = (
+    "peft = dict(method=dict(type='LoRA', r=5, alpha=3, rank_pattern={'encoder': 7}), "
+    "exclude=['backbone.patch_embed'])\n"
+)
 _MEMORY = "memory = dict(checkpoint=['SwinBlock'], every=2, offload=True)\n"
 _AMP = "optim_wrapper = dict(type='AmpOptimWrapper', dtype='bfloat16', loss_scale=512.0)\n"
-_FSDP2 = ("runner_type = 'FlexibleRunner'\n"
-          "strategy = dict(type='FSDP2Strategy', reshard_after_forward=False, prefetch=1)\n")
-_ZERO = ("runner_type = 'FlexibleRunner'\nstrategy = dict(type='mmadapt.DeepSpeedStrategy', "
-         'zero_optimization=dict(stage=3))\n')
+_FSDP2 = (
+    "runner_type = 'FlexibleRunner'\n"
+    "strategy = dict(type='FSDP2Strategy', reshard_after_forward=False, prefetch=1)\n"
+)
+_ZERO = (
+    "runner_type = 'FlexibleRunner'\nstrategy = dict(type='mmadapt.DeepSpeedStrategy', "
+    'zero_optimization=dict(stage=3))\n'
+)
 # What a config may have of its own, before a recipe changes it.
 CONFIGS = dict(
     nothing='peft = None\nmemory = None\n',
     checkpointing='model = dict(backbone=dict(with_cp=True), encoder=dict(num_cp=2))\n'
-                  "activation_checkpointing = ['neck']\n",
-    peft="custom_imports = dict(imports=['mmdet.models', 'mmadapt'])\n" + _LORA
-         + _HOOKS.format('PEFTInjectHook'),
-    memory=_MEMORY + _HOOKS.format('MemoryHook'), amp=_AMP, zero3=_ZERO,
-    everything=_LORA + _MEMORY + _AMP + _FSDP2 + _HOOKS.format('PEFTInjectHook'))
-RECIPES = ['none', 'config', 'amp', 'lora', 'ssf+amp', 'checkpoint:backbone',
-           'fsdp2+amp+checkpoint', 'zero2+lora']
+    "activation_checkpointing = ['neck']\n",
+    peft="custom_imports = dict(imports=['mmdet.models', 'mmadapt'])\n"
+    + _LORA
+    + _HOOKS.format('PEFTInjectHook'),
+    memory=_MEMORY + _HOOKS.format('MemoryHook'),
+    amp=_AMP,
+    zero3=_ZERO,
+    everything=_LORA + _MEMORY + _AMP + _FSDP2 + _HOOKS.format('PEFTInjectHook'),
+)
+RECIPES = [
+    'none',
+    'config',
+    'amp',
+    'lora',
+    'ssf+amp',
+    'checkpoint:backbone',
+    'fsdp2+amp+checkpoint',
+    'zero2+lora',
+]
 
 
 @pytest.fixture(scope='module')
@@ -51,8 +69,12 @@ def stock(tmp_path_factory):
     (folder / 'dino.py').write_text(DINO)
     cfg = Config.fromfile(folder / 'dino.py')
     cfg.model.backbone.with_cp = False
-    Config(dict({key: cfg[key] for key in ('model', 'optim_wrapper', 'default_scope')},
-                train_dataloader=dict(batch_size=2))).dump(folder / 'flat.py')
+    Config(
+        dict(
+            {key: cfg[key] for key in ('model', 'optim_wrapper', 'default_scope')},
+            train_dataloader=dict(batch_size=2),
+        )
+    ).dump(folder / 'flat.py')
     return folder / 'flat.py'
 
 
@@ -75,8 +97,9 @@ def count():
     known = {}
 
     def _count(cfg):
-        keys = {key: cfg.get(key) for key in (
-            'model', 'peft', 'memory', 'activation_checkpointing')}
+        keys = {
+            key: cfg.get(key) for key in ('model', 'peft', 'memory', 'activation_checkpointing')
+        }
         if str(keys) not in known:
             known[str(keys)] = _count_model(cfg)
         return known[str(keys)]
@@ -92,15 +115,23 @@ def _count_model(cfg):
         memory = MemoryConfig.parse(cfg.get('memory'))
         apply_memory(model, memory, cfg.get('activation_checkpointing') or [])
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return (trained, sum(p.numel() for p in model.parameters()), memory.offload,
-            [name for name, m in model.named_modules() if is_recomputed(m)],
-            [name for name, m in model.named_modules()
-             if any(isinstance(value, _Float32Entry) for value in vars(m).values())])
+    return (
+        trained,
+        sum(p.numel() for p in model.parameters()),
+        memory.offload,
+        [name for name, m in model.named_modules() if is_recomputed(m)],
+        [
+            name
+            for name, m in model.named_modules()
+            if any(isinstance(value, _Float32Entry) for value in vars(m).values())
+        ],
+    )
 
 
 @pytest.mark.parametrize('name', CONFIGS)
-def test_a_config_of_the_printed_lines_trains_what_was_planned(name, stock, describe, count,
-                                                               tmp_path):
+def test_a_config_of_the_printed_lines_trains_what_was_planned(
+    name, stock, describe, count, tmp_path
+):
     base = tmp_path / 'base.py'
     base.write_text(f'_base_ = {str(stock)!r}\n{CONFIGS[name]}')
     cfg = Config.fromfile(base)
@@ -135,9 +166,19 @@ def test_a_config_of_the_printed_lines_trains_what_was_planned(name, stock, desc
 
 def test_what_is_printed_for_a_lora_config_is_measured_as_planned(stock, tmp_path, monkeypatch):
     base, data = tmp_path / 'base.py', tmp_path / 'plan.json'
-    base.write_text(f"_base_ = {str(stock)!r}\n{CONFIGS['everything']}")
-    line = ['--force', '--memory', '80GiB', '--size', '64', '96', '--batch', '1',
-            '--json', str(data)]
+    base.write_text(f'_base_ = {str(stock)!r}\n{CONFIGS["everything"]}')
+    line = [
+        '--force',
+        '--memory',
+        '80GiB',
+        '--size',
+        '64',
+        '96',
+        '--batch',
+        '1',
+        '--json',
+        str(data),
+    ]
 
     def planned(config, recipe, *more):
         plan_command.main([str(config), *line, '--recipes', recipe, *more])
@@ -161,11 +202,13 @@ def test_what_is_printed_for_a_lora_config_is_measured_as_planned(stock, tmp_pat
 
 def test_what_is_no_identifier_or_a_tuple_is_written_as_python(tmp_path):
     before = Config(dict(a=dict(b=1, c=2), hooks=[1], gone=dict(x=1), none=None))
-    after = dict(a={'b.c': (1, ), 'lambda': dict(d=[None, 'x'])}, hooks=[1], none=dict(y=2))
-    (tmp_path / 'base.py').write_text('a = dict(b=1, c=2)\nhooks = [1]\ngone = dict(x=1)\n'
-                                      'none = None\n')
+    after = dict(a={'b.c': (1,), 'lambda': dict(d=[None, 'x'])}, hooks=[1], none=dict(y=2))
+    (tmp_path / 'base.py').write_text(
+        'a = dict(b=1, c=2)\nhooks = [1]\ngone = dict(x=1)\nnone = None\n'
+    )
     (tmp_path / 'child.py').write_text(
-        f'_base_ = {str(tmp_path / "base.py")!r}\n{lines.lines_of(after, before)}\n')
+        f'_base_ = {str(tmp_path / "base.py")!r}\n{lines.lines_of(after, before)}\n'
+    )
     child = Config.fromfile(tmp_path / 'child.py')
     assert child.to_dict() == dict(after, gone=None)
 
@@ -175,13 +218,14 @@ def test_a_config_with_peft_is_planned_with_it_by_default(stock, tmp_path):
     assert names == ['peft', 'peft+amp', 'peft+checkpoint', 'peft+amp+checkpoint']
     assert all(r.tuning == 'peft' for r in default_recipes(8, has_peft=True))
     base = tmp_path / 'base.py'
-    base.write_text(f"_base_ = {str(stock)!r}\n{CONFIGS['peft']}")
+    base.write_text(f'_base_ = {str(stock)!r}\n{CONFIGS["peft"]}')
     cfg = Config.fromfile(base)
     model = changes.describe(cfg)
     setting = Setting(str(base), {}, (64, 96), cfg.train_dataloader.batch_size, 1, 1, 1, 'cpu')
     offered = [dict(recipe='peft', fits=True, changes=0, tuning='peft')]
-    advice = plan.advice(offered, default_recipes(1, True), cfg, model, setting,
-                             Config.fromfile(base))
+    advice = plan.advice(
+        offered, default_recipes(1, True), cfg, model, setting, Config.fromfile(base)
+    )
     # It is what the config says already.
     assert advice == dict(recipe='peft', lines='', command=f'mmadapt train {base}')
     with pytest.raises(mmadapt.UserError, match='--recipes peft: the config has no `peft`'):
@@ -189,6 +233,8 @@ def test_a_config_with_peft_is_planned_with_it_by_default(stock, tmp_path):
 
 
 def test_what_the_config_trains_already_changes_least():
-    offered = [dict(recipe='peft+amp', fits=True, changes=2, tuning='peft'),
-               dict(recipe='peft', fits=True, changes=1, tuning='peft')]
+    offered = [
+        dict(recipe='peft+amp', fits=True, changes=2, tuning='peft'),
+        dict(recipe='peft', fits=True, changes=1, tuning='peft'),
+    ]
     assert demand.recommend(offered)['recipe'] == 'peft'

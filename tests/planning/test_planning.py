@@ -69,12 +69,15 @@ def model(config):
 # Recipes.
 
 
-@pytest.mark.parametrize(('name', 'message'), [
-    ('amp+chekpoint', "'chekpoint' is no part of a recipe; nearest: 'checkpoint'"),
-    ('amp:backbone', "'amp:backbone' is no part of a recipe"),
-    ('none+amp', "'none' stands alone"),
-    ('fsdp2+zero2', 'fsdp2 and zero2 exclude each other'),
-])
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('amp+chekpoint', "'chekpoint' is no part of a recipe; nearest: 'checkpoint'"),
+        ('amp:backbone', "'amp:backbone' is no part of a recipe"),
+        ('none+amp', "'none' stands alone"),
+        ('fsdp2+zero2', 'fsdp2 and zero2 exclude each other'),
+    ],
+)
 def test_a_wrong_recipe_is_refused_and_the_nearest_is_named(name, message):
     with pytest.raises(UserError, match=message):
         parse_recipe(name)
@@ -82,12 +85,17 @@ def test_a_wrong_recipe_is_refused_and_the_nearest_is_named(name, message):
 
 def test_blocks_and_islands_of_a_dino_are_found(model):
     encoder, decoder = (f'DeformableDetrTransformer{part}coderLayer' for part in ('En', 'De'))
-    assert model.blocks == {'': ['SwinBlock', encoder, decoder], 'backbone': ['SwinBlock'],
-                            'encoder': [encoder], 'decoder': [decoder]}
+    assert model.blocks == {
+        '': ['SwinBlock', encoder, decoder],
+        'backbone': ['SwinBlock'],
+        'encoder': [encoder],
+        'decoder': [decoder],
+    }
     assert model.islands == 'auto'
     with pytest.raises(UserError, match="'neck' has no repeated blocks; nearest: 'encoder'"):
-        changes.keys_of(parse_recipe('checkpoint:neck'), Config.fromfile(
-            mmadapt.base('peft/lora.py')), model)
+        changes.keys_of(
+            parse_recipe('checkpoint:neck'), Config.fromfile(mmadapt.base('peft/lora.py')), model
+        )
 
 
 def test_none_takes_out_what_the_config_says_and_config_leaves_it(config, model):
@@ -97,10 +105,14 @@ def test_none_takes_out_what_the_config_says_and_config_leaves_it(config, model)
     assert not none.model.backbone.with_cp
     assert 'memory' not in none
     cfg = Config.fromfile(config)
-    cfg.merge_from_dict(dict(
-        peft=dict(method=dict(type='LoRA', r=5)), memory=dict(checkpoint=['FFN']),
-        custom_hooks=[dict(type='PEFTInjectHook'), dict(type='MemoryHook')],
-        optim_wrapper=dict(type='AmpOptimWrapper', dtype='bfloat16')))
+    cfg.merge_from_dict(
+        dict(
+            peft=dict(method=dict(type='LoRA', r=5)),
+            memory=dict(checkpoint=['FFN']),
+            custom_hooks=[dict(type='PEFTInjectHook'), dict(type='MemoryHook')],
+            optim_wrapper=dict(type='AmpOptimWrapper', dtype='bfloat16'),
+        )
+    )
     plain = changes.apply(parse_recipe('none'), cfg, model)
     assert plain.custom_hooks == []
     assert plain.optim_wrapper.type == 'OptimWrapper'
@@ -113,7 +125,8 @@ def test_none_takes_out_what_the_config_says_and_config_leaves_it(config, model)
 
 def test_lora_has_no_dropout_whose_masks_would_be_kept_unless_the_config_has_it(config, model):
     assert prepared('lora', config, model).peft.method == dict(
-        Config.fromfile(mmadapt.base('peft/lora.py')).peft.method, dropout=0.0)
+        Config.fromfile(mmadapt.base('peft/lora.py')).peft.method, dropout=0.0
+    )
     cfg = Config.fromfile(config)
     cfg.peft = dict(method=dict(type='LoRA', r=5, dropout=0.1))
     assert changes.keys_of(parse_recipe('lora'), cfg, model)['peft'].method.dropout == 0.1
@@ -192,11 +205,13 @@ def test_amp_dropout_and_deformable_attention_keep_what_they_keep_on_a_gpu():
         assert (half + 1).dtype == torch.bfloat16
         assert kept(lambda t: F.dropout(t, 0.5), x) == x.numel()  # a byte an element
     from mmcv.ops import multi_scale_deform_attn as attention
+
     value, weights = torch.randn(1, 20, 2, 8, requires_grad=True), torch.rand(1, 5, 2, 1, 4)
     arguments = value, torch.tensor([[4, 5]]), torch.rand(1, 5, 2, 1, 4, 2), weights
     with like_cuda.like_cuda():
-        assert kept(attention.multi_scale_deformable_attn_pytorch, *arguments) == \
-            sum(t.nbytes for t in arguments)
+        assert kept(attention.multi_scale_deformable_attn_pytorch, *arguments) == sum(
+            t.nbytes for t in arguments
+        )
     output = attention.multi_scale_deformable_attn_pytorch(*arguments)
     assert output.abs().sum() > 0  # as before
 
@@ -204,9 +219,19 @@ def test_amp_dropout_and_deformable_attention_keep_what_they_keep_on_a_gpu():
 # A plan.
 
 
-NEEDS = needs.Needs(parameters=800, whole=0, average=0, trained=400,
-                    groups=((100, ) * 4, ), optimizer=1600, saved=9000,
-                    activations=10_000, step=400, largest=60, rest=100)
+NEEDS = needs.Needs(
+    parameters=800,
+    whole=0,
+    average=0,
+    trained=400,
+    groups=((100,) * 4,),
+    optimizer=1600,
+    saved=9000,
+    activations=10_000,
+    step=400,
+    largest=60,
+    rest=100,
+)
 
 
 def settings_of(kind, **given):
@@ -215,28 +240,36 @@ def settings_of(kind, **given):
     if kind == 'fsdp2':
         strategy = dict(type='FSDP2Strategy', **given)
     elif kind != 'ddp':
-        strategy = dict(type='mmadapt.DeepSpeedStrategy',
-                        zero_optimization=dict(stage=int(kind[-1]), **given))
+        strategy = dict(
+            type='mmadapt.DeepSpeedStrategy', zero_optimization=dict(stage=int(kind[-1]), **given)
+        )
     return strategies.strategy_of(Config(dict(runner_type='FlexibleRunner', strategy=strategy)))
 
 
-@pytest.mark.parametrize(('kind', 'given', 'n', 'wanted'), [
-    # weights, gradients, optimizer, exchange
-    ('ddp', {}, 1, (800, 400, 1600, 0)),
-    ('ddp', {}, 4, (800, 400, 1600, 400)),
-    # 100 + 2 x 60 gathered, and half of it is trained
-    ('fsdp2', {}, 4, (200, 100, 400, 220 + 110)),
-    ('fsdp2', dict(replicate=2), 4, (400, 200, 800, 220 + 110)),
-    ('fsdp2', dict(prefetch=1), 4, (200, 100, 400, 280 + 140)),
-    ('fsdp2', dict(reshard_after_forward=False), 4, (200, 100, 400, 800 + 110)),
-    ('fsdp2', dict(reshard_after_forward=2), 4, (200, 100, 400, 220 + 400 + 110)),
-    ('zero1', dict(reduce_bucket_size=10), 4, (800, 400, 400 + 100, 40)),
-    ('zero2', dict(reduce_bucket_size=10), 4, (800, 100, 400 + 100, 40)),
-    ('zero2', dict(reduce_bucket_size=10, overlap_comm=True), 4, (800, 100, 500, 80)),
-    ('zero3', dict(reduce_bucket_size=10), 4, (200, 100, 400, 800 + 40)),
-    ('zero3', dict(reduce_bucket_size=10, stage3_max_reuse_distance=0,
-                   stage3_prefetch_bucket_size=5), 4, (200, 100, 400, 4 * 5 + 60 + 40)),
-])
+@pytest.mark.parametrize(
+    ('kind', 'given', 'n', 'wanted'),
+    [
+        # weights, gradients, optimizer, exchange
+        ('ddp', {}, 1, (800, 400, 1600, 0)),
+        ('ddp', {}, 4, (800, 400, 1600, 400)),
+        # 100 + 2 x 60 gathered, and half of it is trained
+        ('fsdp2', {}, 4, (200, 100, 400, 220 + 110)),
+        ('fsdp2', dict(replicate=2), 4, (400, 200, 800, 220 + 110)),
+        ('fsdp2', dict(prefetch=1), 4, (200, 100, 400, 280 + 140)),
+        ('fsdp2', dict(reshard_after_forward=False), 4, (200, 100, 400, 800 + 110)),
+        ('fsdp2', dict(reshard_after_forward=2), 4, (200, 100, 400, 220 + 400 + 110)),
+        ('zero1', dict(reduce_bucket_size=10), 4, (800, 400, 400 + 100, 40)),
+        ('zero2', dict(reduce_bucket_size=10), 4, (800, 100, 400 + 100, 40)),
+        ('zero2', dict(reduce_bucket_size=10, overlap_comm=True), 4, (800, 100, 500, 80)),
+        ('zero3', dict(reduce_bucket_size=10), 4, (200, 100, 400, 800 + 40)),
+        (
+            'zero3',
+            dict(reduce_bucket_size=10, stage3_max_reuse_distance=0, stage3_prefetch_bucket_size=5),
+            4,
+            (200, 100, 400, 4 * 5 + 60 + 40),
+        ),
+    ],
+)
 def test_what_a_process_needs_follows_the_formulas(kind, given, n, wanted):
     asked = demand.demand(NEEDS, *settings_of(kind, **given), n)
     assert (asked.weights, asked.gradients, asked.optimizer, asked.exchange) == wanted
@@ -249,9 +282,15 @@ def test_without_a_strategy_several_processes_are_ddp():
     assert demand.demand(NEEDS, None, {}, 4) == demand.demand(NEEDS, 'ddp', {}, 4)
 
 
-@pytest.mark.parametrize(('groups', 'wanted'), [
-    (((400, ), ), 400), (((100, ), ) * 4, 400), (((150, 150, 100), ), 300), (((1, ), (399, )), 400),
-])
+@pytest.mark.parametrize(
+    ('groups', 'wanted'),
+    [
+        (((400,),), 400),
+        (((100,),) * 4, 400),
+        (((150, 150, 100),), 300),
+        (((1,), (399,)), 400),
+    ],
+)
 def test_zero2_keeps_the_gradients_of_parameters_of_which_it_has_a_part(groups, wanted):
     divided = needs.Needs(**dict(asdict(NEEDS), groups=groups))
     assert demand.demand(divided, *settings_of('zero2'), 4).gradients == wanted
@@ -273,33 +312,55 @@ def test_the_recipe_that_fits_and_changes_least_is_recommended_and_another_tunin
     def offer(recipe, changes, fits=True, tuning=None):
         return dict(recipe=recipe, changes=changes, fits=fits, tuning=tuning)
 
-    offered = [offer('none', 0, fits=False), offer('lora', 1, tuning='lora'),
-               offer('a+b', 2), offer('c', 1), offer('d', 1)]
+    offered = [
+        offer('none', 0, fits=False),
+        offer('lora', 1, tuning='lora'),
+        offer('a+b', 2),
+        offer('c', 1),
+        offer('d', 1),
+    ]
     assert demand.recommend(offered)['recipe'] == 'c'
     assert demand.recommend(offered[:3])['recipe'] == 'a+b'
     assert demand.recommend(offered[:2])['recipe'] == 'lora'
     assert demand.recommend(offered[:1]) is None
-    assert plan.advice(offered[:1], [], Config(), changes.Model(), SETTING,
-                           Config()) is None
+    assert plan.advice(offered[:1], [], Config(), changes.Model(), SETTING, Config()) is None
 
 
 @pytest.mark.parametrize('kind', ['ddp', 'fsdp2', 'zero2', 'zero3'])
-@pytest.mark.parametrize(('hook', 'quant'), [
-    (EMAHook, None), ('mmdet.MeanTeacherHook', None), ('mmdet.SyncNormHook', None),
-    ('mmdet.NumClassCheckHook', None), (EMAHook, dict(bits=4)),
-    ('mmdet.NumClassCheckHook', dict(bits=4))])
+@pytest.mark.parametrize(
+    ('hook', 'quant'),
+    [
+        (EMAHook, None),
+        ('mmdet.MeanTeacherHook', None),
+        ('mmdet.SyncNormHook', None),
+        ('mmdet.NumClassCheckHook', None),
+        (EMAHook, dict(bits=4)),
+        ('mmdet.NumClassCheckHook', dict(bits=4)),
+    ],
+)
 def test_a_plan_leaves_out_what_strategies_refuse(kind, hook, quant):
     cls = hook if isinstance(hook, type) else HOOKS.get(hook)
-    cfg = Config(dict(custom_hooks=[dict(type=cls.__name__)], peft=dict(quant=quant),
-                      optim_wrapper=dict(optimizer=dict(type='AdamW')),
-                      runner_type='FlexibleRunner', strategy=dict(
-                          ddp=dict(type='mmadapt.DDPStrategy'), fsdp2=dict(type='FSDP2Strategy'),
-                          zero2=dict(type='mmadapt.DeepSpeedStrategy'),
-                          zero3=dict(type='mmadapt.DeepSpeedStrategy',
-                                     zero_optimization=dict(stage=3)))[kind]))
+    cfg = Config(
+        dict(
+            custom_hooks=[dict(type=cls.__name__)],
+            peft=dict(quant=quant),
+            optim_wrapper=dict(optimizer=dict(type='AdamW')),
+            runner_type='FlexibleRunner',
+            strategy=dict(
+                ddp=dict(type='mmadapt.DDPStrategy'),
+                fsdp2=dict(type='FSDP2Strategy'),
+                zero2=dict(type='mmadapt.DeepSpeedStrategy'),
+                zero3=dict(type='mmadapt.DeepSpeedStrategy', zero_optimization=dict(stage=3)),
+            )[kind],
+        )
+    )
     runner = SimpleNamespace(hooks=[cls.__new__(cls)], cfg=cfg)
-    run = SimpleNamespace(runner=runner, stage=3 if kind == 'zero3' else 2,
-                          first_has_weights=False, _writes_folders=False)
+    run = SimpleNamespace(
+        runner=runner,
+        stage=3 if kind == 'zero3' else 2,
+        first_has_weights=False,
+        _writes_folders=False,
+    )
     refused = ''
     try:
         if kind != 'ddp':
@@ -310,20 +371,29 @@ def test_a_plan_leaves_out_what_strategies_refuse(kind, hook, quant):
 
 
 def test_a_plan_leaves_out_an_optimizer_that_zero_cannot_run():
-    cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type='Adafactor')),
-                      runner_type='FlexibleRunner',
-                      strategy=dict(type='mmadapt.DeepSpeedStrategy')))
+    cfg = Config(
+        dict(
+            optim_wrapper=dict(optimizer=dict(type='Adafactor')),
+            runner_type='FlexibleRunner',
+            strategy=dict(type='mmadapt.DeepSpeedStrategy'),
+        )
+    )
     assert "type='Adafactor' does not work under DeepSpeedStrategy" in strategies.why_not(cfg, 2)
 
 
-@pytest.mark.parametrize(('strategy', 'message'), [
-    (dict(type='mmadapt.DeepSpeedStrategy', zero_optimization=dict(overlap_comm=True)),
-     'stage is 1, 2 or 3, got None'),
-    (dict(type='FSDPStrategy'), "nothing is known of what it divides; known are 'mmadapt.DDP"),
-    (dict(type='FSDP2Strategy', shards=['SwinBlock']), "nearest: 'shard'"),
-    (dict(type='FSDP2Strategy', replicate=3), r'replicate=3: the 8 .* into \[1, 2, 4, 8\]'),
-    (dict(type='FSDP2Strategy', reshard_after_forward=3), r'in groups of \[2, 4\]'),
-])
+@pytest.mark.parametrize(
+    ('strategy', 'message'),
+    [
+        (
+            dict(type='mmadapt.DeepSpeedStrategy', zero_optimization=dict(overlap_comm=True)),
+            'stage is 1, 2 or 3, got None',
+        ),
+        (dict(type='FSDPStrategy'), "nothing is known of what it divides; known are 'mmadapt.DDP"),
+        (dict(type='FSDP2Strategy', shards=['SwinBlock']), "nearest: 'shard'"),
+        (dict(type='FSDP2Strategy', replicate=3), r'replicate=3: the 8 .* into \[1, 2, 4, 8\]'),
+        (dict(type='FSDP2Strategy', reshard_after_forward=3), r'in groups of \[2, 4\]'),
+    ],
+)
 def test_a_wrong_strategy_of_the_config_is_refused_before_anything_is_measured(strategy, message):
     cfg = Config(dict(runner_type='FlexibleRunner', strategy=strategy))
     with pytest.raises(UserError, match=message):
@@ -333,8 +403,13 @@ def test_a_wrong_strategy_of_the_config_is_refused_before_anything_is_measured(s
 def test_settings_of_deepspeed_are_read_from_a_file_too(tmp_path):
     file = tmp_path / 'zero.json'
     file.write_text('{"zero_optimization": {"stage": 1, "reduce_bucket_size": 2e8}}')
-    cfg = Config(dict(runner_type='FlexibleRunner', optim_wrapper=dict(type='OptimWrapper'),
-                      strategy=dict(type='mmadapt.DeepSpeedStrategy', config=str(file))))
+    cfg = Config(
+        dict(
+            runner_type='FlexibleRunner',
+            optim_wrapper=dict(type='OptimWrapper'),
+            strategy=dict(type='mmadapt.DeepSpeedStrategy', config=str(file)),
+        )
+    )
     kind, settings = strategies.strategy_of(cfg)
     assert kind == 'zero1'
     assert settings['zero_optimization']['reduce_bucket_size'] == 200_000_000
@@ -344,10 +419,11 @@ def test_settings_of_deepspeed_are_read_from_a_file_too(tmp_path):
 def test_a_plan_of_the_config_as_it_is_follows_the_blocks_that_its_strategy_names(config, model):
     found = []
     for shard in (None, ['SwinBlock']):
-        options = dict(runner_type='FlexibleRunner',
-                       strategy=dict(type='FSDP2Strategy', shard=shard, replicate=2))
-        setting = Setting(**dict(asdict(SETTING), config=config, options=options,
-                                      processes=4))
+        options = dict(
+            runner_type='FlexibleRunner',
+            strategy=dict(type='FSDP2Strategy', shard=shard, replicate=2),
+        )
+        setting = Setting(**dict(asdict(SETTING), config=config, options=options, processes=4))
         found += plan.plan_rows([parse_recipe('config')], setting, model, GIB, print)
     usual, fewer = found
     # Encoder and decoder are gathered with the rest now.
@@ -376,14 +452,35 @@ def test_a_plan_recommends_lines_that_a_config_can_hold(config, tmp_path, monkey
 
     monkeypatch.setattr(plan, 'measure', measure_once)
     out, data = tmp_path / 'plan.md', tmp_path / 'plan.json'
-    line = [str(averaged), '--force', '--size', '64', '96', '--batch', '1', '--processes', '2',
-            '--recipes', 'none', 'amp+checkpoint', 'zero2+lora', 'zero3', '--json', str(data),
-            '--out', str(out)]
+    line = [
+        str(averaged),
+        '--force',
+        '--size',
+        '64',
+        '96',
+        '--batch',
+        '1',
+        '--processes',
+        '2',
+        '--recipes',
+        'none',
+        'amp+checkpoint',
+        'zero2+lora',
+        'zero3',
+        '--json',
+        str(data),
+        '--out',
+        str(out),
+    ]
     plan_command.main([*line, '--memory', '8GiB'])
     report = json.loads(data.read_text())
     none, less, zero, refused = report['rows']
-    assert [r['recipe'] for r in report['rows']] == ['none', 'amp+checkpoint', 'zero2+lora',
-                                                     'zero3']
+    assert [r['recipe'] for r in report['rows']] == [
+        'none',
+        'amp+checkpoint',
+        'zero2+lora',
+        'zero3',
+    ]
     assert less['saved_bytes'] < none['saved_bytes']
     assert zero['weight_bytes'] > none['weight_bytes'] > zero['gradient_bytes']
     assert none['weight_bytes'] >= 2 * none['gradient_bytes']  # EMAHook's copy
@@ -394,8 +491,9 @@ def test_a_plan_recommends_lines_that_a_config_can_hold(config, tmp_path, monkey
     assert f'* zero3: refused, whatever fits: {refused["reason"]}' in out.read_text()
     assert report['recommended']['recipe'] == 'none'
     assert '| none |' in out.read_text()
-    between = (less['total_bytes'] + less['margin_bytes'] + none['total_bytes']
-               + none['margin_bytes']) // 2
+    between = (
+        less['total_bytes'] + less['margin_bytes'] + none['total_bytes'] + none['margin_bytes']
+    ) // 2
     plan_command.main([*line, '--memory', f'{between / 2**20}MiB'])
     report = json.loads(data.read_text())
     assert [r['fits'] for r in report['rows']][:2] == [False, True]
@@ -413,12 +511,15 @@ def test_a_plan_recommends_lines_that_a_config_can_hold(config, tmp_path, monkey
 # A table.
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (['--size', '0', '96'], '--size must be at least 32'),
-    (['--processes', '0'], '--processes must be at least 1'),
-    (['--iterations', '0'], '--iterations must be at least 1'),
-    (['--recipes', 'nome'], "nearest: 'none'"),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--size', '0', '96'], '--size must be at least 32'),
+        (['--processes', '0'], '--processes must be at least 1'),
+        (['--iterations', '0'], '--iterations must be at least 1'),
+        (['--recipes', 'nome'], "nearest: 'none'"),
+    ],
+)
 def test_wrong_arguments_are_refused_in_a_line(config, arguments, message):
     with pytest.raises(UserError, match=message):
         measure_command.main([config, '--recipes', 'none', *arguments])
@@ -441,13 +542,20 @@ def test_files_that_are_there_are_not_overwritten_without_force(config, tmp_path
     assert out.read_text() == 'mine'
 
 
-@pytest.mark.parametrize(('content', 'message'), [
-    ('model = dict(type="DINO")\noptim_wrapper = dict(type="OptimWrapper")',
-     'there is no train_dataloader, so that nothing can be trained'),
-    ('train_dataloader = dict(batch_size=1)', 'there is no model'),
-    ('model = train_dataloader = optim_wrapper = dict(type="A")',
-     'train_dataloader has no batch_size; say with --batch'),
-])
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (
+            'model = dict(type="DINO")\noptim_wrapper = dict(type="OptimWrapper")',
+            'there is no train_dataloader, so that nothing can be trained',
+        ),
+        ('train_dataloader = dict(batch_size=1)', 'there is no model'),
+        (
+            'model = train_dataloader = optim_wrapper = dict(type="A")',
+            'train_dataloader has no batch_size; say with --batch',
+        ),
+    ],
+)
 def test_a_config_of_which_nothing_can_be_trained_is_refused_in_a_line(tmp_path, content, message):
     path = tmp_path / 'config.py'
     path.write_text(content)
@@ -460,13 +568,38 @@ def test_a_table_goes_on_after_a_row_that_runs_out_of_memory(config, tmp_path, m
     monkeypatch.setenv('PYTHONPATH', str(tmp_path))
     monkeypatch.syspath_prepend(tmp_path)
     greedy = tmp_path / 'greedy_dino.py'
-    greedy.write_text(f"_base_ = {config!r}\ncustom_imports = dict(imports=['greedy'])\n"
-                      "custom_hooks = [dict(type='Greedy')]\n")
+    greedy.write_text(
+        f"_base_ = {config!r}\ncustom_imports = dict(imports=['greedy'])\n"
+        "custom_hooks = [dict(type='Greedy')]\n"
+    )
     out, data = tmp_path / 'table.md', tmp_path / 'table.json'
-    measure_command.main([
-        str(greedy), '--recipes', 'none', 'amp', 'lora', 'checkpoint', '--size', '64', '96',
-        '--batch', '1', '--iterations', '2', '--warm-up', '1', '--device', 'cpu', '--threads', '1',
-        '--out', str(out), '--json', str(data)])
+    measure_command.main(
+        [
+            str(greedy),
+            '--recipes',
+            'none',
+            'amp',
+            'lora',
+            'checkpoint',
+            '--size',
+            '64',
+            '96',
+            '--batch',
+            '1',
+            '--iterations',
+            '2',
+            '--warm-up',
+            '1',
+            '--device',
+            'cpu',
+            '--threads',
+            '1',
+            '--out',
+            str(out),
+            '--json',
+            str(data),
+        ]
+    )
     report = json.loads(data.read_text())
     none, amp, lora, checkpoint = report['rows']
     assert report['complete']
@@ -481,11 +614,17 @@ def test_a_table_goes_on_after_a_row_that_runs_out_of_memory(config, tmp_path, m
         assert measured['parameter_bytes'] >= 4 * measured['parameters']
         assert measured['gradient_bytes'] >= 4 * measured['trainable'] * 0.99
         assert measured['optimizer_bytes'] == pytest.approx(
-            2 * measured['gradient_bytes'], rel=0.01)
+            2 * measured['gradient_bytes'], rel=0.01
+        )
     assert checkpoint['saved_bytes'] < 0.4 * none['saved_bytes']
     lines = [line for line in out.read_text().splitlines() if line.startswith('| ')]
     assert [line.split(' |')[0] for line in lines] == [
-        '| recipe', '| none', '| amp', '| lora', '| checkpoint']
+        '| recipe',
+        '| none',
+        '| amp',
+        '| lora',
+        '| checkpoint',
+    ]
     assert 'out of memory' in lines[2]
     heads = ('saved for backward', 'iteration s', 'weights', 'optimizer')
     assert all(head in lines[0] for head in heads)
@@ -494,16 +633,30 @@ def test_a_table_goes_on_after_a_row_that_runs_out_of_memory(config, tmp_path, m
 
 def test_two_processes_of_fsdp2_hold_what_the_plan_says(config, tmp_path):
     data = tmp_path / 'table.json'
-    line = [config, '--recipes', 'fsdp2+checkpoint', '--processes', '2', '--size', '64', '96',
-            '--batch', '1', '--json', str(data), '--force']
+    line = [
+        config,
+        '--recipes',
+        'fsdp2+checkpoint',
+        '--processes',
+        '2',
+        '--size',
+        '64',
+        '96',
+        '--batch',
+        '1',
+        '--json',
+        str(data),
+        '--force',
+    ]
     measure_command.main([*line, '--iterations', '1', '--warm-up', '1', '--device', 'cpu'])
-    measured, = json.loads(data.read_text())['rows']
+    (measured,) = json.loads(data.read_text())['rows']
     assert measured['status'] == ''
     plan_command.main([*line, '--memory', '8GiB'])
-    planned, = json.loads(data.read_text())['rows']
-    for of_plan, of_run in (('weight', 'parameter'), ('gradient', ) * 2, ('optimizer', ) * 2):
+    (planned,) = json.loads(data.read_text())['rows']
+    for of_plan, of_run in (('weight', 'parameter'), ('gradient',) * 2, ('optimizer',) * 2):
         assert planned[f'{of_plan}_bytes'] == pytest.approx(
-            measured[f'{of_run}_bytes'], rel=0.01), of_plan
+            measured[f'{of_run}_bytes'], rel=0.01
+        ), of_plan
     assert measured['optimizer_bytes'] / (8 * measured['trainable']) == pytest.approx(0.5, abs=0.02)
 
 

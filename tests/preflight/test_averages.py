@@ -11,6 +11,7 @@ from mmadapt.preflight import find_inconsistencies
 def run(ema, iters):
     """Return what is left of a first value 1 in an average of zeros."""
     import mmdet.models  # noqa: F401  ExpMomentumEMA
+
     model = nn.Linear(1, 1, bias=False)
     average = MODELS.build(dict(ema), default_args=dict(model=model))
     with torch.no_grad():
@@ -22,11 +23,16 @@ def run(ema, iters):
     return average.module.weight.item()
 
 
-@pytest.mark.parametrize('ema', [
-    dict(type='ExponentialMovingAverage'), dict(type='ExponentialMovingAverage', momentum=0.01),
-    dict(type='ExponentialMovingAverage', momentum=0.05, interval=4),
-    dict(type='MomentumAnnealingEMA', momentum=0.001, gamma=1),
-    dict(type='mmdet.ExpMomentumEMA', momentum=0.0002, gamma=2)])
+@pytest.mark.parametrize(
+    'ema',
+    [
+        dict(type='ExponentialMovingAverage'),
+        dict(type='ExponentialMovingAverage', momentum=0.01),
+        dict(type='ExponentialMovingAverage', momentum=0.05, interval=4),
+        dict(type='MomentumAnnealingEMA', momentum=0.001, gamma=1),
+        dict(type='mmdet.ExpMomentumEMA', momentum=0.0002, gamma=2),
+    ],
+)
 def test_the_share_of_the_beginning_is_that_of_the_real_average(ema):
     left = run(ema, 40)
     hook = dict(ema, type='EMAHook', ema_type=ema['type'])
@@ -35,7 +41,7 @@ def test_the_share_of_the_beginning_is_that_of_the_real_average(ema):
     if left <= 0.1:
         assert found == []
         return
-    line, = found
+    (line,) = found
     updates = 40 // ema.get('interval', 1)
     assert f'the run has {updates}: {left:.0%} of the average' in line
     option = line.split('--cfg-options custom_hooks.1.momentum=')[1]
@@ -53,5 +59,7 @@ def test_what_begins_late_averages_less():
 def test_averages_of_stock_configs_are_left_in_peace():
     hook = dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.0002, update_buffers=True)
     for length in (1, 100, 5000):
-        assert find_inconsistencies(
-            dict(train_cfg=dict(max_epochs=10), custom_hooks=[hook]), length) == []
+        assert (
+            find_inconsistencies(dict(train_cfg=dict(max_epochs=10), custom_hooks=[hook]), length)
+            == []
+        )

@@ -17,11 +17,17 @@ def stock(name, **options):
     return cfg
 
 
-@pytest.mark.parametrize('name', [
-    'rtmdet/rtmdet_tiny_8xb32-300e_coco.py', 'yolox/yolox_s_8xb8-300e_coco.py',
-    'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', 'ssd/ssd300_coco.py',
-    'mask2former/mask2former_r50_8xb2-lsj-50e_coco.py',
-    'rtmdet/rtmdet_l_swin_b_4xb32-100e_coco.py'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
+        'yolox/yolox_s_8xb8-300e_coco.py',
+        'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
+        'ssd/ssd300_coco.py',
+        'mask2former/mask2former_r50_8xb2-lsj-50e_coco.py',
+        'rtmdet/rtmdet_l_swin_b_4xb32-100e_coco.py',
+    ],
+)
 def test_a_stock_config_as_it_comes_is_left_in_peace(name):
     assert find_inconsistencies(stock(name)) == []
 
@@ -36,49 +42,59 @@ def test_rtmdet_shortened_by_max_epochs_alone_is_reported():
 
 
 def test_a_cosine_longer_than_the_run_is_reported():
-    cfg = dict(train_cfg=dict(max_epochs=1),
-               param_scheduler=[dict(type='CosineAnnealingLR', begin=0, end=50)])
-    line, = find_inconsistencies(cfg)
+    cfg = dict(
+        train_cfg=dict(max_epochs=1),
+        param_scheduler=[dict(type='CosineAnnealingLR', begin=0, end=50)],
+    )
+    (line,) = find_inconsistencies(cfg)
     assert 'ends at epoch 50, the run at 1' in line
 
 
 @pytest.mark.parametrize(('period', 'effect'), [(24, 'stops on its way'), (6, 'rises again')])
 def test_a_cosine_of_another_period_than_its_span_is_reported(period, effect):
-    cfg = dict(train_cfg=dict(max_epochs=12),
-               param_scheduler=dict(type='CosineAnnealingLR', T_max=period))
-    line, = find_inconsistencies(cfg)
+    cfg = dict(
+        train_cfg=dict(max_epochs=12), param_scheduler=dict(type='CosineAnnealingLR', T_max=period)
+    )
+    (line,) = find_inconsistencies(cfg)
     assert f'T_max={period}' in line
     assert effect in line
 
 
 def test_milestones_after_the_end_are_reported():
     cfg = stock('faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', **{'train_cfg.max_epochs': 9})
-    line, = find_inconsistencies(cfg)
+    (line,) = find_inconsistencies(cfg)
     assert 'milestones [11]' in line
 
 
 def test_iterations_are_compared_with_iterations():
     cfg = stock('mask2former/mask2former_r50_8xb2-lsj-50e_coco.py', **{'train_cfg.max_iters': 1000})
-    assert any('milestones [327778, 355092]' in line and '1000 iterations' in line
-               for line in find_inconsistencies(cfg))
+    assert any(
+        'milestones [327778, 355092]' in line and '1000 iterations' in line
+        for line in find_inconsistencies(cfg)
+    )
 
 
 def test_yolox_without_an_epoch_of_mosaic_is_reported():
     cfg = stock('yolox/yolox_s_8xb8-300e_coco.py', **{'train_cfg.max_epochs': 12})
-    assert any('YOLOXModeSwitchHook' in line and 'on all of them' in line
-               for line in find_inconsistencies(cfg))
+    assert any(
+        'YOLOXModeSwitchHook' in line and 'on all of them' in line
+        for line in find_inconsistencies(cfg)
+    )
 
 
 def test_a_switch_before_the_run_is_reported():
-    cfg = dict(train_cfg=dict(max_epochs=12),
-               custom_hooks=[dict(type='PipelineSwitchHook', switch_epoch=-8)])
-    line, = find_inconsistencies(cfg)
+    cfg = dict(
+        train_cfg=dict(max_epochs=12),
+        custom_hooks=[dict(type='PipelineSwitchHook', switch_epoch=-8)],
+    )
+    (line,) = find_inconsistencies(cfg)
     assert 'switch_epoch=-8' in line
 
 
 def test_a_warm_up_longer_than_the_run_is_reported_with_the_rate_that_it_reaches():
     from mmengine.optim import LinearLR
     from torch import nn, optim
+
     cfg = stock('rtmdet/rtmdet_tiny_8xb32-300e_coco.py', **{'train_cfg.max_epochs': 8})
     line = find_inconsistencies(cfg, epoch_length=10)[0]
     optimizer = optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
@@ -93,15 +109,24 @@ def test_a_warm_up_longer_than_the_run_is_reported_with_the_rate_that_it_reaches
     assert not any('warms up' in line for line in find_inconsistencies(cfg, 10))
 
 
-@pytest.mark.parametrize(('scheduler', 'said'), [
-    (dict(type='LinearLR', by_epoch=False, end=60), 'warms up until iteration 60 of a run of 80'),
-    (dict(type='LinearLR', by_epoch=False, end=40), None),
-    (dict(type='LinearLR', by_epoch=False, start_factor=1.0, end_factor=0.1, end=100),
-     'ends at iteration 100, the run at 80'),
-    (dict(type='mmdet.QuadraticWarmupLR', by_epoch=True, end=10), 'warms up until epoch 10'),
-    (dict(type='ConstantLR', by_epoch=False, factor=0.1, end=90), 'reaches 10.0% of its value'),
-    (dict(type='CosineAnnealingLR', by_epoch=False, end=100), 'ends at iteration 100'),
-    (dict(type='CosineAnnealingLR', by_epoch=False), None)])
+@pytest.mark.parametrize(
+    ('scheduler', 'said'),
+    [
+        (
+            dict(type='LinearLR', by_epoch=False, end=60),
+            'warms up until iteration 60 of a run of 80',
+        ),
+        (dict(type='LinearLR', by_epoch=False, end=40), None),
+        (
+            dict(type='LinearLR', by_epoch=False, start_factor=1.0, end_factor=0.1, end=100),
+            'ends at iteration 100, the run at 80',
+        ),
+        (dict(type='mmdet.QuadraticWarmupLR', by_epoch=True, end=10), 'warms up until epoch 10'),
+        (dict(type='ConstantLR', by_epoch=False, factor=0.1, end=90), 'reaches 10.0% of its value'),
+        (dict(type='CosineAnnealingLR', by_epoch=False, end=100), 'ends at iteration 100'),
+        (dict(type='CosineAnnealingLR', by_epoch=False), None),
+    ],
+)
 def test_iterations_are_compared_with_those_that_the_epochs_have(scheduler, said):
     cfg = dict(train_cfg=dict(max_epochs=8), param_scheduler=[scheduler])
     found = find_inconsistencies(cfg, epoch_length=10)
@@ -111,6 +136,7 @@ def test_iterations_are_compared_with_those_that_the_epochs_have(scheduler, said
 def test_a_scheduler_by_epochs_in_a_run_by_iterations_is_reported():
     cfg = dict(train_cfg=dict(max_iters=100), param_scheduler=dict(type='MultiStepLR'))
     assert find_inconsistencies(cfg)[0].endswith(
-        'it never acts; --cfg-options param_scheduler.by_epoch=False')
+        'it never acts; --cfg-options param_scheduler.by_epoch=False'
+    )
     cfg['param_scheduler']['convert_to_iter_based'] = True
     assert find_inconsistencies(cfg) == []

@@ -23,8 +23,9 @@ MASK2FORMER = 'mask2former/mask2former_r50_8xb2-lsj-50e_coco.py'
 
 @functools.cache
 def read(name):
-    return Config.fromfile(Path(mmdet.__file__).parent / '.mim' / 'configs' / name,
-                           import_custom_modules=False)
+    return Config.fromfile(
+        Path(mmdet.__file__).parent / '.mim' / 'configs' / name, import_custom_modules=False
+    )
 
 
 def stock(name, **options):
@@ -48,19 +49,46 @@ def write(cfg, line):
 
 
 CASES = [
-    *((lambda n=n, e=e: stock(n, **{'train_cfg.max_epochs': e}), 10)
-      for n in (RTMDET, YOLOX, FASTER) for e in (1, 2, 3, 8, 40)),
+    *(
+        (lambda n=n, e=e: stock(n, **{'train_cfg.max_epochs': e}), 10)
+        for n in (RTMDET, YOLOX, FASTER)
+        for e in (1, 2, 3, 8, 40)
+    ),
     (lambda: stock(MASK2FORMER, **{'train_cfg.max_iters': 1000}), None),
-    (lambda: given([dict(type='LinearLR', by_epoch=False, end=200),
-                    dict(type='PolyLR', by_epoch=False, begin=200, end=900)], max_iters=100), None),
+    (
+        lambda: given(
+            [
+                dict(type='LinearLR', by_epoch=False, end=200),
+                dict(type='PolyLR', by_epoch=False, begin=200, end=900),
+            ],
+            max_iters=100,
+        ),
+        None,
+    ),
     (lambda: given(dict(type='MultiStepLR', milestones=[8, 11]), max_iters=100), None),
     (lambda: given(dict(type='MultiStepLR', milestones=[8, 11]), max_epochs=9), None),
     (lambda: given([dict(type='MultiStepLR', begin=20, milestones=[8, 11])], max_epochs=9), None),
     (lambda: given(dict(type='OneCycleLR', eta_max=1, end=90, total_steps=90), max_epochs=9), None),
-    (lambda: given(dict(a=[dict(type='CosineAnnealingLR', T_max=24)],
-                        b=dict(type='CosineAnnealingLR', T_max=6)), max_epochs=12), None),
-    (lambda: Config(dict(train_cfg=dict(max_epochs=12), custom_hooks=[
-        dict(type='PipelineSwitchHook', switch_epoch=-8)])), None)]
+    (
+        lambda: given(
+            dict(
+                a=[dict(type='CosineAnnealingLR', T_max=24)],
+                b=dict(type='CosineAnnealingLR', T_max=6),
+            ),
+            max_epochs=12,
+        ),
+        None,
+    ),
+    (
+        lambda: Config(
+            dict(
+                train_cfg=dict(max_epochs=12),
+                custom_hooks=[dict(type='PipelineSwitchHook', switch_epoch=-8)],
+            )
+        ),
+        None,
+    ),
+]
 
 
 @pytest.mark.parametrize(('make', 'length'), CASES)
@@ -96,7 +124,7 @@ def test_the_plain_images_at_the_end_are_a_part_of_the_run(epochs):
     cfg = stock(YOLOX, **{'train_cfg.max_epochs': epochs})
     cfg.custom_hooks[0].num_last_epochs = epochs - 1
     assert _first_epoch(cfg.custom_hooks[0], epochs) == 0
-    line, = [line for line in find_inconsistencies(cfg) if 'on all of them' in line]
+    (line,) = [line for line in find_inconsistencies(cfg) if 'on all of them' in line]
     write(cfg, line)
     assert 0 < _first_epoch(cfg.custom_hooks[0], epochs) < epochs
 
@@ -104,9 +132,13 @@ def test_the_plain_images_at_the_end_are_a_part_of_the_run(epochs):
 def _first_epoch(hook, epochs):
     hook = YOLOXModeSwitchHook(num_last_epochs=hook.num_last_epochs)
     runner = SimpleNamespace(
-        max_epochs=epochs, logger=SimpleNamespace(info=lambda _: None),
-        model=SimpleNamespace(bbox_head=SimpleNamespace()), train_dataloader=SimpleNamespace(
-            dataset=SimpleNamespace(update_skip_type_keys=lambda _: None)))
+        max_epochs=epochs,
+        logger=SimpleNamespace(info=lambda _: None),
+        model=SimpleNamespace(bbox_head=SimpleNamespace()),
+        train_dataloader=SimpleNamespace(
+            dataset=SimpleNamespace(update_skip_type_keys=lambda _: None)
+        ),
+    )
     for runner.epoch in range(epochs):
         hook.before_train_epoch(runner)
         if hook._has_switched:

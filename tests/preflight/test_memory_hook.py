@@ -15,13 +15,23 @@ def test_memory_without_a_hook_is_refused(hooks, runner):
         check_memory_hook(dict(memory=MEMORY, custom_hooks=hooks, **runner))
 
 
-@pytest.mark.parametrize('cfg', [
-    dict(), dict(memory=None), dict(memory=MEMORY, runner_type='FlexibleRunner'),
-    dict(memory=MEMORY, custom_hooks=[dict(type='EMAHook'), dict(type='MemoryHook')]),
-    dict(memory=MEMORY, custom_hooks=[dict(type='mmengine.PEFTInjectHook')]),
-    dict(fp32_modules=[]), dict(memory=dict(fp32_modules='auto'), runner_type='FlexibleRunner'),
-    dict(fp32_modules=['bbox_head'], runner_type='FlexibleRunner',
-         memory=dict(fp32_modules=['bbox_head', 'neck']))])
+@pytest.mark.parametrize(
+    'cfg',
+    [
+        dict(),
+        dict(memory=None),
+        dict(memory=MEMORY, runner_type='FlexibleRunner'),
+        dict(memory=MEMORY, custom_hooks=[dict(type='EMAHook'), dict(type='MemoryHook')]),
+        dict(memory=MEMORY, custom_hooks=[dict(type='mmengine.PEFTInjectHook')]),
+        dict(fp32_modules=[]),
+        dict(memory=dict(fp32_modules='auto'), runner_type='FlexibleRunner'),
+        dict(
+            fp32_modules=['bbox_head'],
+            runner_type='FlexibleRunner',
+            memory=dict(fp32_modules=['bbox_head', 'neck']),
+        ),
+    ],
+)
 def test_config_whose_memory_is_read_or_absent_passes(cfg):
     check_memory_hook(cfg)
 
@@ -30,5 +40,11 @@ def test_config_whose_memory_is_read_or_absent_passes(cfg):
 @pytest.mark.parametrize('runner', ['Runner', 'FlexibleRunner'])
 def test_islands_beside_memory_are_refused(memory, runner):
     with pytest.raises(UserError, match=r"write memory = dict\(fp32_modules='auto'\)"):
-        check_memory_hook(dict(fp32_modules=['bbox_head'], runner_type=runner,
-                               custom_hooks=[dict(type='MemoryHook')], **memory))
+        check_memory_hook(
+            dict(
+                fp32_modules=['bbox_head'],
+                runner_type=runner,
+                custom_hooks=[dict(type='MemoryHook')],
+                **memory,
+            )
+        )

@@ -11,15 +11,23 @@ from mmadapt.preflight.metrics import check_given, check_metrics
 
 
 def coco(*metrics, **changes):
-    return type('CocoMetric', (), dict(
-        dict(metrics=metrics, prefix='coco', metric_items=None, classwise=False), **changes))()
+    return type(
+        'CocoMetric',
+        (),
+        dict(dict(metrics=metrics, prefix='coco', metric_items=None, classwise=False), **changes),
+    )()
 
 
-@pytest.mark.parametrize(('hooks', 'said'), [
-    (dict(save_best='coco_panoptic/PQ'), 'save_best=.*PQ.*Cannot infer the rule'),
-    (dict(save_best='x/mAP', rule='most'), 'rule must be greater, less or None, but got most'),
-    (dict(save_best='coco_panoptic/PQ', rule='greater'), None),
-    (dict(save_best='auto'), None), (dict(), None)])
+@pytest.mark.parametrize(
+    ('hooks', 'said'),
+    [
+        (dict(save_best='coco_panoptic/PQ'), 'save_best=.*PQ.*Cannot infer the rule'),
+        (dict(save_best='x/mAP', rule='most'), 'rule must be greater, less or None, but got most'),
+        (dict(save_best='coco_panoptic/PQ', rule='greater'), None),
+        (dict(save_best='auto'), None),
+        (dict(), None),
+    ],
+)
 def test_a_rule_that_cannot_be_inferred_is_one_line(hooks, said):
     cfg = dict(default_hooks=dict(checkpoint=dict(type='CheckpointHook', **hooks)))
     if said is None:
@@ -36,9 +44,13 @@ def test_of_an_early_end_too():
     check_best(dict(custom_hooks=[dict(hook, rule='greater')]))
 
 
-@pytest.mark.parametrize('hook', [
-    CheckpointHook(save_best='coco/bbox_map', rule='greater'),
-    EarlyStoppingHook(monitor='coco/bbox_map', rule='greater')])
+@pytest.mark.parametrize(
+    'hook',
+    [
+        CheckpointHook(save_best='coco/bbox_map', rule='greater'),
+        EarlyStoppingHook(monitor='coco/bbox_map', rule='greater'),
+    ],
+)
 def test_a_number_that_no_evaluator_gives_is_named_before_the_run(hook):
     with pytest.raises(UserError, match="='coco/bbox_map': no evaluator .* nearest: coco/bbox_mAP"):
         check_metrics([hook], [coco('bbox')])
@@ -53,8 +65,9 @@ def test_numbers_that_are_given_are_left_in_peace():
     check_metrics([CheckpointHook(save_best='auto')], [])
 
 
-@pytest.mark.parametrize(('kind', 'key'), [('CocoPanopticMetric', 'coco_panoptic/PQ'),
-                                           ('LVISMetric', 'lvis/bbox_AP')])
+@pytest.mark.parametrize(
+    ('kind', 'key'), [('CocoPanopticMetric', 'coco_panoptic/PQ'), ('LVISMetric', 'lvis/bbox_AP')]
+)
 def test_auto_takes_a_number_without_a_rule(kind, key):
     metric = type(kind, (), dict(metrics=['bbox'], prefix=key.split('/')[0]))()
     with pytest.raises(UserError, match=f"save_best='auto' takes {key}, .* write rule='greater'"):

@@ -21,17 +21,22 @@ def stock():
     return load_config(RTMDET)
 
 
-@pytest.mark.parametrize(('line', 'key', 'nearest'), [
-    ("load_form = 'a.pth'", 'load_form', 'load_from'),
-    ('param_schedular = []', 'param_schedular', 'param_scheduler'),
-    ('optim_wraper = dict(optimizer=dict(lr=1e-5))', 'optim_wraper', 'optim_wrapper'),
-    ('default_hook = dict(timer=None)', 'default_hook', 'default_hooks'),
-    ('pfet = dict()', 'pfet', None), ('train_dataloder = dict()', 'train_dataloder',
-                                      'train_dataloader'),
-    # Variables, used or not.
-    ('num_classes = 3', 'num_classes', None), ('base_lr = 1', 'base_lr', None),
-    ('test_pipeline = []', 'test_pipeline', None),
-    ('mode = dict()\nmodel = dict(bbox_head=mode)', 'mode', None)])
+@pytest.mark.parametrize(
+    ('line', 'key', 'nearest'),
+    [
+        ("load_form = 'a.pth'", 'load_form', 'load_from'),
+        ('param_schedular = []', 'param_schedular', 'param_scheduler'),
+        ('optim_wraper = dict(optimizer=dict(lr=1e-5))', 'optim_wraper', 'optim_wrapper'),
+        ('default_hook = dict(timer=None)', 'default_hook', 'default_hooks'),
+        ('pfet = dict()', 'pfet', None),
+        ('train_dataloder = dict()', 'train_dataloder', 'train_dataloader'),
+        # Variables, used or not.
+        ('num_classes = 3', 'num_classes', None),
+        ('base_lr = 1', 'base_lr', None),
+        ('test_pipeline = []', 'test_pipeline', None),
+        ('mode = dict()\nmodel = dict(bbox_head=mode)', 'mode', None),
+    ],
+)
 def test_a_misspelled_key_at_the_top(line, key, nearest, tmp_path):
     config = tmp_path / 'config.py'
     config.write_text(f"_base_ = ['{RTMDET}']\n{line}\n")
@@ -54,23 +59,62 @@ def test_a_variable_that_a_base_of_a_config_has_is_used_where_it_is_read():
         check_top(dict(load_form=1), 'load_form = 1\n  load_forms = 2\nload_form = 1')
 
 
-@pytest.mark.parametrize(('option', 'value', 'said'), [
-    ('optim_wrapper.optimizer.weigth_decay', 0.1, "AdamW takes no 'weigth_decay'; nearest: "
-                                                  "'weight_decay'"),
-    ('optim_wrapper.clip_grads', {}, "OptimWrapper takes no 'clip_grads'; nearest: 'clip_grad'"),
-    ('optim_wrapper.paramwise_cfg.norm_decay_mul', 0, "'norm_decay_mul'; nearest: 'norm_decay_mu"),
-    ('train_cfg.max_epoch', 3, "EpochBasedTrainLoop takes no 'max_epoch'; nearest: 'max_epochs'"),
-    ('default_hooks.checkpoint.max_keep_ckpt', 3, "'max_keep_ckpt'; nearest: 'max_keep_ckpts'"),
-    ('default_hooks.chekpoint', dict(interval=1), "no default hook 'chekpoint'; nearest: checkp"),
-    ('custom_hooks.0.begin_epochs', 1, "EMAHook takes no 'begin_epochs'; nearest: 'begin_epoch'"),
-    ('custom_hooks.1.epoch', 1, "PipelineSwitchHook takes no 'epoch'; nearest: 'switch_epoch'"),
-    ('train_dataloader.batchsize', 2, "DataLoader takes no 'batchsize'; nearest: 'batch_size'"),
-    ('train_dataloader.dataset.anno_file', 'a', "CocoDataset takes no 'anno_file'; nearest: 'ann"),
-    ('train_dataloader.dataset.pipeline.1.with_boxes', True, "'with_boxes'; nearest: 'with_"),
-    ('train_dataloader.dataset.pipeline.1.type', 'LoadAnotations', "nearest: 'LoadAnnotations'"),
-    ('train_dataloader.sampler.shufle', True, "takes no 'shufle'; nearest: 'shuffle'"),
-    ('param_scheduler.0.start_facter', 1, "LinearLR takes no 'start_facter'; nearest: 'start_f"),
-    ('test_evaluator.metrics', 'bbox', "CocoMetric takes no 'metrics'; nearest: 'metric'")])
+@pytest.mark.parametrize(
+    ('option', 'value', 'said'),
+    [
+        (
+            'optim_wrapper.optimizer.weigth_decay',
+            0.1,
+            "AdamW takes no 'weigth_decay'; nearest: 'weight_decay'",
+        ),
+        (
+            'optim_wrapper.clip_grads',
+            {},
+            "OptimWrapper takes no 'clip_grads'; nearest: 'clip_grad'",
+        ),
+        (
+            'optim_wrapper.paramwise_cfg.norm_decay_mul',
+            0,
+            "'norm_decay_mul'; nearest: 'norm_decay_mu",
+        ),
+        (
+            'train_cfg.max_epoch',
+            3,
+            "EpochBasedTrainLoop takes no 'max_epoch'; nearest: 'max_epochs'",
+        ),
+        ('default_hooks.checkpoint.max_keep_ckpt', 3, "'max_keep_ckpt'; nearest: 'max_keep_ckpts'"),
+        (
+            'default_hooks.chekpoint',
+            dict(interval=1),
+            "no default hook 'chekpoint'; nearest: checkp",
+        ),
+        (
+            'custom_hooks.0.begin_epochs',
+            1,
+            "EMAHook takes no 'begin_epochs'; nearest: 'begin_epoch'",
+        ),
+        ('custom_hooks.1.epoch', 1, "PipelineSwitchHook takes no 'epoch'; nearest: 'switch_epoch'"),
+        ('train_dataloader.batchsize', 2, "DataLoader takes no 'batchsize'; nearest: 'batch_size'"),
+        (
+            'train_dataloader.dataset.anno_file',
+            'a',
+            "CocoDataset takes no 'anno_file'; nearest: 'ann",
+        ),
+        ('train_dataloader.dataset.pipeline.1.with_boxes', True, "'with_boxes'; nearest: 'with_"),
+        (
+            'train_dataloader.dataset.pipeline.1.type',
+            'LoadAnotations',
+            "nearest: 'LoadAnnotations'",
+        ),
+        ('train_dataloader.sampler.shufle', True, "takes no 'shufle'; nearest: 'shuffle'"),
+        (
+            'param_scheduler.0.start_facter',
+            1,
+            "LinearLR takes no 'start_facter'; nearest: 'start_f",
+        ),
+        ('test_evaluator.metrics', 'bbox', "CocoMetric takes no 'metrics'; nearest: 'metric'"),
+    ],
+)
 def test_a_misspelled_argument(option, value, said, stock):
     cfg = Config(stock._cfg_dict.to_dict())
     check_arguments(cfg, LOOPS)
@@ -79,7 +123,7 @@ def test_a_misspelled_argument(option, value, said, stock):
         check_arguments(cfg, LOOPS)
     assert option in str(caught.value)
     if not option.startswith(('test', 'default', 'custom')):
-        check_arguments(cfg, ('test', ))  # nothing of it is built
+        check_arguments(cfg, ('test',))  # nothing of it is built
 
 
 def test_factors_that_mmengine_would_not_look_for_are_named_and_those_of_others_are_not(stock):

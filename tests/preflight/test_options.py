@@ -10,15 +10,32 @@ from mmadapt.errors import UserError
 from mmadapt.peft import PEFTConfig
 from mmadapt.preflight import check_options
 
-CFG = dict(max_epochs=12, lucky=7, train_cfg=dict(max_epochs=12), peft=dict(method=dict(r=4)),
-           train_dataloader=dict(dataset=dict(datasets=[dict(data_root='a'), dict(data_root='b')])),
-           data_root='a')
+CFG = dict(
+    max_epochs=12,
+    lucky=7,
+    train_cfg=dict(max_epochs=12),
+    peft=dict(method=dict(r=4)),
+    train_dataloader=dict(dataset=dict(datasets=[dict(data_root='a'), dict(data_root='b')])),
+    data_root='a',
+)
 
 
-@pytest.mark.parametrize('option', ['train_cfg.max_epochs', 'peft.method.r', 'randomness.seed',
-                                    'load_from', 'strategy.type', 'auto_scale_lr.enable',
-                                    'activation_checkpointing', 'sync_bn', 'model_wrapper_cfg.type',
-                                    'find_unused_parameters', 'efficient_conv_bn_eval'])
+@pytest.mark.parametrize(
+    'option',
+    [
+        'train_cfg.max_epochs',
+        'peft.method.r',
+        'randomness.seed',
+        'load_from',
+        'strategy.type',
+        'auto_scale_lr.enable',
+        'activation_checkpointing',
+        'sync_bn',
+        'model_wrapper_cfg.type',
+        'find_unused_parameters',
+        'efficient_conv_bn_eval',
+    ],
+)
 def test_what_a_runner_or_mmadapt_reads_passes(option):
     assert check_options({**CFG, option.split('.')[0]: None}, {option: 1}) == []
 
@@ -36,7 +53,7 @@ def test_a_misspelled_name_is_refused_with_the_nearest():
 
 
 def test_a_variable_that_only_own_code_could_read_is_pointed_out():
-    line, = check_options(CFG, {'lucky': 8})
+    (line,) = check_options(CFG, {'lucky': 8})
     assert 'lucky is a variable of the config file' in line
 
 
@@ -46,15 +63,29 @@ def parsed(*words):
     return parser.parse_args(['--cfg-options', *words]).cfg_options
 
 
-@pytest.mark.parametrize(('word', 'peft', 'wanted'), [
-    ("peft.targets=[dict(type='Conv2d')]", dict(targets='auto'), [dict(type='Conv2d')]),
-    ("peft.targets=[dict(type='Conv2d', min_channels=64)]", dict(targets=['neck']),
-     [dict(type='Conv2d', min_channels=64)]),
-    ("peft.targets=dict(type='Conv2d')", {}, [dict(type='Conv2d')]),
-    ("peft.exclude=[{'type': 'Linear'}, {'groups': 2}]", dict(exclude=[]), [dict(type='Linear')]),
-    ("peft.method=dict(type='LoRA', r=16)", dict(method=dict(type='LoRA', r=4)),
-     dict(type='LoRA', r=16)),
-    ("peft.method={'type': 'SSF'}", dict(method=None), dict(type='SSF'))])
+@pytest.mark.parametrize(
+    ('word', 'peft', 'wanted'),
+    [
+        ("peft.targets=[dict(type='Conv2d')]", dict(targets='auto'), [dict(type='Conv2d')]),
+        (
+            "peft.targets=[dict(type='Conv2d', min_channels=64)]",
+            dict(targets=['neck']),
+            [dict(type='Conv2d', min_channels=64)],
+        ),
+        ("peft.targets=dict(type='Conv2d')", {}, [dict(type='Conv2d')]),
+        (
+            "peft.exclude=[{'type': 'Linear'}, {'groups': 2}]",
+            dict(exclude=[]),
+            [dict(type='Linear')],
+        ),
+        (
+            "peft.method=dict(type='LoRA', r=16)",
+            dict(method=dict(type='LoRA', r=4)),
+            dict(type='LoRA', r=16),
+        ),
+        ("peft.method={'type': 'SSF'}", dict(method=None), dict(type='SSF')),
+    ],
+)
 def test_a_dict_written_out_is_refused_with_words_that_work(word, peft, wanted):
     """MMEngine makes a text of it, which no layer is called."""
     cfg = Config(dict(peft=dict(dict(method=dict(type='LoRA', r=4)), **peft)))
@@ -69,8 +100,10 @@ def test_a_dict_written_out_is_refused_with_words_that_work(word, peft, wanted):
     assert getattr(PEFTConfig.parse(cfg.peft), key) == wanted
 
 
-@pytest.mark.parametrize('word', ["custom_hooks=[dict(type='EMAHook')]",
-                                  "train_pipeline=[dict(type='Pad'),dict(type='Flip')]"])
+@pytest.mark.parametrize(
+    'word',
+    ["custom_hooks=[dict(type='EMAHook')]", "train_pipeline=[dict(type='Pad'),dict(type='Flip')]"],
+)
 def test_dicts_in_a_list_belong_into_the_config(word):
     with pytest.raises(UserError, match='would arrive as a text; write it in the config$'):
         check_options(Config(dict(custom_hooks=[], train_pipeline=[])), parsed(word))

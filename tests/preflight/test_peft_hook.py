@@ -12,9 +12,14 @@ def test_peft_without_its_hook_is_refused(hooks):
         check_peft_hook(dict(peft=dict(method=None), custom_hooks=hooks))
 
 
-@pytest.mark.parametrize('cfg', [
-    dict(), dict(peft=None),
-    dict(peft=dict(), custom_hooks=[dict(type='EMAHook'), dict(type='PEFTInjectHook')]),
-    dict(peft=dict(), custom_hooks=[dict(type='mmengine.PEFTInjectHook')])])
+@pytest.mark.parametrize(
+    'cfg',
+    [
+        dict(),
+        dict(peft=None),
+        dict(peft=dict(), custom_hooks=[dict(type='EMAHook'), dict(type='PEFTInjectHook')]),
+        dict(peft=dict(), custom_hooks=[dict(type='mmengine.PEFTInjectHook')]),
+    ],
+)
 def test_config_whose_peft_is_read_or_absent_passes(cfg):
     check_peft_hook(cfg)

@@ -14,7 +14,14 @@ def test_it_is_refused_under_the_stock_runner(runner):
         check_strategy(dict(FSDP2, **runner))
 
 
-@pytest.mark.parametrize('cfg', [{}, dict(strategy=None), dict(FSDP2, runner_type='FlexibleRunner'),
-                                 dict(FSDP2, runner_type='OfMine')])
+@pytest.mark.parametrize(
+    'cfg',
+    [
+        {},
+        dict(strategy=None),
+        dict(FSDP2, runner_type='FlexibleRunner'),
+        dict(FSDP2, runner_type='OfMine'),
+    ],
+)
 def test_it_passes_where_it_is_read_or_absent(cfg):
     check_strategy(cfg)

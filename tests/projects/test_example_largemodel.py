@@ -22,8 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = ROOT / 'projects/example_largemodel'
 CONFIGS = sorted(PROJECT.glob('dino*.py'))
 LARGE = [path for path in CONFIGS if 'swin-l' in path.name]
-BLOCKS = dict(SwinBlock=24, DeformableDetrTransformerEncoderLayer=6,
-              DeformableDetrTransformerDecoderLayer=6)
+BLOCKS = dict(
+    SwinBlock=24, DeformableDetrTransformerEncoderLayer=6, DeformableDetrTransformerDecoderLayer=6
+)
 
 
 @pytest.fixture(scope='module')
@@ -33,9 +34,11 @@ def configs():
 
 def test_every_combination_is_there_and_under_the_names_of_the_first_example():
     names = {path.name for path in LARGE}
-    assert names == {f'dino-5scale_swin-l_{tuning}{strategy}8xb2-12e_coco.py'
-                     for tuning in ('', 'lora_')
-                     for strategy in ('', 'fsdp_', 'deepspeed_', 'zero3_')}
+    assert names == {
+        f'dino-5scale_swin-l_{tuning}{strategy}8xb2-12e_coco.py'
+        for tuning in ('', 'lora_')
+        for strategy in ('', 'fsdp_', 'deepspeed_', 'zero3_')
+    }
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
@@ -46,10 +49,14 @@ def test_a_config_says_what_its_name_says_and_how_it_is_run(configs, path):
         assert f'./tools/dist_train.sh {path.relative_to(ROOT)} ' in command
     kind = (cfg.get('strategy') or {}).get('type')
     stage = (cfg.get('strategy') or {}).get('zero_optimization', {}).get('stage')
-    wanted = dict(fsdp=('FSDP2Strategy', None), deepspeed=('mmadapt.DeepSpeedStrategy', 2),
-                  zero3=('mmadapt.DeepSpeedStrategy', 3))
-    found = next((value for name, value in wanted.items() if f'_{name}_' in path.name),
-                 (None, None))
+    wanted = dict(
+        fsdp=('FSDP2Strategy', None),
+        deepspeed=('mmadapt.DeepSpeedStrategy', 2),
+        zero3=('mmadapt.DeepSpeedStrategy', 3),
+    )
+    found = next(
+        (value for name, value in wanted.items() if f'_{name}_' in path.name), (None, None)
+    )
     assert (kind, stage) == found
     assert ('runner_type' in cfg) == (kind is not None)
     hooks = [hook['type'] for hook in cfg.custom_hooks]
@@ -95,16 +102,33 @@ def test_drawn_data_are_the_same_every_time(tmp_path):
 
 def test_the_small_sibling_trains_on_two_processes_and_ends_with_exit_code_0(tmp_path):
     subprocess.run([sys.executable, PROJECT / 'shapes.py'], cwd=tmp_path, check=True)
-    env = dict(os.environ, CUDA_VISIBLE_DEVICES='', VIRTUAL_ENV=sys.prefix,
-               PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}')
+    env = dict(
+        os.environ,
+        CUDA_VISIBLE_DEVICES='',
+        VIRTUAL_ENV=sys.prefix,
+        PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+    )
     run = subprocess.run(
-        [ROOT / 'tools/dist_train.sh', PROJECT / 'dino-5scale_tiny_fsdp_2xb1-2e_shapes.py', '2',
-         '--amp', '--cfg-options', 'default_hooks.checkpoint.interval=2'],
-        cwd=tmp_path, env=env, capture_output=True, text=True)
+        [
+            ROOT / 'tools/dist_train.sh',
+            PROJECT / 'dino-5scale_tiny_fsdp_2xb1-2e_shapes.py',
+            '2',
+            '--amp',
+            '--cfg-options',
+            'default_hooks.checkpoint.interval=2',
+        ],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     work_dir = tmp_path / 'work_dirs/dino-5scale_tiny_fsdp_2xb1-2e_shapes'
-    scalars = [json.loads(line) for path in work_dir.glob('*/vis_data/scalars.json')
-               for line in path.read_text().splitlines()]
+    scalars = [
+        json.loads(line)
+        for path in work_dir.glob('*/vis_data/scalars.json')
+        for line in path.read_text().splitlines()
+    ]
     losses = [line['loss'] for line in scalars if 'loss' in line]
     assert len(losses) == 4
     assert losses[-1] < losses[0]

@@ -50,13 +50,17 @@ def test_a_finished_sample_is_kept_and_a_damaged_or_other_one_is_made_again(root
 
 
 def test_no_validation_face_is_a_training_face(root):
-    used = {split: {a['crop'] for a in _annotations(root, split)['annotations']}
-            for split in sources.SPLITS}
+    used = {
+        split: {a['crop'] for a in _annotations(root, split)['annotations']}
+        for split in sources.SPLITS
+    }
     assert used['train']
     assert used['validation']
     assert not used['train'] & used['validation']
-    crops = {split: np.stack(list(sources.face_crops(split).values())).reshape(-1, 625)
-             for split in sources.SPLITS}
+    crops = {
+        split: np.stack(list(sources.face_crops(split).values())).reshape(-1, 625)
+        for split in sources.SPLITS
+    }
     assert len(crops['train']) + len(crops['validation']) == 100
     correlation = np.corrcoef(crops['train'], crops['validation'])[:75, 75:]
     assert correlation.max() < 0.95  # the same photograph twice, brightened or not, would be 1
@@ -103,7 +107,8 @@ def test_boxes_are_inside_their_picture_and_hardly_overlap(root):
     for split in sources.SPLITS:
         content = _annotations(root, split)
         assert [a['id'] for a in content['annotations']] == list(
-            range(1, len(content['annotations']) + 1))
+            range(1, len(content['annotations']) + 1)
+        )
         boxes = {}
         for annotation in content['annotations']:
             x, y, width, height = annotation['bbox']
@@ -134,6 +139,7 @@ def test_the_base_has_seen_neither_a_face_nor_a_picture_of_the_face_scenes(monke
 
 def test_the_base_config_names_the_categories_of_its_data():
     from mmengine.config import Config
+
     cfg = Config.fromfile(CONFIGS / 'rtmdet_tiny_base_objects.py')
     assert list(cfg.classes) == list(sources.base_objects())
     assert cfg.model.bbox_head.num_classes == len(cfg.classes)
@@ -141,18 +147,20 @@ def test_the_base_config_names_the_categories_of_its_data():
     assert cfg.get('peft') is None
 
 
-@pytest.mark.parametrize('config', [
-    'rtmdet_tiny_lora_face_demo.py', 'head_only.py', 'full.py', 'plain.py'])
+@pytest.mark.parametrize(
+    'config', ['rtmdet_tiny_lora_face_demo.py', 'head_only.py', 'full.py', 'plain.py']
+)
 def test_mmdetection_reads_the_sample_through_each_config(root, config):
     from mmdet.registry import DATASETS
     from mmdet.utils import register_all_modules
     from mmengine.config import Config
+
     register_all_modules(init_default_scope=True)
     cfg = Config.fromfile(CONFIGS / config)
     dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, data_root=str(root)))
     expected = _annotations(root, 'validation')
     assert len(dataset) == len(expected['images'])
-    assert dataset.metainfo['classes'] == ('face', ) == tuple(sample.CATEGORIES)
+    assert dataset.metainfo['classes'] == ('face',) == tuple(sample.CATEGORIES)
     boxes = sum(len(dataset.get_data_info(i)['instances']) for i in range(len(dataset)))
     assert boxes == len(expected['annotations'])
     assert tuple(dataset[0]['inputs'].shape) == (3, scenes.SIZE, scenes.SIZE)
@@ -160,6 +168,7 @@ def test_mmdetection_reads_the_sample_through_each_config(root, config):
 
 def test_the_stock_config_knows_nothing_of_mmadapt():
     from mmengine.config import Config
+
     cfg = Config.fromfile(CONFIGS / 'plain.py')
     assert not any(word in cfg.dump() for word in ('mmadapt', 'PEFT', 'peft'))
     assert not cfg.custom_hooks
@@ -167,8 +176,11 @@ def test_the_stock_config_knows_nothing_of_mmadapt():
 
 def test_the_three_runs_differ_in_nothing_but_what_trains_and_how_fast():
     from mmengine.config import Config
-    read = [Config.fromfile(CONFIGS / name).to_dict() for name in (
-        'rtmdet_tiny_lora_face_demo.py', 'head_only.py', 'full.py')]
+
+    read = [
+        Config.fromfile(CONFIGS / name).to_dict()
+        for name in ('rtmdet_tiny_lora_face_demo.py', 'head_only.py', 'full.py')
+    ]
     for cfg in read:
         for key in ('peft', 'lr'):
             cfg.pop(key, None)
@@ -198,13 +210,16 @@ def _group_exists(group):
 def test_whatever_stops_the_demo_ends_everything_that_a_step_has_started(tmp_path, number):
     log = tmp_path / 'step.log'
     # What runs the tests in the background may have had it ignored, which is inherited.
-    code = ('import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); '
-            'from pathlib import Path; from projects.face_demo import sample, steps; '
-            'sample.prepare = lambda data: '
-            f'steps.run(["sh", "-c", "echo $$; sleep 60; true"], Path({str(log)!r})); '
-            'runpy.run_path("projects/face_demo/run.py", run_name="__main__")')
+    code = (
+        'import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); '
+        'from pathlib import Path; from projects.face_demo import sample, steps; '
+        'sample.prepare = lambda data: '
+        f'steps.run(["sh", "-c", "echo $$; sleep 60; true"], Path({str(log)!r})); '
+        'runpy.run_path("projects/face_demo/run.py", run_name="__main__")'
+    )
     process = subprocess.Popen(
-        [sys.executable, '-c', code], cwd=steps.ROOT, stderr=subprocess.DEVNULL)
+        [sys.executable, '-c', code], cwd=steps.ROOT, stderr=subprocess.DEVNULL
+    )
     try:
         deadline = time.monotonic() + 50
         while not (log.is_file() and log.read_text().strip()):
@@ -220,10 +235,13 @@ def test_whatever_stops_the_demo_ends_everything_that_a_step_has_started(tmp_pat
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize(('raised', 'status', 'said'), [
-    (KeyboardInterrupt(), 130, 'Interrupted'), (steps.StepFailed('this step'), 1, 'this step')])
+@pytest.mark.parametrize(
+    ('raised', 'status', 'said'),
+    [(KeyboardInterrupt(), 130, 'Interrupted'), (steps.StepFailed('this step'), 1, 'this step')],
+)
 def test_the_exit_status_tells_an_interruption_from_a_failure(
-        monkeypatch, capsys, raised, status, said):
+    monkeypatch, capsys, raised, status, said
+):
     def demo():
         raise raised
 
@@ -246,11 +264,18 @@ def test_too_weak_a_base_is_refused(monkeypatch, tmp_path):
 
 
 def test_the_screen_gets_the_gist_of_the_log():
-    line = ('11/21 01:22:41 - mmengine - INFO - Epoch(train)  [3][10/30]  base_lr: 2.9e-04 '
-            'lr: 2.9e-04  eta: 0:00:37  time: 0.4327  loss: 1.2132  loss_cls: 0.6885')
+    line = (
+        '11/21 01:22:41 - mmengine - INFO - Epoch(train)  [3][10/30]  base_lr: 2.9e-04 '
+        'lr: 2.9e-04  eta: 0:00:37  time: 0.4327  loss: 1.2132  loss_cls: 0.6885'
+    )
     assert steps.gist(line) == 'Epoch(train) [3][10/30]  loss: 1.2132  eta: 0:00:37'
-    assert steps.gist('Epoch(val) [1][8/8]    coco/bbox_mAP: 0.5470  coco/bbox_mAP_50: 0.9600  '
-                      'coco/bbox_mAP_75: 0.1') == 'AP50 0.960  AP 0.547'
+    assert (
+        steps.gist(
+            'Epoch(val) [1][8/8]    coco/bbox_mAP: 0.5470  coco/bbox_mAP_50: 0.9600  '
+            'coco/bbox_mAP_75: 0.1'
+        )
+        == 'AP50 0.960  AP 0.547'
+    )
     assert steps.gist('loading annotations into memory...') is None
 
 
@@ -258,7 +283,8 @@ def test_figures_come_from_the_latest_run_of_a_folder(tmp_path):
     for name, ap50 in (('20260101_000000', 0.1), ('20260102_000000', 0.2)):
         (tmp_path / name / 'vis_data').mkdir(parents=True)
         (tmp_path / name / 'vis_data/scalars.json').write_text(
-            '{"loss": 1.0}\n' + json.dumps({'coco/bbox_mAP_50': ap50}) + '\n{"loss": 0.5}\n')
+            '{"loss": 1.0}\n' + json.dumps({'coco/bbox_mAP_50': ap50}) + '\n{"loss": 0.5}\n'
+        )
     assert metrics.last_scalars(tmp_path)['coco/bbox_mAP_50'] == 0.2
     (tmp_path / 'log').write_text('... trainable params: 12 || all params: 34 || trainable%: 35')
     assert metrics.parameter_counts(tmp_path / 'log') == (12, 34)

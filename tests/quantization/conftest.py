@@ -16,8 +16,9 @@ def decode():
 
     def decode_(codes, absmax, type_, shape):
         from bitsandbytes.functional import get_4bit_type
+
         flat = codes.flatten()
-        indices = torch.stack([flat >> 4, flat & 15], dim=1).flatten().long()[:shape.numel()]
+        indices = torch.stack([flat >> 4, flat & 15], dim=1).flatten().long()[: shape.numel()]
         blocks = torch.arange(len(indices)) // 64
         return (get_4bit_type(type_, device='cpu')[indices] * absmax[blocks]).view(shape)
 

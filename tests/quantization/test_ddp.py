@@ -17,8 +17,11 @@ def train(rank, processes, folder, queue=None):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(96, 32), nn.GELU(), nn.Linear(32, 8))
     weights = {key: 0.1 * torch.randn_like(value) for key, value in model.state_dict().items()}
-    inject(model, dict(method=dict(type='DoRA', r=4), head='adapt', quant=dict(bits=4)),
-           weights_follow=True)
+    inject(
+        model,
+        dict(method=dict(type='DoRA', r=4), head='adapt', quant=dict(bits=4)),
+        weights_follow=True,
+    )
     wrapped = model
     if processes > 1:
         dist.init_process_group('gloo', rank=rank, world_size=processes)
@@ -45,8 +48,9 @@ def train(rank, processes, folder, queue=None):
 def test_two_processes_train_what_one_trains_on_the_joint_batch(bitsandbytes, tmp_path):
     run_together(train, 2, 2, str(tmp_path))
     train(0, 1, str(tmp_path))
-    first, second, alone = (torch.load(tmp_path / f'{name}.pth', weights_only=False)
-                            for name in ('2_0', '2_1', '1_0'))
+    first, second, alone = (
+        torch.load(tmp_path / f'{name}.pth', weights_only=False) for name in ('2_0', '2_1', '1_0')
+    )
     for name, value in alone.items():
         assert torch.equal(first[name], second[name]), name
         torch.testing.assert_close(first[name], value, rtol=1e-4, atol=1e-6)

@@ -13,9 +13,13 @@ from mmadapt import UserError, inject, merge, remove, unmerge
 from mmadapt.peft import merged_state_dict
 from mmadapt.quantization import QuantizedLinear
 
-QUANTS = dict(nf4=dict(bits=4), fp4=dict(bits=4, type='fp4'),
-              double=dict(bits=4, double_quant=True), int8=dict(bits=8),
-              fp16=dict(bits=8, has_fp16_weights=True))
+QUANTS = dict(
+    nf4=dict(bits=4),
+    fp4=dict(bits=4, type='fp4'),
+    double=dict(bits=4, double_quant=True),
+    int8=dict(bits=8),
+    fp16=dict(bits=8, has_fp16_weights=True),
+)
 LORA, DORA, SSF = dict(type='LoRA', r=4), dict(type='DoRA', r=4), dict(type='SSF')
 
 
@@ -47,7 +51,8 @@ def formula(layer, weight, x, method):
 @pytest.mark.parametrize('sizes', [(64, 32), (96, 70), (33, 7)])
 @pytest.mark.parametrize('kind', ['nf4', 'fp4'])
 def test_four_bits_mean_the_weight_that_decoding_them_one_by_one_gives(
-        bitsandbytes, decode, kind, sizes):
+    bitsandbytes, decode, kind, sizes
+):
     model, dense = adapted(quant=kind, sizes=sizes)
     layer = model[0]
     weight = decode(layer.weight, layer.weight_absmax, kind, dense.shape)
@@ -60,8 +65,9 @@ def test_eight_bits_mean_integers_times_the_largest_weight_of_a_row(bitsandbytes
     model, dense = adapted(quant='int8')
     layer, largest = model[0], dense.abs().amax(dim=1)
     assert layer.weight.dtype == torch.int8
-    torch.testing.assert_close(layer.dense_weight(), layer.weight * largest[:, None] / 127,
-                               rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(
+        layer.dense_weight(), layer.weight * largest[:, None] / 127, rtol=1e-3, atol=1e-6
+    )
     # A little more than half a step: bitsandbytes rounds numbers of 16 bits.
     assert ((layer.dense_weight() - dense).abs() <= 1.1 * largest[:, None] / 254).all()
 
@@ -85,8 +91,11 @@ def test_output_and_gradients_are_those_of_the_formula(bitsandbytes, method, qua
     ours = model(x)
     wanted = formula(layer, layer.dense_weight(), x, method)
     torch.testing.assert_close(ours, wanted, rtol=1e-5, atol=1e-5)
-    for a, b in zip(torch.autograd.grad(ours, [x, *trained], direction),
-                    torch.autograd.grad(wanted, [x, *trained], direction), strict=True):
+    for a, b in zip(
+        torch.autograd.grad(ours, [x, *trained], direction),
+        torch.autograd.grad(wanted, [x, *trained], direction),
+        strict=True,
+    ):
         assert b.abs().max() > 0
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
@@ -98,15 +107,17 @@ def test_the_first_output_is_that_of_the_quantized_base(bitsandbytes, method, qu
     inject(model, dict(method=method, head='adapt', quant=QUANTS[quant]))
     x = torch.randn(4, 96)
     layer = model[0]
-    torch.testing.assert_close(model(x), F.linear(x, layer.unpack(torch.float32), layer.bias),
-                               rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        model(x), F.linear(x, layer.unpack(torch.float32), layer.bias), rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize('layer', [nn.Linear, MMCVLinear])
 @pytest.mark.parametrize('quant', QUANTS)
 @pytest.mark.parametrize('method', [LORA, DORA, SSF], ids=lambda m: m['type'])
 def test_merging_right_after_evaluation_gives_a_dense_stock_layer_and_unmerging_is_exact(
-        bitsandbytes, method, quant, layer):
+    bitsandbytes, method, quant, layer
+):
     model, _ = adapted(method, quant, layer)
     x = torch.randn(64, 96)
     with torch.no_grad():
@@ -122,8 +133,9 @@ def test_merging_right_after_evaluation_gives_a_dense_stock_layer_and_unmerging_
     assert vars(model[0]).keys() == vars(layer(96, 70)).keys()
     # 16-bit weights are not rounded to 8 bits where they become dense.
     tolerance = 5e-3 if quant == 'fp16' else 1e-5
-    torch.testing.assert_close(model(x), wanted, rtol=tolerance,
-                               atol=tolerance * wanted.abs().max())
+    torch.testing.assert_close(
+        model(x), wanted, rtol=tolerance, atol=tolerance * wanted.abs().max()
+    )
     torch.testing.assert_close(model[0].weight, state['0.weight'])
 
     unmerge(model)
@@ -225,7 +237,8 @@ def test_an_adapted_quantized_layer_compiles_without_a_graph_break(bitsandbytes,
 
 @pytest.mark.parametrize(('threshold', 'warned'), [(6.0, False), (3.0, True)])
 def test_a_threshold_is_said_to_change_nothing_on_a_cpu(
-        bitsandbytes, monkeypatch, threshold, warned):
+    bitsandbytes, monkeypatch, threshold, warned
+):
     said = []
     for speak in ('say', 'warn'):
         monkeypatch.setattr(f'mmadapt.peft.quantized_base.{speak}', said.append)
@@ -243,7 +256,7 @@ def test_an_adapted_weight_is_not_adapted_twice_and_a_third_partys_method_works(
     from mmadapt.adapters import ADAPTERS, AdapterMethod
 
     class Shift(AdapterMethod):
-        tensor_names = ('shift', )
+        tensor_names = ('shift',)
 
         def create(self, weight, bias):
             return dict(shift=nn.Parameter(weight.new_zeros(())))
@@ -273,8 +286,9 @@ def test_hugging_face_computes_the_same_from_the_same_bits(bitsandbytes, method)
     theirs = bitsandbytes.nn.Linear4bit(128, 64, quant_type='nf4', compress_statistics=False)
     theirs.weight.data, theirs.bias.data = dense.clone(), model[0].bias.detach().clone()
     theirs = nn.Sequential(theirs.to('cpu'))
-    config = peft.LoraConfig(r=4, lora_alpha=16, target_modules=['0'], lora_dropout=0.0,
-                             use_dora=method is DORA)
+    config = peft.LoraConfig(
+        r=4, lora_alpha=16, target_modules=['0'], lora_dropout=0.0, use_dora=method is DORA
+    )
     theirs = peft.get_peft_model(theirs, config).train()
     layer = theirs.base_model.model[0]
     layer.lora_A['default'].weight.data = model[0].lora_A.detach().clone()
@@ -285,5 +299,6 @@ def test_hugging_face_computes_the_same_from_the_same_bits(bitsandbytes, method)
     torch.testing.assert_close(model(x), theirs(x), rtol=1e-5, atol=1e-5)
     model(x).square().sum().backward()
     theirs(x).square().sum().backward()
-    torch.testing.assert_close(model[0].lora_A.grad, layer.lora_A['default'].weight.grad,
-                               rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        model[0].lora_A.grad, layer.lora_A['default'].weight.grad, rtol=1e-4, atol=1e-4
+    )

@@ -18,8 +18,10 @@ LORA = dict(type='LoRA', r=4)
 # Bytes of the frozen Linear weights against float32, scales included: half of that for each 16-bit
 # weight. 4 bits and a scale of 32 for each 64; that scale in 8 bits; 8 bits and a scale a row.
 QUANTS = dict(
-    four=(dict(bits=4), 0.141), double=(dict(bits=4, double_quant=True), 0.1295),
-    eight=(dict(bits=8), 0.252))
+    four=(dict(bits=4), 0.141),
+    double=(dict(bits=4, double_quant=True), 0.1295),
+    eight=(dict(bits=8), 0.252),
+)
 
 
 def quantized(model):
@@ -39,10 +41,12 @@ def largest_difference(ours, wanted):
     return max((a - b).abs().max().item() for a, b in zip(ours, wanted, strict=True))
 
 
-@pytest.mark.parametrize(('method', 'quant'), [
-    ('LoRA', 'double'), ('DoRA', 'four'), ('SSF', 'eight')])
+@pytest.mark.parametrize(
+    ('method', 'quant'), [('LoRA', 'double'), ('DoRA', 'four'), ('SSF', 'eight')]
+)
 def test_swin_learns_on_a_base_of_a_quarter_of_the_bytes_and_merges(
-        bitsandbytes, build_detector, method, quant):
+    bitsandbytes, build_detector, method, quant
+):
     quant, share = QUANTS[quant]
     stock = build_detector(SWIN, backbone=dict(drop_path_rate=0.0)).eval()
     model = copy.deepcopy(stock)
@@ -51,8 +55,9 @@ def test_swin_learns_on_a_base_of_a_quarter_of_the_bytes_and_merges(
     layers = quantized(model)
     assert layers.keys() == dense.keys()
     assert len(layers) == 51
-    packed = num_bytes(layer._parameters[name] for layer in layers.values()
-                       for name in layer.packed_names)
+    packed = num_bytes(
+        layer._parameters[name] for layer in layers.values() for name in layer.packed_names
+    )
     assert packed < share * num_bytes(dense.values())
     assert num_bytes(model.backbone.parameters()) < 0.33 * num_bytes(stock.backbone.parameters())
     assert report.total > sum(p.numel() for p in stock.parameters())  # as they were counted before
@@ -91,27 +96,46 @@ def test_a_model_without_linear_layers_is_told_what_it_is_made_of(build_detector
     with pytest.raises(UserError) as error:
         inject(model, dict(method=LORA, quant=dict(bits=4)))
     convs = sum(isinstance(m, nn.Conv2d) for m in model.modules())
-    for words in ('quantizes Linear layers', 'in this RTMDet there is none', 'it has none',
-                  f'{convs} Conv2d', 'Remove peft.quant'):
+    for words in (
+        'quantizes Linear layers',
+        'in this RTMDet there is none',
+        'it has none',
+        f'{convs} Conv2d',
+        'Remove peft.quant',
+    ):
         assert words in str(error.value)
     assert [type(m) for m in model.modules()] == types
 
 
 def test_what_trains_fully_or_is_skipped_stays_dense(bitsandbytes, build_detector):
     model = build_detector(MASK_RCNN)
-    inject(model, dict(method=LORA, head=['roi_head.bbox_head.fc_cls'], quant=dict(
-        bits=8, skip=['backbone.stages.3', dict(type='Linear', name='.*shared_fcs.0')])))
+    inject(
+        model,
+        dict(
+            method=LORA,
+            head=['roi_head.bbox_head.fc_cls'],
+            quant=dict(
+                bits=8, skip=['backbone.stages.3', dict(type='Linear', name='.*shared_fcs.0')]
+            ),
+        ),
+    )
     names = {name for name, m in model.named_modules() if isinstance(m, nn.Linear)}
     dense = names - quantized(model).keys()
     assert dense == {name for name in names if name.startswith('backbone.stages.3')} | {
-        'roi_head.bbox_head.shared_fcs.0', 'roi_head.bbox_head.fc_cls'}
+        'roi_head.bbox_head.shared_fcs.0',
+        'roi_head.bbox_head.fc_cls',
+    }
     assert 'roi_head.bbox_head.fc_reg' in quantized(model)
 
 
-@pytest.mark.parametrize(('quant', 'message'), [
-    (dict(skip=['backbone.stage9']), "quant.skip: 'backbone.stage9' matches no layer; nearest"),
-    (dict(skip=['neck']), "peft.quant.skip: 'neck' means no Linear layer"),
-    (dict(skip=['backbone']), 'each of its 51 Linear layers trains fully, shares its weight')])
+@pytest.mark.parametrize(
+    ('quant', 'message'),
+    [
+        (dict(skip=['backbone.stage9']), "quant.skip: 'backbone.stage9' matches no layer; nearest"),
+        (dict(skip=['neck']), "peft.quant.skip: 'neck' means no Linear layer"),
+        (dict(skip=['backbone']), 'each of its 51 Linear layers trains fully, shares its weight'),
+    ],
+)
 def test_skip_that_means_nothing_or_leaves_nothing_is_refused(build_detector, quant, message):
     with pytest.raises(UserError, match=message):
         inject(build_detector(SWIN), dict(method=LORA, quant=dict(bits=4, **quant)))
@@ -138,7 +162,8 @@ def test_layers_whose_weights_are_read_and_not_called_stay_dense_or_are_refused(
 
 
 def test_a_saved_adapter_knows_the_dense_base_and_finds_its_quantized_one(
-        bitsandbytes, build_detector, tmp_path):
+    bitsandbytes, build_detector, tmp_path
+):
     stock = build_detector(SWIN, backbone=dict(depths=(1, 1, 1, 1)))
     model = copy.deepcopy(stock)
     peft = dict(method=dict(type='DoRA', r=4), quant=dict(bits=4, double_quant=True))
@@ -149,9 +174,11 @@ def test_a_saved_adapter_knows_the_dense_base_and_finds_its_quantized_one(
                 parameter.add_(0.01 * torch.randn_like(parameter))
     save_adapter(model, str(tmp_path / 'adapter'))
     record, _ = read_adapter(str(tmp_path / 'adapter'))
-    frozen = {key: value for key, value in stock.state_dict().items()
-              if key in frozen_tensors(model, {n for n, p in model.named_parameters()
-                                               if p.requires_grad})}
+    frozen = {
+        key: value
+        for key, value in stock.state_dict().items()
+        if key in frozen_tensors(model, {n for n, p in model.named_parameters() if p.requires_grad})
+    }
     assert record.base.fingerprint == fingerprint(frozen)
 
     other, x = copy.deepcopy(stock), torch.randn(1, 3, 64, 64)

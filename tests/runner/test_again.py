@@ -19,9 +19,16 @@ def data(tmp_path_factory):
 def test_a_runner_that_has_trained_tests_the_average(strategy, data, tmp_path):
     is_whole = strategy != 'FSDP2Strategy'  # else its layers cannot be called one by one
     config = write_config(
-        tmp_path, 'rtmdet', data, data / 'base.pth', SSF,
-        probe=f'out={str(tmp_path)!r}, sensitivity=()' if is_whole else '', extra=(
-            f"runner_type = 'FlexibleRunner'\nstrategy = dict(type='mmadapt.{strategy}')\n{TTA}"))
+        tmp_path,
+        'rtmdet',
+        data,
+        data / 'base.pth',
+        SSF,
+        probe=f'out={str(tmp_path)!r}, sensitivity=()' if is_whole else '',
+        extra=(
+            f"runner_type = 'FlexibleRunner'\nstrategy = dict(type='mmadapt.{strategy}')\n{TTA}"
+        ),
+    )
     printed = run(HERE / 'runner_calls.py', config, tmp_path / 'run', 'train', 'test')
     assert 'Epoch(test)' in printed
     if is_whole:
@@ -36,7 +43,8 @@ def test_a_runner_that_has_trained_tests_the_average(strategy, data, tmp_path):
 
 def test_a_runner_that_has_tested_does_not_train(data, tmp_path):
     write_base(tmp_path / 'base.pth', 'rtmdet', len(CLASSES))
-    config = write_config(tmp_path, 'rtmdet', data, tmp_path / 'base.pth', SSF,
-                          extra="runner_type = 'FlexibleRunner'")
+    config = write_config(
+        tmp_path, 'rtmdet', data, tmp_path / 'base.pth', SSF, extra="runner_type = 'FlexibleRunner'"
+    )
     printed = run(HERE / 'runner_calls.py', config, tmp_path, 'test', 'train')
     assert 'refused: this runner has evaluated a model and cannot train it' in printed

@@ -25,8 +25,9 @@ def data(tmp_path_factory):
 
 
 def config_of(folder, data, name, extra='', peft=SSF, **options):
-    return write_config(folder, 'rtmdet', data, data / 'base.pth', peft, name=name, extra=extra,
-                        **options)
+    return write_config(
+        folder, 'rtmdet', data, data / 'base.pth', peft, name=name, extra=extra, **options
+    )
 
 
 @pytest.fixture(scope='module')
@@ -44,8 +45,11 @@ def same(found, wanted) -> bool:
     for part in ('state_dict', 'ema_state_dict'):
         assert found[part].keys() == wanted[part].keys()
         assert len(found[part]) > 100
-    return all(torch.equal(found[part][key], value)
-               for part in ('state_dict', 'ema_state_dict') for key, value in wanted[part].items())
+    return all(
+        torch.equal(found[part][key], value)
+        for part in ('state_dict', 'ema_state_dict')
+        for key, value in wanted[part].items()
+    )
 
 
 def test_both_runners_train_the_same_bits(by_runner, data, tmp_path):
@@ -60,19 +64,29 @@ def test_both_runners_train_the_same_bits(by_runner, data, tmp_path):
 def test_two_processes_go_on_with_a_checkpoint_of_the_stock_runner(by_runner, data, tmp_path):
     config = config_of(tmp_path, data, 'flexible', FLEXIBLE, epochs=2)
     wanted = by_runner / '2'
-    log = run('train.py', config, '--work-dir', tmp_path / 'work', '--resume',
-              wanted / 'epoch_1.pth', processes=2)
+    log = run(
+        'train.py',
+        config,
+        '--work-dir',
+        tmp_path / 'work',
+        '--resume',
+        wanted / 'epoch_1.pth',
+        processes=2,
+    )
     assert 'resumed epoch: 1' in log
     assert same(tmp_path / 'work' / 'epoch_2.pth', wanted / 'epoch_2.pth')
 
 
-def test_its_checkpoint_and_its_adapter_are_tested_as_by_the_stock_runner(by_runner, data,
-                                                                          tmp_path):
+def test_its_checkpoint_and_its_adapter_are_tested_as_by_the_stock_runner(
+    by_runner, data, tmp_path
+):
     found = []
     checkpoint, adapter = by_runner / '1' / 'epoch_2.pth', by_runner / '1' / 'adapter'
     for extra, weights, *options in (
-            ('', checkpoint), (FLEXIBLE, checkpoint),
-            (FLEXIBLE, data / 'base.pth', '--cfg-options', f'peft.adapter={adapter}')):
+        ('', checkpoint),
+        (FLEXIBLE, checkpoint),
+        (FLEXIBLE, data / 'base.pth', '--cfg-options', f'peft.adapter={adapter}'),
+    ):
         out = tmp_path / str(len(found))
         config = config_of(out, data, 'config', extra, probe=f'out={str(out)!r}, sensitivity=()')
         run('test.py', config, weights, '--work-dir', out, *options)

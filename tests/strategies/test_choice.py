@@ -16,36 +16,52 @@ RECOMPUTED = dict(activation_checkpointing=['backbone'])
 
 
 @pytest.mark.parametrize('cfg', [PEFT, MEMORY, RECOMPUTED])
-@pytest.mark.parametrize(('strategy', 'launcher', 'wanted'), [
-    (None, 'none', 'mmadapt.SingleDeviceStrategy'),
-    (None, 'pytorch', 'mmadapt.DDPStrategy'),
-    (dict(type='DDPStrategy', sync_bn='torch'), 'pytorch', 'mmadapt.DDPStrategy'),
-    (dict(type=SingleDeviceStrategy), 'none', 'mmadapt.SingleDeviceStrategy'),
-    (dict(type='mmadapt.DDPStrategy'), 'pytorch', 'mmadapt.DDPStrategy'),
-])
+@pytest.mark.parametrize(
+    ('strategy', 'launcher', 'wanted'),
+    [
+        (None, 'none', 'mmadapt.SingleDeviceStrategy'),
+        (None, 'pytorch', 'mmadapt.DDPStrategy'),
+        (dict(type='DDPStrategy', sync_bn='torch'), 'pytorch', 'mmadapt.DDPStrategy'),
+        (dict(type=SingleDeviceStrategy), 'none', 'mmadapt.SingleDeviceStrategy'),
+        (dict(type='mmadapt.DDPStrategy'), 'pytorch', 'mmadapt.DDPStrategy'),
+    ],
+)
 def test_ours_takes_the_place_of_mmengines_where_it_is_needed(strategy, launcher, wanted, cfg):
     chosen = choose_strategy(strategy, launcher, cfg)
     assert chosen['type'] == wanted
     assert chosen.get('sync_bn') == (strategy or {}).get('sync_bn')
 
 
-@pytest.mark.parametrize('strategy', [
-    dict(type='DDPStrategy'), dict(type=DDPStrategy), dict(type='FSDPStrategy'),
-    dict(type='DeepSpeedStrategy')])
+@pytest.mark.parametrize(
+    'strategy',
+    [
+        dict(type='DDPStrategy'),
+        dict(type=DDPStrategy),
+        dict(type='FSDPStrategy'),
+        dict(type='DeepSpeedStrategy'),
+    ],
+)
 def test_a_config_that_does_not_need_ours_keeps_its_own(strategy):
     assert choose_strategy(strategy, 'pytorch', {}) is strategy
     assert choose_strategy(strategy, 'pytorch', dict(peft=None)) is strategy
 
 
-@pytest.mark.parametrize(('strategy', 'remedy'), [
-    (dict(type='FSDPStrategy'), r"write strategy=dict\(type='mmadapt.FSDP2Strategy', ...\)"),
-    (dict(type=FSDPStrategy), r"write strategy=dict\(type='mmadapt.FSDP2Strategy', ...\)"),
-    (dict(type='DeepSpeedStrategy'),
-     r"write strategy=dict\(type='mmadapt.DeepSpeedStrategy', ...\)"),
-    (dict(type='ColossalAIStrategy'), "choose among 'mmadapt.DDPStrategy', "),
-])
-@pytest.mark.parametrize(('cfg', 'key'), [
-    (PEFT, '`peft`'), (MEMORY, '`memory`'), (RECOMPUTED, '`activation_checkpointing`')])
+@pytest.mark.parametrize(
+    ('strategy', 'remedy'),
+    [
+        (dict(type='FSDPStrategy'), r"write strategy=dict\(type='mmadapt.FSDP2Strategy', ...\)"),
+        (dict(type=FSDPStrategy), r"write strategy=dict\(type='mmadapt.FSDP2Strategy', ...\)"),
+        (
+            dict(type='DeepSpeedStrategy'),
+            r"write strategy=dict\(type='mmadapt.DeepSpeedStrategy', ...\)",
+        ),
+        (dict(type='ColossalAIStrategy'), "choose among 'mmadapt.DDPStrategy', "),
+    ],
+)
+@pytest.mark.parametrize(
+    ('cfg', 'key'),
+    [(PEFT, '`peft`'), (MEMORY, '`memory`'), (RECOMPUTED, '`activation_checkpointing`')],
+)
 def test_one_that_wraps_before_anything_can_act_is_refused(cfg, key, strategy, remedy):
     name = getattr(strategy['type'], '__name__', strategy['type'])
     with pytest.raises(UserError, match=f"MMEngine's {name} wraps .* {key}; {remedy}"):
@@ -79,8 +95,11 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     strategy.model = nn.Sequential(nn.Linear(2, 2))
     path = str(tmp_path / 'other.pth')
     torch.save(dict(state_dict={'layer.weight': torch.zeros(3)}), path)
-    with pytest.raises(UserError, match="has none of the 2 weights of this Sequential: its first "
-                                        "key is 'layer.weight', the model's '0.weight'"):
+    with pytest.raises(
+        UserError,
+        match='has none of the 2 weights of this Sequential: its first '
+        "key is 'layer.weight', the model's '0.weight'",
+    ):
         strategy.load_checkpoint(path)
     torch.save(dict(state_dict={'module.0.weight': torch.ones(2, 2)}), path)
     strategy.load_checkpoint(path)

@@ -8,8 +8,9 @@ from several_runs import checkpoint, difference, logged, run_several
 
 from mmadapt.files import read_adapter, read_checkpoint
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec('deepspeed') is None,
-                                reason='deepspeed is not installed')
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec('deepspeed') is None, reason='deepspeed is not installed'
+)
 FULL = dict(method=None, targets='all', head='train', norm='train')
 LORA = dict(method=dict(type='LoRA', r=4, alpha=8, dropout=0.1), targets='all-linear')
 DDP = dict(type='DDPStrategy')
@@ -22,8 +23,11 @@ def zero(stage, **options):
     sizes = dict(reduce_bucket_size='1e5')
     if stage == 3:
         sizes['stage3_param_persistence_threshold'] = 0  # nothing of so small a model is divided
-    return dict(type='mmadapt.DeepSpeedStrategy', torch_autocast=dict(enabled=False),
-                zero_optimization=dict(stage=stage, **sizes, **options))
+    return dict(
+        type='mmadapt.DeepSpeedStrategy',
+        torch_autocast=dict(enabled=False),
+        zero_optimization=dict(stage=stage, **sizes, **options),
+    )
 
 
 @pytest.fixture(scope='module')
@@ -31,15 +35,25 @@ def runs(config, tmp_path_factory):
     """Train all of it for three iterations, LoRA for three of two each; return their folder."""
     folder = tmp_path_factory.mktemp('runs')
     strategies = dict(ddp=DDP, zero2=zero(2), zero3=zero(3))
-    plan = {name: dict(config=config(name, strategy, FULL)) for name, strategy in
-            strategies.items()}
+    plan = {
+        name: dict(config=config(name, strategy, FULL)) for name, strategy in strategies.items()
+    }
     for name, strategy in strategies.items():
-        plan[f'lora_{name}'] = dict(config=config(
-            f'lora_{name}', strategy, LORA, epochs=3, images=4, accumulative_counts=2,
-            extra='' if name == 'zero3' else EMA))
+        plan[f'lora_{name}'] = dict(
+            config=config(
+                f'lora_{name}',
+                strategy,
+                LORA,
+                epochs=3,
+                images=4,
+                accumulative_counts=2,
+                extra='' if name == 'zero3' else EMA,
+            )
+        )
     for name, whose in (('zero2', 'zero2'), ('zero3', 'zero3'), ('zero2', 'ddp'), ('ddp', 'zero2')):
         plan[f'{name}_after_{whose}'] = dict(
-            config=plan[f'lora_{name}']['config'], resume=folder / f'lora_{whose}' / 'epoch_2.pth')
+            config=plan[f'lora_{name}']['config'], resume=folder / f'lora_{whose}' / 'epoch_2.pth'
+        )
     log = run_several(folder, plan)
     (folder / 'log.txt').write_text(log)
     return folder
@@ -56,8 +70,11 @@ def test_every_stage_makes_the_steps_of_ddp(runs, name):
     assert ours.keys() == wanted.keys()
     assert difference(ours['state_dict'], wanted['state_dict']) < 1e-5
     base = read_checkpoint(str(next(runs.parent.glob('data*')) / 'base.pth'))['state_dict']
-    moved = [not torch.equal(value, base[key]) for key, value in wanted['state_dict'].items()
-             if key.endswith('weight') and base[key].shape == value.shape]
+    moved = [
+        not torch.equal(value, base[key])
+        for key, value in wanted['state_dict'].items()
+        if key.endswith('weight') and base[key].shape == value.shape
+    ]
     assert sum(moved) > 50
 
 
@@ -83,11 +100,16 @@ def test_lora_with_accumulation_trains_as_under_ddp(runs, name):
     norms = logged(runs / 'lora_ddp', 'grad_norm')
     assert logged(runs / f'lora_{name}', 'grad_norm') == pytest.approx(norms, rel=1e-4)
     ours, wanted = (checkpoint(runs / n, 3) for n in (f'lora_{name}', 'lora_ddp'))
-    own = {key.removeprefix('module.'): value for key, value in wanted['ema_state_dict'].items()
-           if key.startswith('module.')}
+    own = {
+        key.removeprefix('module.'): value
+        for key, value in wanted['ema_state_dict'].items()
+        if key.startswith('module.')
+    }
     weights = ours.get('ema_state_dict', {f'module.{k}': v for k, v in ours['state_dict'].items()})
-    assert difference({k.removeprefix('module.'): v for k, v in weights.items() if k != 'steps'},
-                      own) < 1e-5
+    assert (
+        difference({k.removeprefix('module.'): v for k, v in weights.items() if k != 'steps'}, own)
+        < 1e-5
+    )
     assert any('lora_B' in key for key in own)
     assert len(own) < len(checkpoint(runs / 'ddp', 1)['state_dict'])
 
@@ -95,8 +117,13 @@ def test_lora_with_accumulation_trains_as_under_ddp(runs, name):
 def test_the_moving_average_is_that_of_ddp(runs):
     ours, wanted = (checkpoint(runs / f'lora_{n}', 3) for n in ('zero2', 'ddp'))
     assert difference(ours['state_dict'], wanted['state_dict']) < 1e-5
-    assert difference(ours['state_dict'], {
-        k: wanted['ema_state_dict'][f'module.{k}'] for k in wanted['state_dict']}) > 1e-4
+    assert (
+        difference(
+            ours['state_dict'],
+            {k: wanted['ema_state_dict'][f'module.{k}'] for k in wanted['state_dict']},
+        )
+        > 1e-4
+    )
 
 
 @pytest.mark.parametrize('name', ['zero2', 'zero3'])
@@ -120,15 +147,18 @@ def test_a_resumed_run_is_one_that_was_never_stopped(runs, name):
         if part in straight:
             assert difference(resumed[part], straight[part]) == 0
     for number, state in straight['optimizer']['state'].items():
-        assert all(torch.equal(resumed['optimizer']['state'][number][key], value)
-                   for key, value in state.items())
+        assert all(
+            torch.equal(resumed['optimizer']['state'][number][key], value)
+            for key, value in state.items()
+        )
 
 
 @pytest.mark.parametrize(('name', 'whose'), [('zero2', 'ddp'), ('ddp', 'zero2')])
 def test_a_run_goes_on_with_another_strategy(runs, name, whose):
     resumed, straight = (checkpoint(runs / n, 3) for n in (f'{name}_after_{whose}', 'lora_ddp'))
     assert logged(runs / f'{name}_after_{whose}') == pytest.approx(
-        logged(runs / 'lora_ddp')[4:], rel=1e-5)
+        logged(runs / 'lora_ddp')[4:], rel=1e-5
+    )
     for part in ('state_dict', 'ema_state_dict'):
         assert difference(resumed[part], straight[part]) < 1e-5
 

@@ -40,7 +40,8 @@ def runner(tmp_path):
     strategy = DeepSpeedStrategy(zero_optimization=dict(stage=3), work_dir=str(tmp_path))
     strategy.model = nn.Linear(2, 2)
     wrapper = DeepSpeedOptimWrapper(
-        optimizer=torch.optim.SGD(strategy.model.parameters(), lr=1), accumulative_counts=2)
+        optimizer=torch.optim.SGD(strategy.model.parameters(), lr=1), accumulative_counts=2
+    )
     wrapper.attach(Engine(), [])
     wrapper.initialize_count_status(strategy.model, 0, 5)
     strategy.optim_wrapper = wrapper
@@ -68,16 +69,19 @@ def test_gradients_of_another_strategy_are_refused_and_none_are_not(runner):
         hook._restore(runner)
 
 
-@pytest.mark.parametrize(('hook', 'epoch', 'refused'), [
-    (dict(interval=1), 3, True),
-    (dict(interval=1), 4, False),
-    (dict(interval=2), 3, False),
-    (dict(interval=3), 3, False),  # at the end only, where a step is made
-    (dict(interval=2, save_begin=1), 3, True),
-    (dict(interval=5, by_epoch=False), 4, True),
-    (dict(interval=4, by_epoch=False), 3, False),
-    (dict(interval=-1), 3, False),
-])
+@pytest.mark.parametrize(
+    ('hook', 'epoch', 'refused'),
+    [
+        (dict(interval=1), 3, True),
+        (dict(interval=1), 4, False),
+        (dict(interval=2), 3, False),
+        (dict(interval=3), 3, False),  # at the end only, where a step is made
+        (dict(interval=2, save_begin=1), 3, True),
+        (dict(interval=5, by_epoch=False), 4, True),
+        (dict(interval=4, by_epoch=False), 3, False),
+        (dict(interval=-1), 3, False),
+    ],
+)
 def test_a_run_that_would_be_refused_later_does_not_begin(hook, epoch, refused):
     lengths = dict(epoch_length=epoch, max_iters=9)
     hooks = [IterTimerHook(), CheckpointHook(**hook)]
@@ -92,6 +96,7 @@ def test_a_run_that_would_be_refused_later_does_not_begin(hook, epoch, refused):
 @pytest.mark.parametrize('stage', [1, 2])
 def test_of_zero_2_and_3(stage, tmp_path, monkeypatch):
     from mmadapt.strategies.deepspeed import operators
+
     for name in ('require_deepspeed', 'register_optimizers'):
         monkeypatch.setattr(operators, name, lambda: None)
     monkeypatch.setattr(operators, 'start', begin)
@@ -99,5 +104,7 @@ def test_of_zero_2_and_3(stage, tmp_path, monkeypatch):
     strategy.runner = SimpleNamespace(hooks=[CheckpointHook(interval=1)], cfg={})
     with pytest.raises(UserError, match=REFUSED) if stage == 2 else pytest.raises(Begins):
         strategy.prepare(
-            dict(type='Nothing'), dispatch_kwargs=dict(epoch_length=3, max_iters=12),
-            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1), accumulative_counts=2))
+            dict(type='Nothing'),
+            dispatch_kwargs=dict(epoch_length=3, max_iters=12),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1), accumulative_counts=2),
+        )

@@ -38,8 +38,10 @@ def test_an_error_leaves_nothing_on_the_parameters(stage, model):
 def test_a_setting_that_deepspeed_refuses_leaves_nothing_on_the_parameters(stage, model):
     pytest.importorskip('deepspeed')
     start_alone(offload=False)
-    settings = dict(zero_optimization=dict(stage=stage, reduce_bucket_size='many'),
-                    train_micro_batch_size_per_gpu=1)
+    settings = dict(
+        zero_optimization=dict(stage=stage, reduce_bucket_size='many'),
+        train_micro_batch_size_per_gpu=1,
+    )
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(UserError, match='strategy.zero_optimization.reduce_bucket_size'):
         engine.initialize(model, optimizer, settings)

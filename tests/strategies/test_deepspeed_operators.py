@@ -12,8 +12,9 @@ import torch
 from mmadapt import UserError
 from mmadapt.strategies.deepspeed import operators
 
-installed = pytest.mark.skipif(importlib.util.find_spec('deepspeed') is None,
-                               reason='deepspeed is not installed')
+installed = pytest.mark.skipif(
+    importlib.util.find_spec('deepspeed') is None, reason='deepspeed is not installed'
+)
 
 
 def test_what_is_not_installed_is_named_with_the_command(monkeypatch):
@@ -39,15 +40,22 @@ def test_without_a_compiler_or_ninja_the_operator_and_the_remedy_are_named(monke
 def compiling(monkeypatch, tmp_path):
     """Return a function that compiles an operator, by what DeepSpeed's builder of it does."""
     from deepspeed import accelerator
-    monkeypatch.setattr('torch.utils.cpp_extension._get_build_directory',
-                        lambda name, verbose: str(tmp_path))
+
+    monkeypatch.setattr(
+        'torch.utils.cpp_extension._get_build_directory', lambda name, verbose: str(tmp_path)
+    )
     monkeypatch.setattr(operators, '_require_compiler', lambda name: None)
 
     def compile_with(name, load=lambda verbose: None, **builder):
         made = SimpleNamespace(name='op', load=load, is_compatible=lambda: True)
         made.__dict__.update(builder)
-        monkeypatch.setattr(accelerator, 'get_accelerator', lambda: SimpleNamespace(
-            device_name=lambda: 'cuda', create_op_builder=lambda name: made))
+        monkeypatch.setattr(
+            accelerator,
+            'get_accelerator',
+            lambda: SimpleNamespace(
+                device_name=lambda: 'cuda', create_op_builder=lambda name: made
+            ),
+        )
         operators._compile(name)
 
     return compile_with
@@ -56,8 +64,11 @@ def compiling(monkeypatch, tmp_path):
 @installed
 def test_only_the_processes_do_without_their_operator(compiling):
     compiling('ShareMemCommBuilder', is_compatible=lambda: False)
-    with pytest.raises(UserError, match="FusedAdamBuilder does not exist for this cuda; write "
-                                        "optim_wrapper.optimizer.type='AdamW'"):
+    with pytest.raises(
+        UserError,
+        match='FusedAdamBuilder does not exist for this cuda; write '
+        "optim_wrapper.optimizer.type='AdamW'",
+    ):
         compiling('FusedAdamBuilder', is_compatible=lambda: False)
 
 
@@ -69,16 +80,21 @@ def test_another_cuda_than_torchs_is_one_line(name, compiling):
     def load(verbose):
         raise getattr(builder, name)('CUDA_HOME does not exist\nmore of it')
 
-    with pytest.raises(UserError, match=re.escape(
-            f"nvcc of CUDA {torch.version.cuda}, that of torch: CUDA_HOME does not exist; install "
-            "it and set CUDA_HOME, or write optim_wrapper.optimizer.type='AdamW'")) as error:
+    with pytest.raises(
+        UserError,
+        match=re.escape(
+            f'nvcc of CUDA {torch.version.cuda}, that of torch: CUDA_HOME does not exist; install '
+            "it and set CUDA_HOME, or write optim_wrapper.optimizer.type='AdamW'"
+        ),
+    ) as error:
         compiling('FusedAdamBuilder', load)
     assert '\n' not in str(error.value)
 
 
 @installed
 def test_what_a_killed_process_has_left_is_named_before_it_is_waited_for(
-        compiling, monkeypatch, tmp_path):
+    compiling, monkeypatch, tmp_path
+):
     said = []
     monkeypatch.setattr(operators, 'print_log', lambda text, *args: said.append((text, *args)))
     compiling('CPUAdamBuilder')
@@ -86,6 +102,12 @@ def test_what_a_killed_process_has_left_is_named_before_it_is_waited_for(
     assert 'compiling' in said.pop()[0]
     Path(tmp_path, 'lock').touch()
     compiling('CPUAdamBuilder', lambda verbose: said.append('waits'))
-    assert said[1:] == [(f'waiting for another process that compiles in {tmp_path}; if none does, '
-                         'because one was killed, remove that folder', 'current', logging.WARNING),
-                        'waits']
+    assert said[1:] == [
+        (
+            f'waiting for another process that compiles in {tmp_path}; if none does, '
+            'because one was killed, remove that folder',
+            'current',
+            logging.WARNING,
+        ),
+        'waits',
+    ]

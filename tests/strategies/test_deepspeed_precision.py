@@ -10,14 +10,19 @@ from several_runs import logged, run_several
 
 from mmadapt.files import read_adapter
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec('deepspeed') is None,
-                                reason='deepspeed is not installed')
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec('deepspeed') is None, reason='deepspeed is not installed'
+)
 BASES = Path(__file__).parents[2] / 'configs' / '_base_'
 FULL = dict(method=None, targets='all', head='train', norm='train')
 MEMORY = dict(
-    checkpoint=['SwinBlock', 'DeformableDetrTransformerEncoderLayer',
-                'DeformableDetrTransformerDecoderLayer'],
-    fp32_modules='auto')
+    checkpoint=[
+        'SwinBlock',
+        'DeformableDetrTransformerEncoderLayer',
+        'DeformableDetrTransformerDecoderLayer',
+    ],
+    fp32_modules='auto',
+)
 QLORA = dict(method=dict(type='LoRA', r=4), targets='all-linear', quant=dict(bits=4))
 RARELY = """
 default_hooks['checkpoint'] = dict(_delete_=True, type='CheckpointHook', interval=99)
@@ -37,8 +42,11 @@ def runs(config, tmp_path_factory):
         strategy['torch_autocast']['enabled'] = name != 'float32'
         if name == 'zero3':  # nothing of so small a model would be divided
             strategy['zero_optimization']['stage3_param_persistence_threshold'] = 0
-        plan[name] = dict(config=config(
-            name, strategy, FULL, epochs=steps, images=2, extra=f'memory = {MEMORY}\n{RARELY}'))
+        plan[name] = dict(
+            config=config(
+                name, strategy, FULL, epochs=steps, images=2, extra=f'memory = {MEMORY}\n{RARELY}'
+            )
+        )
     run_several(folder, plan)
     return folder
 
@@ -61,12 +69,21 @@ def test_it_computes_in_bfloat16_and_about_what_float32_gives(runs, name):
 
 def test_a_quantized_base_trains_as_under_ddp(config, tmp_path):
     pytest.importorskip('bitsandbytes', reason='bitsandbytes is not installed')
-    strategies = dict(ddp=dict(type='DDPStrategy')) | {f'zero{stage}': dict(
-        type='mmadapt.DeepSpeedStrategy', torch_autocast=dict(enabled=False),
-        zero_optimization=dict(stage=stage)) for stage in (1, 2)}
-    run_several(tmp_path, {name: dict(config=config(
-        f'quant_{name}', strategy, QLORA, images=4, extra=RARELY))
-        for name, strategy in strategies.items()})
+    strategies = dict(ddp=dict(type='DDPStrategy')) | {
+        f'zero{stage}': dict(
+            type='mmadapt.DeepSpeedStrategy',
+            torch_autocast=dict(enabled=False),
+            zero_optimization=dict(stage=stage),
+        )
+        for stage in (1, 2)
+    }
+    run_several(
+        tmp_path,
+        {
+            name: dict(config=config(f'quant_{name}', strategy, QLORA, images=4, extra=RARELY))
+            for name, strategy in strategies.items()
+        },
+    )
     wanted = read_adapter(str(tmp_path / 'ddp' / 'adapter'))[1]
     assert len(logged(tmp_path / 'ddp')) == 2
     for name in ('zero1', 'zero2'):

@@ -44,34 +44,56 @@ def read(settings=None, optimizer=ADAMW, **cfg):
 def test_without_anything_said_it_is_zero_2_and_autocast_that_rounds_no_gradient():
     parsed, said = settings()
     assert parsed['zero_optimization'] == dict(stage=2)
-    assert parsed['torch_autocast'] == dict(enabled=True, dtype='bfloat16',
-                                            lower_precision_safe_modules=[])
+    assert parsed['torch_autocast'] == dict(
+        enabled=True, dtype='bfloat16', lower_precision_safe_modules=[]
+    )
     assert parsed['zero_allow_untested_optimizer'] is True
     assert parsed['zero_force_ds_cpu_optimizer'] is False
     assert said == []
 
 
 def test_a_seed_style_config_is_translated_and_says_so(tmp_path):
-    old = dict(fp16=dict(enabled=False, loss_scale=0), bf16=dict(enabled=True), inputs_to_half=[0],
-               exclude_frozen_parameters=True, train_batch_size=16,
-               train_micro_batch_size_per_gpu=2, zero_optimization=dict(
-                   stage=3, reduce_bucket_size='2e8', allgather_bucket_size=2e8, cpu_offload=True,
-                   cpu_offload_params=True, offload_optimizer=dict(device='cpu', ratio=1.0),
-                   stage3_gather_fp16_weights_on_model_save=True))
+    old = dict(
+        fp16=dict(enabled=False, loss_scale=0),
+        bf16=dict(enabled=True),
+        inputs_to_half=[0],
+        exclude_frozen_parameters=True,
+        train_batch_size=16,
+        train_micro_batch_size_per_gpu=2,
+        zero_optimization=dict(
+            stage=3,
+            reduce_bucket_size='2e8',
+            allgather_bucket_size=2e8,
+            cpu_offload=True,
+            cpu_offload_params=True,
+            offload_optimizer=dict(device='cpu', ratio=1.0),
+            stage3_gather_fp16_weights_on_model_save=True,
+        ),
+    )
     (tmp_path / 'zero.json').write_text(json.dumps(old))
     parsed, said = settings(str(tmp_path / 'zero.json'))
     assert (parsed, said) == settings(old) == settings(None, **old)
     assert parsed['zero_optimization'] == dict(
-        stage=3, reduce_bucket_size=200_000_000, allgather_bucket_size=200_000_000,
-        offload_optimizer=dict(device='cpu', ratio=1), offload_param=dict(device='cpu'))
+        stage=3,
+        reduce_bucket_size=200_000_000,
+        allgather_bucket_size=200_000_000,
+        offload_optimizer=dict(device='cpu', ratio=1),
+        offload_param=dict(device='cpu'),
+    )
     assert all(isinstance(v, int) for k, v in parsed['zero_optimization'].items() if 'size' in k)
     assert parsed['torch_autocast']['enabled']
     assert not {'fp16', 'bf16', 'inputs_to_half', 'train_batch_size'} & set(parsed)
     assert len(said) == 8
-    for name in ('bf16', 'inputs_to_half', 'exclude_frozen_parameters', 'train_batch_size',
-                 'train_micro_batch_size_per_gpu',
-                 'cpu_offload is now offload_optimizer', 'cpu_offload_params is now offload_param',
-                 'stage3_gather_fp16_weights_on_model_save'):
+    for name in (
+        'bf16',
+        'inputs_to_half',
+        'exclude_frozen_parameters',
+        'train_batch_size',
+        'train_micro_batch_size_per_gpu',
+        'cpu_offload is now offload_optimizer',
+        'cpu_offload_params is now offload_param',
+        'stage3_gather_fp16_weights_on_model_save',
+    ):
         assert sum(name in line for line in said) == 1
 
 
@@ -88,30 +110,56 @@ def test_float32_is_a_setting_and_what_the_config_says_of_autocast_is_kept():
     assert parsed['torch_autocast'] == dict(enabled=False)
     assert said == []
     safe = ['torch.nn.Linear']
-    parsed, _ = settings(dict(torch_autocast=dict(
-        enabled=True, dtype='torch.bfloat16', lower_precision_safe_modules=safe)))
-    assert parsed['torch_autocast'] == dict(enabled=True, dtype='bfloat16',
-                                            lower_precision_safe_modules=safe)
+    parsed, _ = settings(
+        dict(
+            torch_autocast=dict(
+                enabled=True, dtype='torch.bfloat16', lower_precision_safe_modules=safe
+            )
+        )
+    )
+    assert parsed['torch_autocast'] == dict(
+        enabled=True, dtype='bfloat16', lower_precision_safe_modules=safe
+    )
 
 
-@pytest.mark.parametrize(('sections', 'message'), [
-    (dict(fp16=dict(enabled=True, loss_scale=0)), 'write torch_autocast=dict(enabled=True, dtype='),
-    (dict(fp16=dict(loss_scale=0)), 'strategy.fp16 casts every parameter'),
-    (dict(amp=dict(enabled=True)), 'strategy.amp is Apex'),
-    (dict(torch_autocast=dict(enabled=True, dtype='float16')), "dtype='float16': DeepSpeed clips"),
-    (dict(activation_checkpointing=dict(cpu_checkpointing=True)), 'memory=dict(checkpoint=[...])'),
-    (dict(config=dict(optimizer=dict(type='Adam'))), 'write it as optim_wrapper.optimizer'),
-    (dict(config=dict(scheduler=dict(type='WarmupLR'))), 'write it as param_scheduler'),
-    (dict(zero_optimisation=dict(stage=2)), "has no 'zero_optimisation'; nearest: 'zero_optimiz"),
-    (dict(config=dict(gradient_cliping=1)), "no 'gradient_cliping'; nearest: 'gradient_clipping'"),
-    (dict(config='nowhere.json'), 'there is no file nowhere.json'),
-    (dict(config=[1]), 'must be a dict or the name of a JSON file'),
-    (dict(zero_optimization=dict(stage=0)), 'stage is 1, 2 or 3, got 0; without sharding'),
-    (dict(zero_optimization=dict(reduce_bucket_size=1)), 'stage is 1, 2 or 3, got None'),
-    (dict(zero_optimization=dict(stage=2, offload_param=dict(device='cpu'))), 'needs stage=3'),
-    (dict(zero_optimization=dict(stage=3, offload_param=dict(device='nvme'))),
-     "offload_param.device is 'cpu' or 'none', got 'nvme'"),
-])
+@pytest.mark.parametrize(
+    ('sections', 'message'),
+    [
+        (
+            dict(fp16=dict(enabled=True, loss_scale=0)),
+            'write torch_autocast=dict(enabled=True, dtype=',
+        ),
+        (dict(fp16=dict(loss_scale=0)), 'strategy.fp16 casts every parameter'),
+        (dict(amp=dict(enabled=True)), 'strategy.amp is Apex'),
+        (
+            dict(torch_autocast=dict(enabled=True, dtype='float16')),
+            "dtype='float16': DeepSpeed clips",
+        ),
+        (
+            dict(activation_checkpointing=dict(cpu_checkpointing=True)),
+            'memory=dict(checkpoint=[...])',
+        ),
+        (dict(config=dict(optimizer=dict(type='Adam'))), 'write it as optim_wrapper.optimizer'),
+        (dict(config=dict(scheduler=dict(type='WarmupLR'))), 'write it as param_scheduler'),
+        (
+            dict(zero_optimisation=dict(stage=2)),
+            "has no 'zero_optimisation'; nearest: 'zero_optimiz",
+        ),
+        (
+            dict(config=dict(gradient_cliping=1)),
+            "no 'gradient_cliping'; nearest: 'gradient_clipping'",
+        ),
+        (dict(config='nowhere.json'), 'there is no file nowhere.json'),
+        (dict(config=[1]), 'must be a dict or the name of a JSON file'),
+        (dict(zero_optimization=dict(stage=0)), 'stage is 1, 2 or 3, got 0; without sharding'),
+        (dict(zero_optimization=dict(reduce_bucket_size=1)), 'stage is 1, 2 or 3, got None'),
+        (dict(zero_optimization=dict(stage=2, offload_param=dict(device='cpu'))), 'needs stage=3'),
+        (
+            dict(zero_optimization=dict(stage=3, offload_param=dict(device='nvme'))),
+            "offload_param.device is 'cpu' or 'none', got 'nvme'",
+        ),
+    ],
+)
 def test_what_cannot_be_done_is_refused(sections, message):
     with pytest.raises(UserError, match=re.escape(message)) as error:
         parse_settings(sections.pop('config', None), sections)
@@ -125,9 +173,12 @@ def test_a_file_that_is_no_json_is_named(tmp_path):
 
 
 def test_clipping_and_accumulation_are_deepspeeds_and_are_logged_as_ever():
-    cfg, said, made = read(type='OptimWrapper', accumulative_counts=4,
-                           clip_grad=dict(max_norm=0.1, norm_type=2),
-                           paramwise_cfg=dict(norm_decay_mult=0.0))
+    cfg, said, made = read(
+        type='OptimWrapper',
+        accumulative_counts=4,
+        clip_grad=dict(max_norm=0.1, norm_type=2),
+        paramwise_cfg=dict(norm_decay_mult=0.0),
+    )
     assert made == dict(gradient_accumulation_steps=4, gradient_clipping=0.1)
     assert cfg['clip_grad'] == dict(max_norm=0.1)
     assert cfg['accumulative_counts'] == 4
@@ -143,10 +194,14 @@ def test_clipping_and_accumulation_are_deepspeeds_and_are_logged_as_ever():
     assert made == dict(gradient_accumulation_steps=1, gradient_clipping=0.0)
 
 
-@pytest.mark.parametrize('kind', [
-    dict(type='AmpOptimWrapper', loss_scale='dynamic'),
-    dict(type='AmpOptimWrapper', dtype='float16'),
-    dict(type=AutocastOptimWrapper, dtype='bfloat16')])
+@pytest.mark.parametrize(
+    'kind',
+    [
+        dict(type='AmpOptimWrapper', loss_scale='dynamic'),
+        dict(type='AmpOptimWrapper', dtype='float16'),
+        dict(type=AutocastOptimWrapper, dtype='bfloat16'),
+    ],
+)
 def test_mixed_precision_of_the_wrapper_becomes_deepspeeds(kind):
     for section in (None, dict(enabled=True, lower_precision_safe_modules=['torch.nn.Linear'])):
         given, _ = settings(torch_autocast=section)
@@ -161,39 +216,76 @@ def test_mixed_precision_of_the_wrapper_becomes_deepspeeds(kind):
         read(off, **kind)
 
 
-@pytest.mark.parametrize(('cfg', 'made', 'message'), [
-    (dict(clip_grad=dict(type='value', clip_value=1)), {}, 'clips by the 2-norm'),
-    (dict(clip_grad=dict(max_norm=1, norm_type=1)), {}, 'write clip_grad=dict(max_norm=...)'),
-    (dict(clip_grad=dict(max_norm=1)), dict(gradient_clipping=0.1),
-     'max_norm=1 and strategy.gradient_clipping=0.1 contradict'),
-    (dict(accumulative_counts=2), dict(gradient_accumulation_steps=4),
-     'accumulative_counts=2 and strategy.gradient_accumulation_steps=4 contradict'),
-    (dict(type='MyOptimWrapper'), {}, "write type='OptimWrapper'"),
-    (dict(optimizer=dict(type='Adafactor')), {}, "'Adafactor' does not work under"),
-    (dict(optimizer=dict(type='TorchAdafactor')), {}, "'TorchAdafactor' does not work under"),
-    (dict(optimizer=dict(type='mmpretrain.LAMB')), {}, 'needs each parameter, whole, in its shape'),
-    (dict(optimizer=dict(type=AdamOfAnotherPackage)), {}, "'AdamOfAnotherPackage' does not work"),
-    (dict(clip_grad=dict(max_norm=1)), dict(zero_optimization=dict(compute_grad_norm=False)),
-     'compute_grad_norm=False: clipping to 1 needs the norm'),
-    (dict(optimizer=dict(type=torch.optim.Adagrad)), {}, 'without the groups of its parameters'),
-    (dict(optimizer=dict(type='ZeroRedundancyOptimizer', optimizer_type='Adam')), {},
-     'name the optimizer in it'),
-    (dict(optimizer=None, generator=dict(optimizer=ADAMW)), {}, 'trains with one optimizer'),
-])
+@pytest.mark.parametrize(
+    ('cfg', 'made', 'message'),
+    [
+        (dict(clip_grad=dict(type='value', clip_value=1)), {}, 'clips by the 2-norm'),
+        (dict(clip_grad=dict(max_norm=1, norm_type=1)), {}, 'write clip_grad=dict(max_norm=...)'),
+        (
+            dict(clip_grad=dict(max_norm=1)),
+            dict(gradient_clipping=0.1),
+            'max_norm=1 and strategy.gradient_clipping=0.1 contradict',
+        ),
+        (
+            dict(accumulative_counts=2),
+            dict(gradient_accumulation_steps=4),
+            'accumulative_counts=2 and strategy.gradient_accumulation_steps=4 contradict',
+        ),
+        (dict(type='MyOptimWrapper'), {}, "write type='OptimWrapper'"),
+        (dict(optimizer=dict(type='Adafactor')), {}, "'Adafactor' does not work under"),
+        (dict(optimizer=dict(type='TorchAdafactor')), {}, "'TorchAdafactor' does not work under"),
+        (
+            dict(optimizer=dict(type='mmpretrain.LAMB')),
+            {},
+            'needs each parameter, whole, in its shape',
+        ),
+        (
+            dict(optimizer=dict(type=AdamOfAnotherPackage)),
+            {},
+            "'AdamOfAnotherPackage' does not work",
+        ),
+        (
+            dict(clip_grad=dict(max_norm=1)),
+            dict(zero_optimization=dict(compute_grad_norm=False)),
+            'compute_grad_norm=False: clipping to 1 needs the norm',
+        ),
+        (
+            dict(optimizer=dict(type=torch.optim.Adagrad)),
+            {},
+            'without the groups of its parameters',
+        ),
+        (
+            dict(optimizer=dict(type='ZeroRedundancyOptimizer', optimizer_type='Adam')),
+            {},
+            'name the optimizer in it',
+        ),
+        (dict(optimizer=None, generator=dict(optimizer=ADAMW)), {}, 'trains with one optimizer'),
+    ],
+)
 def test_what_zero_cannot_optimize_is_refused(cfg, made, message):
     with pytest.raises(UserError, match=re.escape(message)):
         read(made, **cfg)
 
 
-@pytest.mark.parametrize(('stage', 'hooks', 'cfg', 'compile', 'message'), [
-    (3, [EMAHook()], {}, False, 'EMAHook reads whole weights, which ZeRO-3 divides'),
-    (3, [MeanTeacherHook()], {}, False, 'MeanTeacherHook reads whole weights, which ZeRO-3 div'),
-    (3, [SyncNormHook()], {}, False, 'SyncNormHook reads whole weights, which ZeRO-3 divides'),
-    (3, [], dict(peft=dict(quant=dict(bits=4))), False, 'peft.quant: ZeRO-3 cannot divide'),
-    (2, [], {}, dict(target='train_step'), 'compile: a model is not compiled under DeepSpeed'),
-])
-def test_what_a_stage_cannot_train_is_refused_before_it_begins(stage, hooks, cfg, compile, message,
-                                                                tmp_path):
+@pytest.mark.parametrize(
+    ('stage', 'hooks', 'cfg', 'compile', 'message'),
+    [
+        (3, [EMAHook()], {}, False, 'EMAHook reads whole weights, which ZeRO-3 divides'),
+        (
+            3,
+            [MeanTeacherHook()],
+            {},
+            False,
+            'MeanTeacherHook reads whole weights, which ZeRO-3 div',
+        ),
+        (3, [SyncNormHook()], {}, False, 'SyncNormHook reads whole weights, which ZeRO-3 divides'),
+        (3, [], dict(peft=dict(quant=dict(bits=4))), False, 'peft.quant: ZeRO-3 cannot divide'),
+        (2, [], {}, dict(target='train_step'), 'compile: a model is not compiled under DeepSpeed'),
+    ],
+)
+def test_what_a_stage_cannot_train_is_refused_before_it_begins(
+    stage, hooks, cfg, compile, message, tmp_path
+):
     strategy = DeepSpeedStrategy(zero_optimization=dict(stage=stage), work_dir=str(tmp_path))
     strategy.runner = SimpleNamespace(hooks=hooks, cfg=cfg)
     with pytest.raises(UserError, match=message):
@@ -225,8 +317,12 @@ def test_a_gpu_that_only_emulates_bfloat16_is_refused(section, monkeypatch, tmp_
     monkeypatch.setattr(operators, 'start', begin)
     strategy = DeepSpeedStrategy(torch_autocast=section, work_dir=str(tmp_path))
     strategy.runner = SimpleNamespace(hooks=[], cfg={})
-    refused = pytest.raises(UserError, match=(
-        r'write strategy.torch_autocast=dict\(enabled=False\), or train with mmadapt.DDPStrategy .*'
-        'this Tesla T4 does not compute in bfloat16'))
+    refused = pytest.raises(
+        UserError,
+        match=(
+            r'write strategy.torch_autocast=dict\(enabled=False\), or train with mmadapt.DDPStrategy .*'
+            'this Tesla T4 does not compute in bfloat16'
+        ),
+    )
     with refused if section is None else pytest.raises(Begins):
         strategy.prepare(dict(type='Nothing'), optim_wrapper=dict(optimizer=ADAMW))

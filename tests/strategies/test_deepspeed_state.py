@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import stock_runs
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec('deepspeed') is None,
-                                reason='deepspeed is not installed')
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec('deepspeed') is None, reason='deepspeed is not installed'
+)
 SCRIPT = Path(__file__).parent / 'zero_steps.py'
 
 

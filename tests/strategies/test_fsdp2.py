@@ -9,8 +9,11 @@ from mmadapt.files import read_adapter
 FULL = dict(method=None, targets='all', head='train', norm='train')
 LORA = dict(method=dict(type='LoRA', r=4, alpha=8, dropout=0.1), targets='all-linear')
 EMA = "custom_hooks = [dict(type='EMAHook', momentum=0.2), dict(type='PEFTInjectHook')]"
-STRATEGIES = dict(ddp=dict(type='DDPStrategy'), fsdp2=dict(type='FSDP2Strategy'),
-                  folders=dict(type='FSDP2Strategy', sharded_checkpoints=True))
+STRATEGIES = dict(
+    ddp=dict(type='DDPStrategy'),
+    fsdp2=dict(type='FSDP2Strategy'),
+    folders=dict(type='FSDP2Strategy', sharded_checkpoints=True),
+)
 
 
 @pytest.fixture(scope='module')
@@ -22,11 +25,15 @@ def runs(config, tmp_path_factory):
     folder = tmp_path_factory.mktemp('runs')
     plan = {name: dict(config=config(name, STRATEGIES[name], FULL)) for name in ('ddp', 'fsdp2')}
     for name, strategy in STRATEGIES.items():
-        plan[f'lora_{name}'] = dict(config=config(
-            f'lora_{name}', strategy, LORA, epochs=3, images=6, accumulative_counts=4, extra=EMA))
+        plan[f'lora_{name}'] = dict(
+            config=config(
+                f'lora_{name}', strategy, LORA, epochs=3, images=6, accumulative_counts=4, extra=EMA
+            )
+        )
     for name, whose in (('fsdp2', 'fsdp2'), ('fsdp2', 'ddp'), ('ddp', 'fsdp2')):
         plan[f'{name}_after_{whose}'] = dict(
-            config=plan[f'lora_{name}']['config'], resume=folder / f'lora_{whose}' / 'epoch_2.pth')
+            config=plan[f'lora_{name}']['config'], resume=folder / f'lora_{whose}' / 'epoch_2.pth'
+        )
     run_several(folder, plan)
     return folder
 
@@ -80,12 +87,27 @@ def test_a_run_goes_on_with_another_strategy(name, whose, runs):
 
 def test_a_folder_of_two_processes_goes_on_in_one(runs, config, tmp_path):
     """With the optimizer's state: as one process goes on with the file that DDP has written."""
-    one = config('one', dict(type='FSDP2Strategy'), LORA, epochs=3, images=6,
-                 accumulative_counts=4, extra=EMA)
-    run_several(tmp_path, {name: dict(config=one, resume=runs / f'lora_{name}' / 'epoch_2.pth')
-                           for name in ('folders', 'ddp')}, processes=1)
-    before, after, wanted = (checkpoint(*which) for which in (
-        (runs / 'lora_folders', 2), (tmp_path / 'folders', 3), (tmp_path / 'ddp', 3)))
+    one = config(
+        'one',
+        dict(type='FSDP2Strategy'),
+        LORA,
+        epochs=3,
+        images=6,
+        accumulative_counts=4,
+        extra=EMA,
+    )
+    run_several(
+        tmp_path,
+        {
+            name: dict(config=one, resume=runs / f'lora_{name}' / 'epoch_2.pth')
+            for name in ('folders', 'ddp')
+        },
+        processes=1,
+    )
+    before, after, wanted = (
+        checkpoint(*which)
+        for which in ((runs / 'lora_folders', 2), (tmp_path / 'folders', 3), (tmp_path / 'ddp', 3))
+    )
     for part in ('state_dict', 'ema_state_dict'):
         assert difference(after[part], wanted[part]) < 1e-5
         assert difference(after[part], before[part]) > 1e-4, 'nothing was trained'

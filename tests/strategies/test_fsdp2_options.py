@@ -16,12 +16,18 @@ from mmadapt.strategies import FSDP2Strategy
 from mmadapt.strategies.fsdp2.options import check_groups, check_values, refuse_unknown
 from mmadapt.strategies.fsdp2.units import find_units
 
-RIGHT = dict(shard=None, replicate=1, reshard_after_forward=True, prefetch=0, cpu_offload=False,
-             meta_init=False, sharded_checkpoints=False)
+RIGHT = dict(
+    shard=None,
+    replicate=1,
+    reshard_after_forward=True,
+    prefetch=0,
+    cpu_offload=False,
+    meta_init=False,
+    sharded_checkpoints=False,
+)
 
 
 class Loop(BaseLoop):
-
     def run(self):
         pass
 
@@ -31,29 +37,40 @@ def detr():
     return DETECTORS['DETR'].build()
 
 
-@pytest.mark.parametrize(('option', 'message'), [
-    ('shrad', "FSDP2Strategy has no 'shrad': nearest: 'shard', all: "),
-    ('mixed_precision', "write optim_wrapper.type='AutocastOptimWrapper', or run with --amp"),
-    ('activation_checkpointing', 'write memory=dict'), ('mesh', 'write replicate=N for N copies'),
-    ('find_unused_parameters', 'train with mmadapt.DDPStrategy')])
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        ('shrad', "FSDP2Strategy has no 'shrad': nearest: 'shard', all: "),
+        ('mixed_precision', "write optim_wrapper.type='AutocastOptimWrapper', or run with --amp"),
+        ('activation_checkpointing', 'write memory=dict'),
+        ('mesh', 'write replicate=N for N copies'),
+        ('find_unused_parameters', 'train with mmadapt.DDPStrategy'),
+    ],
+)
 def test_an_unknown_option_names_what_to_write(option, message):
     with pytest.raises(UserError, match=message):
         refuse_unknown({option: 1}, RIGHT)
 
 
-@pytest.mark.parametrize(('wrong', 'message'), [
-    (dict(shard='SwinBlock'), "shard takes a list .* got 'SwinBlock'"),
-    (dict(prefetch=-1), 'prefetch must be a number of blocks, got -1'),
-    (dict(cpu_offload=1), 'cpu_offload must be True or False, got 1'),
-    (dict(reshard_after_forward='no'), "reshard_after_forward must be True, .* got 'no'")])
+@pytest.mark.parametrize(
+    ('wrong', 'message'),
+    [
+        (dict(shard='SwinBlock'), "shard takes a list .* got 'SwinBlock'"),
+        (dict(prefetch=-1), 'prefetch must be a number of blocks, got -1'),
+        (dict(cpu_offload=1), 'cpu_offload must be True or False, got 1'),
+        (dict(reshard_after_forward='no'), "reshard_after_forward must be True, .* got 'no'"),
+    ],
+)
 def test_a_wrong_value_is_named(wrong, message):
     check_values(RIGHT)
     with pytest.raises(UserError, match=message):
         check_values({**RIGHT, **wrong})
 
 
-@pytest.mark.parametrize(('size', 'kept', 'message'), [
-    (8, 3, r'in groups of \[2, 4\]'), (8, 8, r'in groups of \[2, 4\]'), (2, 2, 'no other size')])
+@pytest.mark.parametrize(
+    ('size', 'kept', 'message'),
+    [(8, 3, r'in groups of \[2, 4\]'), (8, 8, r'in groups of \[2, 4\]'), (2, 2, 'no other size')],
+)
 def test_a_group_that_does_not_divide_the_processes_is_refused(size, kept, message):
     for right in (4, False):
         check_groups(dict(replicate=1, reshard_after_forward=right), 8)
@@ -69,17 +86,33 @@ def test_copies_that_do_not_divide_the_processes_are_refused(copies):
         check_groups(dict(replicate=copies, reshard_after_forward=True), 8)
 
 
-@pytest.mark.parametrize(('cfg', 'options', 'message'), [
-    (dict(peft=dict(quant=dict(bits=4))), dict(meta_init=True), 'strategy.meta_init=True: peft.q'),
-    (dict(default_hooks=dict(checkpoint=dict(type='CheckpointHook', out_dir='s3://a'))),
-     dict(sharded_checkpoints=True), 'default_hooks.checkpoint.out_dir=s3://a: sharded'),
-    (dict(default_hooks=dict(checkpoint=dict(type=CheckpointHook, published_keys=['meta']))),
-     dict(sharded_checkpoints=True), 'default_hooks.checkpoint.published_keys makes a file'),
-    (dict(custom_hooks=[dict(type='mmdet.SyncNormHook')]), {}, 'SyncNormHook averages whole'),
-    (dict(compile=True), {}, 'compile: a model is not compiled under FSDP2Strategy')])
+@pytest.mark.parametrize(
+    ('cfg', 'options', 'message'),
+    [
+        (
+            dict(peft=dict(quant=dict(bits=4))),
+            dict(meta_init=True),
+            'strategy.meta_init=True: peft.q',
+        ),
+        (
+            dict(default_hooks=dict(checkpoint=dict(type='CheckpointHook', out_dir='s3://a'))),
+            dict(sharded_checkpoints=True),
+            'default_hooks.checkpoint.out_dir=s3://a: sharded',
+        ),
+        (
+            dict(default_hooks=dict(checkpoint=dict(type=CheckpointHook, published_keys=['meta']))),
+            dict(sharded_checkpoints=True),
+            'default_hooks.checkpoint.published_keys makes a file',
+        ),
+        (dict(custom_hooks=[dict(type='mmdet.SyncNormHook')]), {}, 'SyncNormHook averages whole'),
+        (dict(compile=True), {}, 'compile: a model is not compiled under FSDP2Strategy'),
+    ],
+)
 def test_a_run_that_the_strategy_cannot_do_is_refused_before_it_and_by_it(cfg, options, message):
-    hooks = [HOOKS.build(hook) for hook in (
-        *cfg.get('default_hooks', {}).values(), *cfg.get('custom_hooks', []))]
+    hooks = [
+        HOOKS.build(hook)
+        for hook in (*cfg.get('default_hooks', {}).values(), *cfg.get('custom_hooks', []))
+    ]
     plan = dict(cfg, runner_type='FlexibleRunner', strategy=dict(options, type='FSDP2Strategy'))
     assert planned_why_not(Config(plan), 2).startswith(message)
     strategy = FSDP2Strategy.__new__(FSDP2Strategy)
@@ -92,10 +125,15 @@ def test_a_run_that_the_strategy_cannot_do_is_refused_before_it_and_by_it(cfg, o
 
 
 def test_what_reads_no_weights_and_what_only_this_strategy_can_is_not_refused():
-    cfg = dict(peft=dict(quant=dict(bits=4)), runner_type='FlexibleRunner',
-               custom_hooks=[dict(type='EMAHook'), dict(type='mmdet.MeanTeacherHook')],
-               default_hooks=dict(checkpoint=dict(type='CheckpointHook', published_keys=['meta']),
-                                  visualization=None), strategy=dict(type='FSDP2Strategy'))
+    cfg = dict(
+        peft=dict(quant=dict(bits=4)),
+        runner_type='FlexibleRunner',
+        custom_hooks=[dict(type='EMAHook'), dict(type='mmdet.MeanTeacherHook')],
+        default_hooks=dict(
+            checkpoint=dict(type='CheckpointHook', published_keys=['meta']), visualization=None
+        ),
+        strategy=dict(type='FSDP2Strategy'),
+    )
     assert planned_why_not(Config(cfg), 2) == ''
 
 
@@ -106,12 +144,19 @@ def test_the_blocks_of_a_transformer_and_of_its_backbone_are_found(detr):
     assert len([kind for kind in kinds if kind in ('BasicBlock', 'Bottleneck')]) > 4
 
 
-@pytest.mark.parametrize(('pattern', 'message'), [
-    ('DetrTransformerEncoderLayr', "'DetrTransformerEncoderLayr'.*'DetrTransformerEncoderLayer'"),
-    ('DETR', 'which is one piece in any case; name the blocks'),
-    ('bbox_head', r'whose loss\(\) detectors call'),
-    (r'.*self_attn\.attn\.out_proj', 'whose weight another module reads without calling it'),
-    ('backbone.relu', 'which has no parameters or is never called')])
+@pytest.mark.parametrize(
+    ('pattern', 'message'),
+    [
+        (
+            'DetrTransformerEncoderLayr',
+            "'DetrTransformerEncoderLayr'.*'DetrTransformerEncoderLayer'",
+        ),
+        ('DETR', 'which is one piece in any case; name the blocks'),
+        ('bbox_head', r'whose loss\(\) detectors call'),
+        (r'.*self_attn\.attn\.out_proj', 'whose weight another module reads without calling it'),
+        ('backbone.relu', 'which has no parameters or is never called'),
+    ],
+)
 def test_what_cannot_be_a_block_is_refused(pattern, message, detr):
     with pytest.raises(UserError, match=f'strategy.shard: .*{message}'):
         find_units(detr, [pattern])

@@ -9,8 +9,11 @@ from mmadapt.files import read_adapter
 
 FULL = dict(method=None, targets='all', head='train', norm='train')
 QLORA = dict(method=dict(type='LoRA', r=4), targets='all-linear', quant=dict(bits=4))
-BLOCKS = ['SwinBlock', 'DeformableDetrTransformerEncoderLayer',
-          'DeformableDetrTransformerDecoderLayer']
+BLOCKS = [
+    'SwinBlock',
+    'DeformableDetrTransformerEncoderLayer',
+    'DeformableDetrTransformerDecoderLayer',
+]
 STRATEGIES = dict(ddp=dict(type='DDPStrategy'), fsdp2=dict(type='FSDP2Strategy'))
 STEPS = 20
 RARELY = "default_hooks['checkpoint'] = dict(_delete_=True, type='CheckpointHook', interval=99)\n"
@@ -21,13 +24,26 @@ def runs(config, tmp_path_factory):
     folder = tmp_path_factory.mktemp('runs')
     plan = dict(plain=dict(config=config('plain', STRATEGIES['ddp'], FULL, extra=RARELY)))
     for name, strategy in STRATEGIES.items():
-        plan[f'memory_{name}'] = dict(config=config(
-            f'memory_{name}', strategy, FULL,
-            extra=f'memory = dict(checkpoint={BLOCKS})\n{RARELY}'))
-        plan[f'bf16_{name}'] = dict(config=config(
-            f'bf16_{name}', strategy, FULL, epochs=STEPS, images=2, type='AutocastOptimWrapper',
-            dtype='bfloat16',
-            extra=f'memory = dict(checkpoint={BLOCKS}, fp32_modules="auto")\n{RARELY}'))
+        plan[f'memory_{name}'] = dict(
+            config=config(
+                f'memory_{name}',
+                strategy,
+                FULL,
+                extra=f'memory = dict(checkpoint={BLOCKS})\n{RARELY}',
+            )
+        )
+        plan[f'bf16_{name}'] = dict(
+            config=config(
+                f'bf16_{name}',
+                strategy,
+                FULL,
+                epochs=STEPS,
+                images=2,
+                type='AutocastOptimWrapper',
+                dtype='bfloat16',
+                extra=f'memory = dict(checkpoint={BLOCKS}, fp32_modules="auto")\n{RARELY}',
+            )
+        )
     run_several(folder, plan)
     return folder
 
@@ -56,8 +72,13 @@ def test_it_computes_in_bfloat16(runs):
 
 def test_a_quantized_base_trains_under_both_alike(config, tmp_path):
     pytest.importorskip('bitsandbytes', reason='bitsandbytes is not installed')
-    run_several(tmp_path, {name: dict(config=config(f'quant_{name}', strategy, QLORA))
-                           for name, strategy in STRATEGIES.items()})
+    run_several(
+        tmp_path,
+        {
+            name: dict(config=config(f'quant_{name}', strategy, QLORA))
+            for name, strategy in STRATEGIES.items()
+        },
+    )
     assert len(logged(tmp_path / 'ddp')) == 3
     assert logged(tmp_path / 'fsdp2') == pytest.approx(logged(tmp_path / 'ddp'), rel=1e-5)
     ours, wanted = (read_adapter(str(tmp_path / name / 'adapter'))[1] for name in STRATEGIES)

@@ -23,8 +23,10 @@ def truth(tmp_path_factory):
     wrapper = optimize(model)
     for step in range(2 * STEPS):
         if step == 2 * (STEPS - 1):
-            torch.save(dict(state=model.state_dict(), optimizer=wrapper.state_dict()),
-                       folder / 'after_two.pth')
+            torch.save(
+                dict(state=model.state_dict(), optimizer=wrapper.state_dict()),
+                folder / 'after_two.pth',
+            )
         model.train_step(dict(x=batch(step, ALL)), wrapper)
     norms = [float(v) for v in wrapper.message_hub.get_scalar('train/grad_norm').data[0]]
     return folder, model, wrapper, norms
@@ -34,8 +36,11 @@ def truth(tmp_path_factory):
 def found(truth):
     folder = truth[0]
     run_together(sharded_steps.run, PROCESSES, str(folder))
-    return {(way, rank): torch.load(folder / f'{way}_{rank}.pth', weights_only=False)
-            for way in (*WAYS, 'meta') for rank in ALL}
+    return {
+        (way, rank): torch.load(folder / f'{way}_{rank}.pth', weights_only=False)
+        for way in (*WAYS, 'meta')
+        for rank in ALL
+    }
 
 
 def close(found, wanted, atol=1e-6):
@@ -60,14 +65,20 @@ def test_it_trains_what_one_process_trains(way, truth, found):
 @pytest.mark.parametrize('way', WAYS)
 def test_weights_are_divided_even_where_there_are_fewer_rows_than_processes(way, found):
     copies = 2 if way == 'copies' else 1
-    for name, size in (('head.weight', 12), ('blocks.1.shift', 1), ('blocks.2.scale', 1),
-                       ('blocks.0.frozen.weight', 36)):
+    for name, size in (
+        ('head.weight', 12),
+        ('blocks.1.shift', 1),
+        ('blocks.2.scale', 1),
+        ('blocks.0.frozen.weight', 36),
+    ):
         parts = [found[way, rank]['parts'][name] for rank in ALL]
         assert sum(parts) == copies * size
         assert max(parts) < size or size == 1
     assert not any('codes' in name for name in found[way, 0]['parts'])
-    assert set(found[way, 0]['scalars']) == {'temperature', *(f'blocks.{i}.scale'
-                                                              for i in range(3))}
+    assert set(found[way, 0]['scalars']) == {
+        'temperature',
+        *(f'blocks.{i}.scale' for i in range(3)),
+    }
 
 
 @pytest.mark.parametrize('way', WAYS)
@@ -85,7 +96,8 @@ def test_what_evaluation_did_not_use_is_not_computed_with_later_on(way, truth, f
                 parameter.mul_(0.5)
     for rank in ALL:
         assert found[way, rank]['after_change'] == pytest.approx(
-            model(batch(0, [rank]))['loss'].item(), rel=1e-5)
+            model(batch(0, [rank]))['loss'].item(), rel=1e-5
+        )
 
 
 @pytest.mark.parametrize('way', WAYS)
@@ -138,18 +150,19 @@ def test_what_the_first_process_has_is_handed_out(found):
         buffers = found['meta', rank]['buffers']
         assert all((buffers[f'blocks.{i}.mean'] == 7).all() for i in range(3))
         # Random numbers are not drawn for weights there, so that this one is another.
-        assert all(buffers[f'blocks.{i}.made'].shape == (6, ) for i in range(3))
+        assert all(buffers[f'blocks.{i}.made'].shape == (6,) for i in range(3))
 
 
 def test_a_constructor_that_reads_weights_cannot_do_without():
 
     class Reading(torch.nn.Linear):
-
         def __init__(self):
             super().__init__(2, 2)
             self.norm = self.weight.norm().item()
 
-    with pytest.raises(UserError, match='meta_init=True: a constructor of this model reads its'), \
-            without_values():
+    with (
+        pytest.raises(UserError, match='meta_init=True: a constructor of this model reads its'),
+        without_values(),
+    ):
         Reading()
     assert not torch.nn.Linear(2, 2).weight.is_meta

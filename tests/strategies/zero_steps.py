@@ -21,8 +21,12 @@ from mmadapt.strategies.deepspeed.settings import parse_settings
 from mmadapt.strategies.deepspeed.state import whole_state_dict
 
 OPTIMISERS = dict(
-    SGD=dict(lr=0.1, momentum=0.9, weight_decay=0.01), Adam=dict(lr=0.01), AdamW=dict(lr=0.01),
-    RMSprop=dict(lr=0.01, momentum=0.5), NAdam=dict(lr=0.01))
+    SGD=dict(lr=0.1, momentum=0.9, weight_decay=0.01),
+    Adam=dict(lr=0.01),
+    AdamW=dict(lr=0.01),
+    RMSprop=dict(lr=0.01, momentum=0.5),
+    NAdam=dict(lr=0.01),
+)
 CLIP = dict(max_norm=0.5)
 
 
@@ -40,14 +44,18 @@ class Model(nn.Module):
 
 
 def groups(model):
-    return [dict(params=[*model.first.parameters(), model.scale]),
-            dict(params=list(model.last.parameters()), weight_decay=0.1)]
+    return [
+        dict(params=[*model.first.parameters(), model.scale]),
+        dict(params=list(model.last.parameters()), weight_decay=0.1),
+    ]
 
 
 def schedulers(wrapper):
     """Return schedulers that change what every step is made with."""
-    return [cls(wrapper, T_max=9, by_epoch=False)
-            for cls in (CosineAnnealingLR, CosineAnnealingMomentum)]
+    return [
+        cls(wrapper, T_max=9, by_epoch=False)
+        for cls in (CosineAnnealingLR, CosineAnnealingMomentum)
+    ]
 
 
 def train(wrapper, model, inputs, state, begin=0, end=None, gradients=(), scheduled=True):
@@ -69,23 +77,36 @@ def train(wrapper, model, inputs, state, begin=0, end=None, gradients=(), schedu
 
 def torch_steps(model, name, inputs, state=None, accumulated=1):
     """Step with the gradients of all processes, as DDP does; return the state of the optimizer."""
-    wrapper = OptimWrapper(getattr(torch.optim, name)(groups(model), **OPTIMISERS[name]),
-                           accumulative_counts=accumulated, clip_grad=dict(CLIP))
+    wrapper = OptimWrapper(
+        getattr(torch.optim, name)(groups(model), **OPTIMISERS[name]),
+        accumulative_counts=accumulated,
+        clip_grad=dict(CLIP),
+    )
     return train(wrapper, nn.parallel.DistributedDataParallel(model), inputs, state)
 
 
 def zero_steps(model, name, inputs, zero, state=None, accumulated=1, **where):
     """Step with DeepSpeed; return the state of the model and of the optimizer."""
-    settings, _ = parse_settings(None, dict(
-        zero_optimization=dict(stage3_param_persistence_threshold=0, reduce_bucket_size=1000,
-                               **zero),
-        torch_autocast=dict(enabled=False), gradient_clipping=CLIP['max_norm']))
+    settings, _ = parse_settings(
+        None,
+        dict(
+            zero_optimization=dict(
+                stage3_param_persistence_threshold=0, reduce_bucket_size=1000, **zero
+            ),
+            torch_autocast=dict(enabled=False),
+            gradient_clipping=CLIP['max_norm'],
+        ),
+    )
     optimizer = getattr(torch.optim, name)(groups(model), **OPTIMISERS[name])
     params = [list(group['params']) for group in optimizer.param_groups]
-    wrapper = DeepSpeedOptimWrapper(optimizer=optimizer, accumulative_counts=accumulated,
-                                    clip_grad=dict(CLIP))
-    engine = initialize(model, optimizer, dict(
-        settings, train_micro_batch_size_per_gpu=1, gradient_accumulation_steps=accumulated))
+    wrapper = DeepSpeedOptimWrapper(
+        optimizer=optimizer, accumulative_counts=accumulated, clip_grad=dict(CLIP)
+    )
+    engine = initialize(
+        model,
+        optimizer,
+        dict(settings, train_micro_batch_size_per_gpu=1, gradient_accumulation_steps=accumulated),
+    )
     wrapper.attach(engine, params)
     state = train(wrapper, engine, inputs, state, **where)
     weights = whole_state_dict(model) if zero['stage'] == 3 else model.state_dict()
@@ -130,8 +151,18 @@ def interrupted(zero):
     dist.broadcast_object_list(objects)
     again = Model()
     again.load_state_dict(part.state_dict())
-    resumed, after = zero_steps(again, 'SGD', inputs, zero, objects[0], 2, begin=3, end=6,
-                                gradients=gradients, scheduled=False)
+    resumed, after = zero_steps(
+        again,
+        'SGD',
+        inputs,
+        zero,
+        objects[0],
+        2,
+        begin=3,
+        end=6,
+        gradients=gradients,
+        scheduled=False,
+    )
     yield from _compare(resumed, weights, after, state)
 
 
@@ -142,8 +173,11 @@ def _compare(weights, wanted_weights, state, wanted):
             yield f'{key}: {weights[key].flatten()[:3]}, not {value.flatten()[:3]}'
     if get_rank():
         return
-    if state['param_groups'] != wanted['param_groups'] or \
-            set(state) != set(wanted) or set(state['state']) != set(wanted['state']):
+    if (
+        state['param_groups'] != wanted['param_groups']
+        or set(state) != set(wanted)
+        or set(state['state']) != set(wanted['state'])
+    ):
         yield f'{state["param_groups"]}, not {wanted["param_groups"]}'
     for number, own in wanted['state'].items():
         for key, value in own.items():
@@ -163,8 +197,11 @@ def main() -> None:
     offload = dict(offload_optimizer=dict(device='cpu'))
     cases = [(name, dict(stage=stage), 1) for name in OPTIMISERS for stage in (1, 2, 3)]
     # Two iterations a step, and a last one by itself.
-    cases += [('AdamW', dict(stage=stage, **options), count) for stage in (1, 2, 3)
-              for options, count in (({}, 2), (offload, 1), (offload, 2))]
+    cases += [
+        ('AdamW', dict(stage=stage, **options), count)
+        for stage in (1, 2, 3)
+        for options, count in (({}, 2), (offload, 1), (offload, 2))
+    ]
     cases += [('AdamW', dict(stage=3, offload_param=dict(device='cpu'), **offload), 2)]
     found = {str(case): list(differences(*case)) for case in cases}
     for zero in (dict(stage=1), dict(stage=1, **offload)):
@@ -172,8 +209,9 @@ def main() -> None:
     everyone = [None] * dist.get_world_size()
     dist.all_gather_object(everyone, found)
     if get_rank() == 0:
-        out.write_text(json.dumps({key: [line for one in everyone for line in one[key]]
-                                   for key in found}))
+        out.write_text(
+            json.dumps({key: [line for one in everyone for line in one[key]] for key in found})
+        )
     dist.destroy_process_group()
 
 

@@ -64,8 +64,7 @@ def test_a_tensor_saved_twice_is_counted_once():
 def test_a_view_of_a_parameter_and_a_buffer_are_not_counted():
     model = nn.Linear(6, 6)
     model.register_buffer('factor', torch.randn(6, 6))
-    assert saved_bytes(model, lambda: model.weight[:3].t() @ model.weight[:3] * model.factor) \
-        == 0
+    assert saved_bytes(model, lambda: model.weight[:3].t() @ model.weight[:3] * model.factor) == 0
 
 
 def test_what_a_forward_pass_drops_again_is_not_counted():
@@ -109,14 +108,24 @@ def test_ratios_are_of_steps_in_the_same_round(case, monkeypatch):
 
     def step(variant, case, seed, amp):
         asked.append((seed, variant.row.name))
-        slow = [1, 1, 100, 1][seed]    # another program runs during one round
-        return [part * slow * (1 if variant.row.name == 'full' else 0.5) for part in (1., 2., 3.)]
+        slow = [1, 1, 100, 1][seed]  # another program runs during one round
+        return [
+            part * slow * (1 if variant.row.name == 'full' else 0.5) for part in (1.0, 2.0, 3.0)
+        ]
 
     monkeypatch.setattr(section, 'training_step', step)
     monkeypatch.setattr(section.Section, '_merge', lambda self: None)
     results = run_section(case, ['full', 'head'], rounds_=3).results()
-    assert asked == [(0, 'head'), (0, 'full'), (1, 'full'), (1, 'head'), (2, 'head'), (2, 'full'),
-                     (3, 'full'), (3, 'head')]
+    assert asked == [
+        (0, 'head'),
+        (0, 'full'),
+        (1, 'full'),
+        (1, 'head'),
+        (2, 'head'),
+        (2, 'full'),
+        (3, 'full'),
+        (3, 'head'),
+    ]
     full, head = results['rows']
     assert head['ratios'] == [0.5, 0.5, 0.5]
     assert (full['ratio'], full['step_s'], full['forward_s'], full['optimizer_s']) == (1, 6, 1, 3)
@@ -127,8 +136,18 @@ def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp('benchmark')
     known = [row.name for row in rows.all_rows()[0]]
     extra = [name for name in ('hf-lora-r8', 'ssf') if name in known]
-    tool.main([*LINE, '--rows', *WANTED, *extra, '--json', str(folder / 'r.json'),
-               '--out', str(folder / 'r.md')])
+    tool.main(
+        [
+            *LINE,
+            '--rows',
+            *WANTED,
+            *extra,
+            '--json',
+            str(folder / 'r.json'),
+            '--out',
+            str(folder / 'r.md'),
+        ]
+    )
     return json.loads((folder / 'r.json').read_text()), (folder / 'r.md').read_text(), extra
 
 
@@ -148,7 +167,7 @@ def test_all_columns_of_a_run_are_sane(report):
         assert row['rounds'] == 2
         assert row['ratio'] > 0
         parts = row['forward_s'] + row['backward_s'] + row['optimizer_s']
-        assert row['step_s'] == pytest.approx(parts, rel=1e-6)    # of two rounds, the mean
+        assert row['step_s'] == pytest.approx(parts, rel=1e-6)  # of two rounds, the mean
         assert row['trainable'] == TRAINABLE.get(name, row['trainable'])
         assert row['trainable_percent'] == pytest.approx(100 * row['trainable'] / row['total'])
         # AdamW: two moments of four bytes, and a counter for each tensor.
@@ -175,8 +194,10 @@ def test_full_fine_tuning_writes_the_whole_model(report, case):
 
 def test_saved_bytes_are_the_same_every_time(case):
     full = next(row for row in rows.all_rows()[0] if row.name == 'full')
-    figures = {rounds.first_step(variants.build_variant(full, case), case, False).saved_bytes
-               for _ in range(2)}
+    figures = {
+        rounds.first_step(variants.build_variant(full, case), case, False).saved_bytes
+        for _ in range(2)
+    }
     assert len(figures) == 1
 
 
@@ -197,19 +218,19 @@ def test_a_merge_that_loses_the_adapter_is_seen(case, name):
 
 def test_topk_chooses_what_it_chose_before():
     choices = []
-    scores = torch.tensor([[3., 2., 1.], [1., 2., 3.]])
+    scores = torch.tensor([[3.0, 2.0, 1.0], [1.0, 2.0, 3.0]])
     with merged._Choices(choices, record=True):
         torch.topk(scores, 2, dim=1)
         scores.topk(1)
     with merged._Choices(choices, record=False):
         values, indices = torch.topk(-scores, 2, dim=1)
-        assert (-scores).topk(1)[0].tolist() == [[-3.], [-3.]]
+        assert (-scores).topk(1)[0].tolist() == [[-3.0], [-3.0]]
     assert indices.tolist() == [[0, 1], [2, 1]]
-    assert values.tolist() == [[-3., -2.], [-3., -2.]]
+    assert values.tolist() == [[-3.0, -2.0], [-3.0, -2.0]]
 
 
 def test_an_interrupted_run_shows_and_writes_what_it_has(monkeypatch, tmp_path, capsys):
-    steps = iter([[1., 1., 1.]] * 3)
+    steps = iter([[1.0, 1.0, 1.0]] * 3)
 
     def step(variant, case, seed, amp):
         try:
@@ -219,8 +240,17 @@ def test_an_interrupted_run_shows_and_writes_what_it_has(monkeypatch, tmp_path, 
 
     monkeypatch.setattr(section, 'training_step', step)
     with pytest.raises(KeyboardInterrupt, match='what has been measured is above'):
-        tool.main([*LINE, '--rows', 'head', '--json', str(tmp_path / 'r.json'),
-                   '--out', str(tmp_path / 'r.md')])
+        tool.main(
+            [
+                *LINE,
+                '--rows',
+                'head',
+                '--json',
+                str(tmp_path / 'r.json'),
+                '--out',
+                str(tmp_path / 'r.md'),
+            ]
+        )
     report = json.loads((tmp_path / 'r.json').read_text())
     assert not report['complete']
     assert [row['row'] for row in report['sections'][0]['rows']] == ['full']
@@ -254,18 +284,25 @@ def test_methods_are_those_registered(monkeypatch):
     names = [row.name for row in found]
     assert names[0] == 'full'
     assert {'lora-r8', 'lora-r8-unfolded', 'lora-r8-dropout-affine', 'other-r32'} <= set(names)
-    assert left_out == {'dora*': 'DoRA is not registered in ADAPTERS',
-                        'ssf*': 'SSF is not registered in ADAPTERS'}
+    assert left_out == {
+        'dora*': 'DoRA is not registered in ADAPTERS',
+        'ssf*': 'SSF is not registered in ADAPTERS',
+    }
     assert next(row for row in found if row.name == 'lora-r8-dropout').peft == dict(
-        method=dict(type='LoRA', r=8, alpha=16, dropout=0.1), norm='freeze', fold_norm=True)
+        method=dict(type='LoRA', r=8, alpha=16, dropout=0.1), norm='freeze', fold_norm=True
+    )
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (['--models', 'rtmdet-tin'], "'rtmdet-tin' is unknown; nearest: 'rtmdet-tiny'"),
-    (['--rows', 'haed'], "'haed' means none; nearest: 'head'"),
-    (['--size', '100'], '--size 100: rtmdet-tiny takes multiples of 32'),
-    (['--models', 'rtmdet-tiny', 'dino-r50', '--size', '64'], '--size 64: dino-r50 takes'),
-    (['--rounds', '0'], '--rounds must be at least 1, got 0')])
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--models', 'rtmdet-tin'], "'rtmdet-tin' is unknown; nearest: 'rtmdet-tiny'"),
+        (['--rows', 'haed'], "'haed' means none; nearest: 'head'"),
+        (['--size', '100'], '--size 100: rtmdet-tiny takes multiples of 32'),
+        (['--models', 'rtmdet-tiny', 'dino-r50', '--size', '64'], '--size 64: dino-r50 takes'),
+        (['--rounds', '0'], '--rounds must be at least 1, got 0'),
+    ],
+)
 def test_wrong_arguments_are_named(arguments, message):
     with pytest.raises(UserError, match=message):
         tool.main(arguments)

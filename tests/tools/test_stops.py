@@ -56,17 +56,30 @@ def interrupt(tmp_path):
         module.parent.mkdir(parents=True)
         module.write_text(SLOW)
         begun = tmp_path / 'begun'
-        env = dict(os.environ, PYTHONPATH=f'{module.parents[1]}:{TOOLS.parent}', NO_COLOR='1',
-                   VIRTUAL_ENV=sys.prefix, BEGUN=str(begun), TMPDIR=str(tmp_path),
-                   PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}')
+        env = dict(
+            os.environ,
+            PYTHONPATH=f'{module.parents[1]}:{TOOLS.parent}',
+            NO_COLOR='1',
+            VIRTUAL_ENV=sys.prefix,
+            BEGUN=str(begun),
+            TMPDIR=str(tmp_path),
+            PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+        )
         process = subprocess.Popen(
-            command, env=env, cwd=tmp_path, text=True, stderr=subprocess.PIPE,
+            command,
+            env=env,
+            cwd=tmp_path,
+            text=True,
+            stderr=subprocess.PIPE,
             start_new_session=True,
             # What runs the tests in the background may have had it ignored, which is inherited.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
         try:
-            wait_until(lambda: begun.exists() and len(begun.read_text().split()) == processes,
-                       'it never began')
+            wait_until(
+                lambda: begun.exists() and len(begun.read_text().split()) == processes,
+                'it never began',
+            )
             (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
             # torch's launcher kills after 30 seconds what does not end when it is asked to.
             said = process.communicate(timeout=25)[1]
@@ -80,12 +93,15 @@ def interrupt(tmp_path):
     return _interrupt
 
 
-@pytest.mark.parametrize('tool', ['train', 'test', 'merge_adapter', 'inspect_targets',
-                                  'memory_table', 'benchmark'])
+@pytest.mark.parametrize(
+    'tool', ['train', 'test', 'merge_adapter', 'inspect_targets', 'memory_table', 'benchmark']
+)
 def test_ctrl_c_while_a_tool_imports_is_one_sentence(tool, interrupt):
     code, lines = interrupt('torch', sys.executable, TOOLS / f'{tool}.py', 'my leaf.py')
-    assert (code, lines) == (130, [
-        f"Stopped by Ctrl-C. To start again: python {TOOLS}/{tool}.py 'my leaf.py'"])
+    assert (code, lines) == (
+        130,
+        [f"Stopped by Ctrl-C. To start again: python {TOOLS}/{tool}.py 'my leaf.py'"],
+    )
 
 
 def test_ctrl_c_while_the_demo_imports_is_one_sentence(interrupt):
@@ -96,21 +112,25 @@ def test_ctrl_c_while_the_demo_imports_is_one_sentence(interrupt):
 
 @pytest.mark.parametrize('slow', ['torch', 'mmdet'])
 def test_ctrl_c_while_the_launcher_or_its_processes_import_is_one_sentence(slow, interrupt):
-    code, lines = interrupt(slow, TOOLS / 'dist_train.sh', 'leaf.py', '2',
-                            processes=1 + (slow == 'mmdet'))
+    code, lines = interrupt(
+        slow, TOOLS / 'dist_train.sh', 'leaf.py', '2', processes=1 + (slow == 'mmdet')
+    )
     assert code == 130
     assert len(lines) == 1
     assert lines[0].startswith(
-        f'Stopped by Ctrl-C. To start again: {TOOLS}/dist_train.sh leaf.py 2')
+        f'Stopped by Ctrl-C. To start again: {TOOLS}/dist_train.sh leaf.py 2'
+    )
 
 
 def test_a_launcher_that_is_ended_ends_its_processes_and_says_it_in_one_sentence(interrupt):
-    code, lines = interrupt('mmdet', TOOLS / 'dist_train.sh', 'leaf.py', '2', processes=2,
-                            number=signal.SIGTERM)
+    code, lines = interrupt(
+        'mmdet', TOOLS / 'dist_train.sh', 'leaf.py', '2', processes=2, number=signal.SIGTERM
+    )
     assert code == 143
     assert len(lines) == 1
     assert lines[0].startswith(
-        f'Stopped by SIGTERM. To start again: {TOOLS}/dist_train.sh leaf.py 2')
+        f'Stopped by SIGTERM. To start again: {TOOLS}/dist_train.sh leaf.py 2'
+    )
 
 
 def test_a_table_that_is_ended_ends_the_row_that_runs(tmp_path, monkeypatch):
@@ -118,7 +138,8 @@ def test_a_table_that_is_ended_ends_the_row_that_runs(tmp_path, monkeypatch):
     row.write_text(
         'import os, pathlib, sys, time\n'
         'pathlib.Path(sys.argv[-1]).with_name("pid").write_text(str(os.getpid()))\n'
-        f'os.kill({os.getpid()}, {int(signal.SIGTERM)})\ntime.sleep(100)\n')
+        f'os.kill({os.getpid()}, {int(signal.SIGTERM)})\ntime.sleep(100)\n'
+    )
     monkeypatch.setattr(rows, '_ROW', [str(row)])
     monkeypatch.setattr(rows, 'row_for', lambda *args: {})
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
@@ -126,8 +147,13 @@ def test_a_table_that_is_ended_ends_the_row_that_runs(tmp_path, monkeypatch):
     try:
         raise_when_stopped()
         with pytest.raises(Stopped):
-            rows.run_rows([mock.Mock()], mock.Mock(processes=1, threads=1, device='cpu'), None,
-                          tmp_path / 'logs', print)
+            rows.run_rows(
+                [mock.Mock()],
+                mock.Mock(processes=1, threads=1, device='cpu'),
+                None,
+                tmp_path / 'logs',
+                print,
+            )
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

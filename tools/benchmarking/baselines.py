@@ -32,11 +32,20 @@ def adapt_by_hugging_face(model: nn.Module, row: Row) -> tuple:
     """
     from peft import LoraConfig
     from peft.tuners.lora import LoraModel
+
     layers, trained, notes = _plan(model, row, _why_not_hugging_face)
     method = row.peft['method']
-    tuner = LoraModel(model, LoraConfig(
-        r=method['r'], lora_alpha=method['alpha'], lora_dropout=method.get('dropout', 0.0),
-        use_dora=row.dora, target_modules='|'.join(map(re.escape, layers))), 'default')
+    tuner = LoraModel(
+        model,
+        LoraConfig(
+            r=method['r'],
+            lora_alpha=method['alpha'],
+            lora_dropout=method.get('dropout', 0.0),
+            use_dora=row.dora,
+            target_modules='|'.join(map(re.escape, layers)),
+        ),
+        'default',
+    )
     if any(statistics_move(module) and module.training for module in model.train().modules()):
         notes.append('BatchNorm in training mode, as peft leaves it')
     return tuner.merge_and_unload, _finish(model, trained), notes
@@ -62,8 +71,12 @@ def adapt_by_mmpretrain(model: nn.Module, row: Row) -> tuple:
     def the_model():
         return model
 
-    LoRAModel(module=dict(type=the_model), alpha=method['alpha'], rank=method['r'],
-              targets=[dict(type=re.escape(name)) for name in layers])
+    LoRAModel(
+        module=dict(type=the_model),
+        alpha=method['alpha'],
+        rank=method['r'],
+        targets=[dict(type=re.escape(name)) for name in layers],
+    )
     return None, _finish(model, trained), [*notes, 'cannot merge']
 
 
@@ -72,17 +85,27 @@ def _plan(model: nn.Module, row: Row, why_not) -> tuple[list[str], set[str], lis
     ours = copy.deepcopy(model)
     report = mmadapt.inject(ours, dict(row.peft, allow_random_base=True))
     adapted = [layer for layer in report.layers if layer.action == 'adapt']
-    reasons = {layer.name: why_not(model.get_submodule(layer.name), layer.names)
-               for layer in adapted}
+    reasons = {
+        layer.name: why_not(model.get_submodule(layer.name), layer.names) for layer in adapted
+    }
     layers = [name for name, reason in reasons.items() if reason is None]
     left_out = Counter(reason for reason in reasons.values() if reason)
     if len(layers) * 2 < len(adapted):
         raise UserError(f'it can adapt {len(layers)} of the {len(adapted)} layers')
-    notes = [f'{sum(left_out.values())} of {len(adapted)} layers left out: ' + ', '.join(
-        f'{count} {reason}' for reason, count in left_out.items())] if left_out else []
+    notes = (
+        [
+            f'{sum(left_out.values())} of {len(adapted)} layers left out: '
+            + ', '.join(f'{count} {reason}' for reason, count in left_out.items())
+        ]
+        if left_out
+        else []
+    )
     adapters = {f'{layer.name}.' for layer in adapted}
-    trained = {name for name, p in ours.named_parameters() if p.requires_grad
-               and name.rpartition('.')[0] + '.' not in adapters}
+    trained = {
+        name
+        for name, p in ours.named_parameters()
+        if p.requires_grad and name.rpartition('.')[0] + '.' not in adapters
+    }
     return layers, trained, notes
 
 

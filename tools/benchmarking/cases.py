@@ -59,8 +59,9 @@ def find_spec_of(name: str, size: int) -> Spec:
     if find_spec(package) is None:
         raise UserError(f'--models: {name} needs {package}, which is not installed')
     if size % 32 or size < SPECS[name].min_size:
-        raise UserError(f'--size {size}: {name} takes multiples of 32 from '
-                        f'{SPECS[name].min_size} on')
+        raise UserError(
+            f'--size {size}: {name} takes multiples of 32 from {SPECS[name].min_size} on'
+        )
     return SPECS[name]
 
 
@@ -125,9 +126,15 @@ class Case:
         from mmdet.models.dense_heads import RPNHead
         from mmdet.models.roi_heads.roi_extractors import BaseRoIExtractor
         from mmdet.testing import demo_mm_inputs, demo_mm_proposals
+
         shape = (3, self.size, self.size)
-        data = demo_mm_inputs(self.batch, shape, num_items=[NUM_BOXES] * self.batch,
-                              num_classes=NUM_CLASSES, with_mask=masks)
+        data = demo_mm_inputs(
+            self.batch,
+            shape,
+            num_items=[NUM_BOXES] * self.batch,
+            num_classes=NUM_CLASSES,
+            with_mask=masks,
+        )
         data = self.model.data_preprocessor(data, True)
         self.inputs, self.samples = data['inputs'], data['data_samples']
         for module in self.model.modules():
@@ -139,9 +146,11 @@ class Case:
 
     def _make_classified(self) -> None:
         from mmpretrain.structures import DataSample
+
         self.inputs = torch.randn(self.batch, 3, self.size, self.size, device=self.device)
-        self.samples = [DataSample().set_gt_label(i % NUM_CLASSES).to(self.device)
-                        for i in range(self.batch)]
+        self.samples = [
+            DataSample().set_gt_label(i % NUM_CLASSES).to(self.device) for i in range(self.batch)
+        ]
 
     @torch.no_grad()
     def _calibrate(self) -> None:
@@ -179,7 +188,7 @@ def _set_classes(node) -> None:
     if isinstance(node, dict) and 'num_classes' in node:
         node['num_classes'] = NUM_CLASSES
     if isinstance(node, (dict, list, tuple)):
-        for item in (node.values() if isinstance(node, dict) else node):
+        for item in node.values() if isinstance(node, dict) else node:
             _set_classes(item)
 
 

@@ -30,18 +30,31 @@ SWITCH = {'off': (False,), 'on': (True,), 'both': (False, True)}
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--models', nargs='+', default=['rtmdet-tiny'], metavar='MODEL',
-                        help=f'among {", ".join(SPECS)}; the first by default')
-    parser.add_argument('--rows', nargs='+', metavar='ROW',
-                        help="names or globs such as 'dora-*'; all by default")
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        '--models',
+        nargs='+',
+        default=['rtmdet-tiny'],
+        metavar='MODEL',
+        help=f'among {", ".join(SPECS)}; the first by default',
+    )
+    parser.add_argument(
+        '--rows', nargs='+', metavar='ROW', help="names or globs such as 'dora-*'; all by default"
+    )
     parser.add_argument('--size', type=int, default=320, help='side of the images, in pixels')
     parser.add_argument('--batch', type=int, default=4, help='number of images')
     parser.add_argument('--rounds', type=int, default=5, help='timed steps of each row')
     parser.add_argument('--device', choices=['auto', 'cpu', 'cuda'], default='auto')
     for name, what in (('amp', 'bfloat16 autocast'), ('compile', 'compiled backbone and neck')):
-        parser.add_argument(f'--{name}', choices=list(SWITCH), default='off', nargs='?', const='on',
-                            help=f'{what}; `both`: one table without and one with')
+        parser.add_argument(
+            f'--{name}',
+            choices=list(SWITCH),
+            default='off',
+            nargs='?',
+            const='on',
+            help=f'{what}; `both`: one table without and one with',
+        )
     parser.add_argument('--threads', type=int, help="of the CPU; torch's own choice by default")
     parser.add_argument('--out', metavar='FILE.md', help='write the tables as Markdown')
     parser.add_argument('--json', metavar='FILE.json', help='write everything, in bytes and s')

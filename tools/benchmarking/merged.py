@@ -29,8 +29,11 @@ def merge_error(variant: Variant, case: Case) -> float:
         variant.merge()
         with _Choices(choices, record=False):
             after = case.outputs(variant.model.eval())
-    errors = [((a - b).abs().max() / b.abs().max()).item()
-              for a, b in zip(after, before, strict=True) if b.abs().max() > 0]
+    errors = [
+        ((a - b).abs().max() / b.abs().max()).item()
+        for a, b in zip(after, before, strict=True)
+        if b.abs().max() > 0
+    ]
     return max(errors)
 
 

@@ -35,29 +35,44 @@ def write_markdown(report: dict, path: str) -> None:
     """Write the tables for people."""
     versions = ', '.join(f'{name} {version}' for name, version in report['versions'].items())
     lines = [
-        '# What a step costs', '',
-        f'`{report["command"]}`', '',
+        '# What a step costs',
+        '',
+        f'`{report["command"]}`',
+        '',
         f'{report["device"]}, {report["cores"]} cores, {report["threads"]} threads; {versions}.',
-        '' if report['complete'] else '**Interrupted: some rounds and rows are missing.**', '',
+        '' if report['complete'] else '**Interrupted: some rounds and rows are missing.**',
+        '',
         'Random weights and images; medians over rounds in which every row makes one step, in '
         'turn, and of the ratios within a round. "x full": against full fine-tuning. "File": all '
         'that training changes. "Merge error": largest difference of an output, relative to its '
-        'largest value.', '']
+        'largest value.',
+        '',
+    ]
     for section in report['sections']:
-        lines += [f'## {_title(section)}', '', *markdown_table(COLUMNS, section['rows']), '',
-                  *(f'* {note}' for note in _notes(section)), '']
+        lines += [
+            f'## {_title(section)}',
+            '',
+            *markdown_table(COLUMNS, section['rows']),
+            '',
+            *(f'* {note}' for note in _notes(section)),
+            '',
+        ]
     Path(path).write_text('\n'.join(lines).rstrip() + '\n', encoding='utf-8')
 
 
 def _title(section: dict) -> str:
-    return (f'{section["model"]}, {section["parameters"]:,} parameters, {section["size"]} px, '
-            f'batch {section["batch"]}' + ', bfloat16 autocast' * section['amp']
-            + ', backbone and neck compiled' * section['compiled']
-            + f' ({section["rounds"]} rounds)')
+    return (
+        f'{section["model"]}, {section["parameters"]:,} parameters, {section["size"]} px, '
+        f'batch {section["batch"]}'
+        + ', bfloat16 autocast' * section['amp']
+        + ', backbone and neck compiled' * section['compiled']
+        + f' ({section["rounds"]} rounds)'
+    )
 
 
 def _notes(section: dict) -> list[str]:
-    return [*(f'{row["title"]}: {"; ".join(row["notes"])}' for row in section['rows']
-              if row['notes']),
-            *(f'not measured: {name}: {why}' for name, why in section['left_out'].items()),
-            *(f'FAILED: {name}: {why}' for name, why in section['failed'].items())]
+    return [
+        *(f'{row["title"]}: {"; ".join(row["notes"])}' for row in section['rows'] if row['notes']),
+        *(f'not measured: {name}: {why}' for name, why in section['left_out'].items()),
+        *(f'FAILED: {name}: {why}' for name, why in section['failed'].items()),
+    ]

@@ -76,9 +76,11 @@ def first_step(variant: Variant, case: Case, amp: bool) -> Record:
     """
     set_random_seed(0)
     parameters = list(variant.model.parameters())
-    record = Record(trainable=sum(p.numel() for p in parameters if p.requires_grad),
-                    total=sum(p.numel() for p in parameters),
-                    file_bytes=bytes_of_file(variant.model))
+    record = Record(
+        trainable=sum(p.numel() for p in parameters if p.requires_grad),
+        total=sum(p.numel() for p in parameters),
+        file_bytes=bytes_of_file(variant.model),
+    )
     with SavedForBackward(variant.model) as saved, autocast(case, amp):
         loss = case.loss(variant.model)
         record.saved_bytes = saved.bytes()
@@ -121,6 +123,7 @@ def _peak_bytes(variant: Variant, case: Case, record: Record, amp: bool) -> int:
     torch.cuda.reset_peak_memory_stats(case.device)
     before = torch.cuda.memory_allocated(case.device)
     training_step(variant, case, 0, amp)
-    own = sum(t.nbytes for t in itertools.chain(
-        variant.model.parameters(), variant.model.buffers()))
-    return (torch.cuda.max_memory_allocated(case.device) - before + own + record.optimizer_bytes)
+    own = sum(
+        t.nbytes for t in itertools.chain(variant.model.parameters(), variant.model.buffers())
+    )
+    return torch.cuda.max_memory_allocated(case.device) - before + own + record.optimizer_bytes

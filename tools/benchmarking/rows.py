@@ -46,8 +46,12 @@ def all_rows() -> tuple[list[Row], dict[str, str]]:
     rows = [
         Row(REFERENCE, 'full fine-tuning', 'full'),
         Row('head', 'head only', 'peft', dict(method=None)),
-        Row('norm-affine', 'norm affine only', 'peft',
-            dict(method=None, head='freeze', norm='affine')),
+        Row(
+            'norm-affine',
+            'norm affine only',
+            'peft',
+            dict(method=None, head='freeze', norm='affine'),
+        ),
     ]
     left_out: dict[str, str] = {}
     others = []
@@ -56,8 +60,14 @@ def all_rows() -> tuple[list[Row], dict[str, str]]:
             peft = _peft('LoRA', r, dropout, {})
             others.append(Row(f'hf-lora-r{r}{suffix}', f'HF LoRA r={r}{words}', 'hf', peft))
         others.append(Row(f'hf-dora-r{r}', f'HF DoRA r={r}', 'hf', _peft('LoRA', r, 0, {}), True))
-        others.append(Row(f'mmpretrain-lora-r{r}', f'MMPretrain LoRAModel r={r}', 'mmpretrain',
-                          _peft('LoRA', r, 0, {})))
+        others.append(
+            Row(
+                f'mmpretrain-lora-r{r}',
+                f'MMPretrain LoRAModel r={r}',
+                'mmpretrain',
+                _peft('LoRA', r, 0, {}),
+            )
+        )
     for row in others:
         package = dict(hf='peft', mmpretrain='mmpretrain')[row.kind]
         if 'LoRA' in ADAPTERS.module_dict and find_spec(package) is not None:
@@ -92,8 +102,10 @@ def select_rows(patterns: list[str] | None) -> tuple[list[Row], dict[str, str]]:
     def wanted(name):
         return any(_means(pattern, name) for pattern in patterns)
 
-    return ([row for row in rows if wanted(row.name) or row.name == REFERENCE],
-            {name: why for name, why in left_out.items() if wanted(name)})
+    return (
+        [row for row in rows if wanted(row.name) or row.name == REFERENCE],
+        {name: why for name, why in left_out.items() if wanted(name)},
+    )
 
 
 def _means(pattern: str, name: str) -> bool:
@@ -108,10 +120,12 @@ def _rows_of_method(method: str) -> list[Row]:
         for dropout in (0, DROPOUT) if method == 'LoRA' else (0,):
             for suffix, (words, norm) in NORMS.items():
                 name = method.lower() + (f'-r{r}' if r else '') + ('-dropout' if dropout else '')
-                title = method + (f' r={r}' if r else '') + (
-                    f', dropout {dropout}' if dropout else '')
-                rows.append(Row(name + suffix, f'{title}, {words}', 'peft',
-                                _peft(method, r, dropout, norm)))
+                title = (
+                    method + (f' r={r}' if r else '') + (f', dropout {dropout}' if dropout else '')
+                )
+                rows.append(
+                    Row(name + suffix, f'{title}, {words}', 'peft', _peft(method, r, dropout, norm))
+                )
     return rows
 
 

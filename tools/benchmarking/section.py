@@ -40,8 +40,15 @@ class Section:
         failed (dict[str, str]): Rows that raised an error, and which.
     """
 
-    def __init__(self, case: Case, rows: list[Row], left_out: dict[str, str], amp: bool,
-                 compiled: bool, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        case: Case,
+        rows: list[Row],
+        left_out: dict[str, str],
+        amp: bool,
+        compiled: bool,
+        say: Callable[[str], None],
+    ) -> None:
         self.case, self.amp, self.compiled, self._say = case, amp, compiled, say
         self._rows = rows
         self.left_out, self.failed = dict(left_out), {}
@@ -58,8 +65,10 @@ class Section:
         """Measure everything; what is measured is there too when this is interrupted."""
         # Each variant compiles its own code, and beyond a number of them torch gives up in silence.
         with torch._dynamo.config.patch(
-                recompile_limit=1000, accumulated_recompile_limit=10000,
-                fail_on_recompile_limit_hit=True):
+            recompile_limit=1000,
+            accumulated_recompile_limit=10000,
+            fail_on_recompile_limit_hit=True,
+        ):
             for row in self._rows:
                 self._build(row)
                 if REFERENCE in self.failed:
@@ -73,14 +82,23 @@ class Section:
         """Return what has been measured so far, in bytes and seconds."""
         parameters = sum(p.numel() for p in self.case.model.parameters())
         rows = [self._result(name) for name, record in self.records.items() if record.steps]
-        return dict(model=self.case.name, size=self.case.size, batch=self.case.batch,
-                    parameters=parameters, amp=self.amp, compiled=self.compiled,
-                    rounds=max((row['rounds'] for row in rows), default=0),
-                    rows=rows, left_out=self.left_out, failed=self.failed)
+        return dict(
+            model=self.case.name,
+            size=self.case.size,
+            batch=self.case.batch,
+            parameters=parameters,
+            amp=self.amp,
+            compiled=self.compiled,
+            rounds=max((row['rounds'] for row in rows), default=0),
+            rows=rows,
+            left_out=self.left_out,
+            failed=self.failed,
+        )
 
     def _build(self, row: Row) -> None:
         if row.name.endswith('-unfolded') and not any(
-                isinstance(m, _BatchNorm) for m in self.case.model.modules()):
+            isinstance(m, _BatchNorm) for m in self.case.model.modules()
+        ):
             self.left_out[row.name] = 'there is no BatchNorm to fold'
             return
         start = time.perf_counter()
@@ -97,8 +115,10 @@ class Section:
             self._fail(row.name, error)
             return
         self.variants[row.name] = variant
-        self._say(f'{self.title}: {row.name} built, {time.perf_counter() - start:.1f} s '
-                  f'({len(self.variants)} of {len(self._rows)})')
+        self._say(
+            f'{self.title}: {row.name} built, {time.perf_counter() - start:.1f} s '
+            f'({len(self.variants)} of {len(self._rows)})'
+        )
 
     def _fail(self, name: str, error: Exception) -> None:
         lines = str(error).strip().splitlines() or ['']
@@ -113,9 +133,11 @@ class Section:
                 if round_ >= 0:
                     self.records[name].steps.append(parts)
             seconds = time.perf_counter() - start
-            self._say(f'{self.title}: steps, ' + (
-                f'round {round_ + 1} of {rounds}' if round_ >= 0 else 'warm-up')
-                + f', {seconds:.1f} s, {seconds * (rounds - 1 - round_):.0f} s left')
+            self._say(
+                f'{self.title}: steps, '
+                + (f'round {round_ + 1} of {rounds}' if round_ >= 0 else 'warm-up')
+                + f', {seconds:.1f} s, {seconds * (rounds - 1 - round_):.0f} s left'
+            )
 
     def _merge(self) -> None:
         for name, variant in self.variants.items():
@@ -128,8 +150,11 @@ class Section:
                 self._fail(name, error)
 
     def _infer(self, rounds: int) -> None:
-        times = {name: self.records[name].inference for name in self.variants
-                 if self.records[name].merge_error is not None}
+        times = {
+            name: self.records[name].inference
+            for name in self.variants
+            if self.records[name].merge_error is not None
+        }
         if not times:
             return
         models = {name: self.variants[name].model for name in times}
@@ -148,13 +173,26 @@ class Section:
         ratios = [sum(a) / sum(b) for a, b in zip(record.steps, full.steps, strict=False)]
         merged = [a / b for a, b in zip(record.inference, self._base_inference, strict=False)]
         return dict(
-            row=name, title=variant.row.title, rounds=len(record.steps),
-            step_s=median(sum(parts) for parts in record.steps), forward_s=forward,
-            backward_s=backward, optimizer_s=optimizer, ratio=median(ratios) if ratios else None,
-            ratios=ratios, saved_bytes=record.saved_bytes,
-            saved_ratio=record.saved_bytes / full.saved_bytes, peak_bytes=record.peak_bytes,
-            optimizer_bytes=record.optimizer_bytes, trainable=record.trainable,
-            total=record.total, trainable_percent=100 * record.trainable / record.total,
-            adapter_bytes=record.file_bytes, inference_ratio=median(merged) if merged else None,
-            inference_ratios=merged, merge_error=record.merge_error,
-            injection_s=variant.injection, notes=variant.notes)
+            row=name,
+            title=variant.row.title,
+            rounds=len(record.steps),
+            step_s=median(sum(parts) for parts in record.steps),
+            forward_s=forward,
+            backward_s=backward,
+            optimizer_s=optimizer,
+            ratio=median(ratios) if ratios else None,
+            ratios=ratios,
+            saved_bytes=record.saved_bytes,
+            saved_ratio=record.saved_bytes / full.saved_bytes,
+            peak_bytes=record.peak_bytes,
+            optimizer_bytes=record.optimizer_bytes,
+            trainable=record.trainable,
+            total=record.total,
+            trainable_percent=100 * record.trainable / record.total,
+            adapter_bytes=record.file_bytes,
+            inference_ratio=median(merged) if merged else None,
+            inference_ratios=merged,
+            merge_error=record.merge_error,
+            injection_s=variant.injection,
+            notes=variant.notes,
+        )

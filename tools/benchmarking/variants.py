@@ -44,7 +44,8 @@ class Variant:
         self.model.train()
         # The rate is small so that nothing diverges on noise; the time does not depend on it.
         self.optimizer = torch.optim.AdamW(
-            [p for p in self.model.parameters() if p.requires_grad], lr=LR)
+            [p for p in self.model.parameters() if p.requires_grad], lr=LR
+        )
 
     @torch.no_grad()
     def perturb(self) -> None:
@@ -62,8 +63,9 @@ def build_variant(row: Row, case: Case) -> Variant:
     """
     if row.kind == 'full':
         return Variant(row, copy.deepcopy(case.model))
-    adapt = dict(peft=_adapt_by_ours, hf=adapt_by_hugging_face,
-                 mmpretrain=adapt_by_mmpretrain)[row.kind]
+    adapt = dict(peft=_adapt_by_ours, hf=adapt_by_hugging_face, mmpretrain=adapt_by_mmpretrain)[
+        row.kind
+    ]
     times = []
     for _ in range(REPEATS):
         model = copy.deepcopy(case.model)
@@ -76,7 +78,11 @@ def build_variant(row: Row, case: Case) -> Variant:
 def _adapt_by_ours(model: nn.Module, row: Row) -> tuple:
     # As in training by a runner: no copies of the base values of what trains fully.
     mmadapt.inject(model, dict(row.peft, allow_random_base=True), keep_base=False)
-    adapters = [parameter for layer in model.modules() if isinstance(layer, AdapterLayer)
-                for name, parameter in layer.named_parameters(recurse=False)
-                if name in layer.adapter_names]
+    adapters = [
+        parameter
+        for layer in model.modules()
+        if isinstance(layer, AdapterLayer)
+        for name, parameter in layer.named_parameters(recurse=False)
+        if name in layer.adapter_names
+    ]
     return (lambda: mmadapt.merge(model)) if adapters else None, adapters, []

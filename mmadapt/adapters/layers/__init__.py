@@ -14,9 +14,13 @@ from . import attention, conv, embedding, linear, norm, transposed
 
 _MODULES = (attention, conv, embedding, linear, norm, transposed)
 _CLASSES = {cls.stock_class: cls for module in _MODULES for cls in module.CLASSES}
-_LIBRARIES = {'mmcv.cnn': 'mmcv_cnn', 'mmcv.ops': 'mmcv_ops', 'timm.layers': 'timm_convs',
-              'transformers.pytorch_utils': 'hugging_face',
-              'transformers.models.falcon.modeling_falcon': 'falcon'}
+_LIBRARIES = {
+    'mmcv.cnn': 'mmcv_cnn',
+    'mmcv.ops': 'mmcv_ops',
+    'timm.layers': 'timm_convs',
+    'transformers.pytorch_utils': 'hugging_face',
+    'transformers.models.falcon.modeling_falcon': 'falcon',
+}
 
 
 def register_layer(cls: type[AdapterLayer]) -> type[AdapterLayer]:

@@ -21,8 +21,11 @@ class AdaptedMultiheadAttention(AdapterLayer, nn.MultiheadAttention):
 
     def weight_parts(self) -> dict[str, tuple[Tensor, Tensor | None]]:
         """Return the chosen projections, ``q``, ``k``, ``v`` and ``out``."""
-        parts = {part: pair for part, pair in self._projections().items()
-                 if part in self.adapter.attention}
+        parts = {
+            part: pair
+            for part, pair in self._projections().items()
+            if part in self.adapter.attention
+        }
         if 'k' in parts and self.bias_k is None and not self.add_zero_attn:
             # What is added to all keys alike, no softmax sees: there is nothing to train.
             parts['k'] = (parts['k'][0], None)
@@ -43,8 +46,9 @@ class AdaptedMultiheadAttention(AdapterLayer, nn.MultiheadAttention):
             merged['out_proj.bias'] = biases['out']
         return merged
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor,
-                *args, **kwargs) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, *args, **kwargs
+    ) -> tuple[Tensor, Tensor | None]:
         """Compute what the stock attention computes, with the adapted projections."""
         if self.training and self.adapter.dropout:
             return self._forward_with_dropout(query, key, value, *args, **kwargs)
@@ -61,26 +65,43 @@ class AdaptedMultiheadAttention(AdapterLayer, nn.MultiheadAttention):
         return {**pairs, 'out': (self.out_proj.weight, self.out_proj.bias)}
 
     def _effective(self) -> tuple[dict, dict]:
-        pairs = {part: self.adapted(part, *pair) if part in self.adapter.attention else pair
-                 for part, pair in self._projections().items()}
-        return ({part: weight for part, (weight, _) in pairs.items()},
-                {part: bias for part, (_, bias) in pairs.items()})
+        pairs = {
+            part: self.adapted(part, *pair) if part in self.adapter.attention else pair
+            for part, pair in self._projections().items()
+        }
+        return (
+            {part: weight for part, (weight, _) in pairs.items()},
+            {part: bias for part, (_, bias) in pairs.items()},
+        )
 
     def _view(self, tensors: dict, **attributes) -> StockView:
-        output = StockView(self.out_proj, dict(weight=tensors['out_proj.weight'],
-                                               bias=tensors.get('out_proj.bias')))
+        output = StockView(
+            self.out_proj,
+            dict(weight=tensors['out_proj.weight'], bias=tensors.get('out_proj.bias')),
+        )
         return StockView(self, dict(tensors, out_proj=output, **attributes))
 
-    def _forward_with_dropout(self, query: Tensor, key: Tensor, value: Tensor,
-                              *args, **kwargs) -> tuple[Tensor, Tensor | None]:
+    def _forward_with_dropout(
+        self, query: Tensor, key: Tensor, value: Tensor, *args, **kwargs
+    ) -> tuple[Tensor, Tensor | None]:
         """Project before and after the stock attention, whose own projections are identities."""
         identity = torch.eye(self.embed_dim, dtype=query.dtype, device=query.device)
-        inputs = [self._project(part, x)
-                  for part, x in zip(_INPUTS, (query, key, value), strict=True)]
+        inputs = [
+            self._project(part, x) for part, x in zip(_INPUTS, (query, key, value), strict=True)
+        ]
         view = self._view(
-            dict(in_proj_weight=None, in_proj_bias=None, q_proj_weight=identity,
-                 k_proj_weight=identity, v_proj_weight=identity, **{'out_proj.weight': identity}),
-            _qkv_same_embed_dim=False, kdim=self.embed_dim, vdim=self.embed_dim)
+            dict(
+                in_proj_weight=None,
+                in_proj_bias=None,
+                q_proj_weight=identity,
+                k_proj_weight=identity,
+                v_proj_weight=identity,
+                **{'out_proj.weight': identity},
+            ),
+            _qkv_same_embed_dim=False,
+            kdim=self.embed_dim,
+            vdim=self.embed_dim,
+        )
         output, weights = nn.MultiheadAttention.forward(view, *inputs, *args, **kwargs)
         return self._project('out', output), weights
 
@@ -93,4 +114,4 @@ class AdaptedMultiheadAttention(AdapterLayer, nn.MultiheadAttention):
         return F.linear(x, weight, bias) + F.linear(dropped, adapted - weight)
 
 
-CLASSES = (AdaptedMultiheadAttention, )
+CLASSES = (AdaptedMultiheadAttention,)

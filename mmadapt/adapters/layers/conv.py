@@ -34,28 +34,42 @@ class ConvLayer(WeightLayer):
             if factor.requires_grad:  # the norm behind is trained
                 return super().compute(x, affine=affine)
             up, bias = scale_rows(up, factor), move_into_bias(bias, affine)
-        return low_rank_conv(x, weight, factor, bias, down, up,
-                             (self.stride, self.padding, self.dilation))
+        return low_rank_conv(
+            x, weight, factor, bias, down, up, (self.stride, self.padding, self.dilation)
+        )
 
     def _pays_low_rank_backward(self, x: Tensor) -> bool:
         weight, adapter = self.weight, self.adapter
-        return (self.training and adapter.is_free_sum and weight.numel() >= SMALLEST_WEIGHT
-                and self.groups == 1 and self._is_plain(x) and not self.standardizes
-                and not adapter.dropout and not weight.requires_grad and torch.is_grad_enabled())
+        return (
+            self.training
+            and adapter.is_free_sum
+            and weight.numel() >= SMALLEST_WEIGHT
+            and self.groups == 1
+            and self._is_plain(x)
+            and not self.standardizes
+            and not adapter.dropout
+            and not weight.requires_grad
+            and torch.is_grad_enabled()
+        )
 
     def _is_plain(self, x: Tensor) -> bool:
         # An input without a batch has no backward of its own.
-        return (self.padding_mode == 'zeros' and not isinstance(self.padding, str)
-                and x.dim() == self.weight.dim() and not torch.compiler.is_compiling()
-                and type(self).run is ConvLayer.run)
+        return (
+            self.padding_mode == 'zeros'
+            and not isinstance(self.padding, str)
+            and x.dim() == self.weight.dim()
+            and not torch.compiler.is_compiling()
+            and type(self).run is ConvLayer.run
+        )
 
     def branch(self, x: Tensor, *, down: Tensor, up: Tensor) -> Tensor:
         """Convolve to ``r`` channels, for each group of input channels, and from those to all."""
         narrow = self.run(x, weight=self._for_each_group(down), bias=None)
         return mix_channels(narrow, up, down.dim() - 2, self.groups)
 
-    def branch_behind_dropout(self, x: Tensor, probability: float, *, down: Tensor,
-                              up: Tensor) -> Tensor:
+    def branch_behind_dropout(
+        self, x: Tensor, probability: float, *, down: Tensor, up: Tensor
+    ) -> Tensor:
         """Convolve an input some of whose elements are dropped."""
         if not self._is_plain(x):
             return super().branch_behind_dropout(x, probability, down=down, up=up)

@@ -26,7 +26,7 @@ def draw_mask(x: Tensor, probability: float) -> tuple[Tensor, float]:
     """
     dropped = min(max(round(probability * _LEVELS), 1), _LEVELS - 1)
     words = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device)
-    bits = words.random_(-2**63, None).view(torch.int16)[:x.numel()]
+    bits = words.random_(-(2**63), None).view(torch.int16)[: x.numel()]
     kept = bits >= dropped - _LEVELS // 2
     return kept.view(x.shape), _LEVELS / (_LEVELS - dropped)
 
@@ -54,8 +54,18 @@ class _DropAndMap(torch.autograd.Function):
             stride, padding, dilation, groups = ctx.geometry
             needed = (ctx.needs_input_grad[0], ctx.needs_input_grad[1], False)
             grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
-                grad, dropped, weight_, None, stride, padding, dilation, False,
-                [0] * len(stride), groups, needed)
+                grad,
+                dropped,
+                weight_,
+                None,
+                stride,
+                padding,
+                dilation,
+                False,
+                [0] * len(stride),
+                groups,
+                needed,
+            )
         grad_x = (grad_x * mask * ctx.scale).to(x.dtype) if ctx.needs_input_grad[0] else None
         grad_weight = grad_weight.to(weight.dtype) if ctx.needs_input_grad[1] else None
         return grad_x, grad_weight, None, None, None

@@ -50,8 +50,10 @@ class AdaptedEmbedding(WeightLayer, nn.Embedding):
         method, tensors = self.adapter, self.adapter_tensors()
         if self.scale_grad_by_freq or getattr(method, 'compute', 'auto') == 'merged':
             return False
-        return method.low_rank(tensors) is not None \
+        return (
+            method.low_rank(tensors) is not None
             or method.gain(self.canonical(self.weight), tensors) is not None
+        )
 
     def compute(self, x: Tensor) -> Tensor:
         """Look up ``(...)`` indices: ``(..., dimensions)``."""
@@ -66,4 +68,4 @@ class AdaptedEmbedding(WeightLayer, nn.Embedding):
         return torch.where(is_padding, self.weight[self.padding_idx], output)
 
 
-CLASSES = (AdaptedEmbedding, )
+CLASSES = (AdaptedEmbedding,)

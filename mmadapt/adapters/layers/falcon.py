@@ -17,4 +17,4 @@ class AdaptedFalconLinear(LinearLayer, FalconLinear):
         return product if bias is None else product + bias
 
 
-CLASSES = (AdaptedFalconLinear, )
+CLASSES = (AdaptedFalconLinear,)

@@ -37,4 +37,4 @@ class AdaptedConv1D(LinearLayer, Conv1D):
         return rows.view(*x.shape[:-1], weight.shape[1])
 
 
-CLASSES = (AdaptedConv1D, )
+CLASSES = (AdaptedConv1D,)

@@ -21,8 +21,9 @@ class LinearLayer(WeightLayer):
         """Map ``(..., in)`` to ``(..., out)`` through ``r`` features."""
         return F.linear(F.linear(x, down), up)
 
-    def branch_behind_dropout(self, x: Tensor, probability: float, *, down: Tensor,
-                              up: Tensor) -> Tensor:
+    def branch_behind_dropout(
+        self, x: Tensor, probability: float, *, down: Tensor, up: Tensor
+    ) -> Tensor:
         """Map features some of which are dropped."""
         if torch.compiler.is_compiling():
             return super().branch_behind_dropout(x, probability, down=down, up=up)
@@ -46,4 +47,4 @@ class AdaptedLinear(LinearLayer, nn.Linear):
     stock_class = nn.Linear
 
 
-CLASSES = (AdaptedLinear, )
+CLASSES = (AdaptedLinear,)

@@ -44,16 +44,24 @@ class _LowRankConv(torch.autograd.Function):
             narrow = _convolve(x, down.to(x.dtype), None, ctx.geometry)
             grad_up = torch.einsum('bol,brl->or', grad.flatten(2), narrow.flatten(2)).to(up.dtype)
         if need_down:
-            ones, zeros = (1, ) * (x.dim() - 2), (0, ) * (x.dim() - 2)
+            ones, zeros = (1,) * (x.dim() - 2), (0,) * (x.dim() - 2)
             mix = up.t().reshape(*up.t().shape, *ones).to(grad.dtype)
             narrow = _convolve(grad, mix, None, (ones, zeros, ones))
-            grad_down = _backward(narrow, x, down.to(x.dtype), ctx.geometry,
-                                  (False, True, False))[1].to(down.dtype)
+            grad_down = _backward(narrow, x, down.to(x.dtype), ctx.geometry, (False, True, False))[
+                1
+            ].to(down.dtype)
         return grad_x, None, None, grad_bias, grad_down, grad_up, None
 
 
-def low_rank_conv(x: Tensor, weight: Tensor, factor: Tensor | None, bias: Tensor | None,
-                  down: Tensor, up: Tensor, geometry: tuple) -> Tensor:
+def low_rank_conv(
+    x: Tensor,
+    weight: Tensor,
+    factor: Tensor | None,
+    bias: Tensor | None,
+    down: Tensor,
+    up: Tensor,
+    geometry: tuple,
+) -> Tensor:
     """Convolve with the sum of a frozen weight and a product of two trained factors.
 
     Args:
@@ -74,8 +82,9 @@ def low_rank_conv(x: Tensor, weight: Tensor, factor: Tensor | None, bias: Tensor
         return _LowRankConv.apply(x, weight, factor, bias, down, up, geometry)
 
 
-def _merge(weight: Tensor, factor: Tensor | None, down: Tensor, up: Tensor,
-           dtype: torch.dtype) -> Tensor:
+def _merge(
+    weight: Tensor, factor: Tensor | None, down: Tensor, up: Tensor, dtype: torch.dtype
+) -> Tensor:
     base = weight if factor is None else scale_rows(weight, factor)
     merged = torch.addmm(base.flatten(1), up.to(weight.dtype), down.flatten(1).to(weight.dtype))
     return merged.view(weight.shape).to(dtype)
@@ -83,11 +92,13 @@ def _merge(weight: Tensor, factor: Tensor | None, down: Tensor, up: Tensor,
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: tuple) -> Tensor:
     stride, padding, dilation = geometry
-    return torch.convolution(x, weight, bias, stride, padding, dilation, False,
-                             (0,) * len(stride), 1)
+    return torch.convolution(
+        x, weight, bias, stride, padding, dilation, False, (0,) * len(stride), 1
+    )
 
 
 def _backward(grad: Tensor, x: Tensor, weight: Tensor, geometry: tuple, mask: tuple):
     stride, padding, dilation = geometry
-    return torch.ops.aten.convolution_backward(grad, x, weight, None, stride, padding, dilation,
-                                               False, [0] * len(stride), 1, mask)
+    return torch.ops.aten.convolution_backward(
+        grad, x, weight, None, stride, padding, dilation, False, [0] * len(stride), 1, mask
+    )

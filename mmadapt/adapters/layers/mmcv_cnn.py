@@ -53,8 +53,9 @@ class AdaptedConv2dAdaptivePadding(ConvLayer, Conv2dAdaptivePadding):
     def run(self, x: Tensor, *, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Map ``(batch, in, height, width)``, padded, to ``(batch, out, height', width')``."""
         pads = []
-        for size, kernel, stride, dilation in reversed(list(zip(
-                x.shape[-2:], self.kernel_size, self.stride, self.dilation, strict=True))):
+        for size, kernel, stride, dilation in reversed(
+            list(zip(x.shape[-2:], self.kernel_size, self.stride, self.dilation, strict=True))
+        ):
             reach = (-(-size // stride) - 1) * stride + (kernel - 1) * dilation + 1
             missing = max(reach - size, 0)
             pads += [missing // 2, missing - missing // 2]
@@ -89,6 +90,13 @@ class AdaptedConvAWS2d(ConvLayer, ConvAWS2d):
         return self._get_weight(weight)
 
 
-CLASSES = (AdaptedMMCVLinear, AdaptedMMCVConv2d, AdaptedMMCVConv3d, AdaptedMMCVConvTranspose2d,
-           AdaptedMMCVConvTranspose3d, AdaptedConv2dAdaptivePadding, AdaptedConvWS2d,
-           AdaptedConvAWS2d)
+CLASSES = (
+    AdaptedMMCVLinear,
+    AdaptedMMCVConv2d,
+    AdaptedMMCVConv3d,
+    AdaptedMMCVConvTranspose2d,
+    AdaptedMMCVConvTranspose3d,
+    AdaptedConv2dAdaptivePadding,
+    AdaptedConvWS2d,
+    AdaptedConvAWS2d,
+)

@@ -40,8 +40,9 @@ class ModulatedDeformConvLayer(WeightLayer):
         """Map ``(batch, in, height, width)`` to ``(batch, out, height', width')``."""
         return super().forward(x, offset, mask)
 
-    def run(self, x: Tensor, offset: Tensor, mask: Tensor, *, weight: Tensor,
-            bias: Tensor | None) -> Tensor:
+    def run(
+        self, x: Tensor, offset: Tensor, mask: Tensor, *, weight: Tensor, bias: Tensor | None
+    ) -> Tensor:
         """Map ``(batch, in, height, width)`` to ``(batch, out, height', width')``."""
         view = StockView(self, dict(weight=weight, bias=bias))
         return ModulatedDeformConv2d.forward(view, x, offset, mask)
@@ -83,5 +84,9 @@ class AdaptedModulatedDeformConv2dPack(ModulatedDeformConvLayer, ModulatedDeform
         return super().compute(x, offset, mask.sigmoid(), **kwargs)
 
 
-CLASSES = (AdaptedDeformConv2d, AdaptedModulatedDeformConv2d, AdaptedDeformConv2dPack,
-           AdaptedModulatedDeformConv2dPack)
+CLASSES = (
+    AdaptedDeformConv2d,
+    AdaptedModulatedDeformConv2d,
+    AdaptedDeformConv2dPack,
+    AdaptedModulatedDeformConv2dPack,
+)

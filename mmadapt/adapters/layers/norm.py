@@ -34,8 +34,9 @@ class FrozenBatchNormLayer(NormLayer):
         if self.is_folded:
             return x
         weight, bias = self.effective()
-        return F.batch_norm(x, self.running_mean, self.running_var, weight, bias, False, 0.0,
-                            self.eps)
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, weight, bias, False, 0.0, self.eps
+        )
 
 
 class MovingBatchNormLayer(NormLayer):
@@ -150,10 +151,21 @@ class AdaptedSyncBatchNorm(MovingBatchNormLayer, nn.SyncBatchNorm):
 
 
 CLASSES = (
-    AdaptedLayerNorm, AdaptedGroupNorm, AdaptedRMSNorm, AdaptedFrozenBatchNorm1d,
-    AdaptedFrozenBatchNorm2d, AdaptedFrozenBatchNorm3d, AdaptedFrozenBatchNormXd,
-    AdaptedFrozenSyncBatchNorm, AdaptedFrozenMMSyncBatchNorm, AdaptedBatchNorm1d,
-    AdaptedBatchNorm2d, AdaptedBatchNorm3d, AdaptedBatchNormXd, AdaptedSyncBatchNorm)
+    AdaptedLayerNorm,
+    AdaptedGroupNorm,
+    AdaptedRMSNorm,
+    AdaptedFrozenBatchNorm1d,
+    AdaptedFrozenBatchNorm2d,
+    AdaptedFrozenBatchNorm3d,
+    AdaptedFrozenBatchNormXd,
+    AdaptedFrozenSyncBatchNorm,
+    AdaptedFrozenMMSyncBatchNorm,
+    AdaptedBatchNorm1d,
+    AdaptedBatchNorm2d,
+    AdaptedBatchNorm3d,
+    AdaptedBatchNormXd,
+    AdaptedSyncBatchNorm,
+)
 if SyncBatchNorm is not nn.SyncBatchNorm:
 
     class AdaptedMMSyncBatchNorm(MovingBatchNormLayer, SyncBatchNorm):
@@ -161,4 +173,4 @@ if SyncBatchNorm is not nn.SyncBatchNorm:
 
         stock_class = SyncBatchNorm
 
-    CLASSES += (AdaptedMMSyncBatchNorm, )
+    CLASSES += (AdaptedMMSyncBatchNorm,)

@@ -26,8 +26,9 @@ class StdConvLayer(ConvLayer):
         """Standardize the rows of the weight, and scale them by a learned gain if there is one."""
         gain = (self.gain * self.scale).view(-1) if hasattr(self, 'gain') else None
         rows = weight.reshape(1, self.out_channels, -1)
-        return F.batch_norm(rows, None, None, weight=gain, training=True, momentum=0.0,
-                            eps=self.eps).reshape_as(weight)
+        return F.batch_norm(
+            rows, None, None, weight=gain, training=True, momentum=0.0, eps=self.eps
+        ).reshape_as(weight)
 
 
 class AdaptedStdConv2d(StdConvLayer, StdConv2d):
@@ -54,5 +55,9 @@ class AdaptedScaledStdConv2dSame(StdConvLayer, ScaledStdConv2dSame):
     stock_class = ScaledStdConv2dSame
 
 
-CLASSES = (AdaptedStdConv2d, AdaptedStdConv2dSame, AdaptedScaledStdConv2d,
-           AdaptedScaledStdConv2dSame)
+CLASSES = (
+    AdaptedStdConv2d,
+    AdaptedStdConv2dSame,
+    AdaptedScaledStdConv2d,
+    AdaptedScaledStdConv2dSame,
+)

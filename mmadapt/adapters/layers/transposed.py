@@ -36,10 +36,12 @@ class TransposedConvLayer(WeightLayer):
     def run(self, x: Tensor, output_size=None, *, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Map ``(batch, in, *size)`` to ``(batch, out, *size')``."""
         dimensions = weight.dim() - 2
-        padding = self._output_padding(x, output_size, self.stride, self.padding, self.kernel_size,
-                                       dimensions, self.dilation)
-        return _TRANSPOSED[dimensions](x, weight, bias, self.stride, self.padding, padding,
-                                       self.groups, self.dilation)
+        padding = self._output_padding(
+            x, output_size, self.stride, self.padding, self.kernel_size, dimensions, self.dilation
+        )
+        return _TRANSPOSED[dimensions](
+            x, weight, bias, self.stride, self.padding, padding, self.groups, self.dilation
+        )
 
     def branch(self, x: Tensor, output_size=None, *, down: Tensor, up: Tensor) -> Tensor:
         """Convolve to ``r`` channels, for each group of input channels, and from those to all."""

@@ -40,8 +40,9 @@ class WeightLayer(AdapterLayer):
         """Compute what the low-rank factors add to the output; None if it has no such form."""
         return None
 
-    def branch_behind_dropout(self, x: Tensor, probability: float, *inputs, down: Tensor,
-                              up: Tensor) -> Tensor | None:
+    def branch_behind_dropout(
+        self, x: Tensor, probability: float, *inputs, down: Tensor, up: Tensor
+    ) -> Tensor | None:
         """Compute :meth:`branch` of an input some of whose elements are dropped."""
         return self.branch(F.dropout(x, probability), *inputs, down=down, up=up)
 
@@ -100,8 +101,9 @@ class WeightLayer(AdapterLayer):
         weight, bias = self.adapter.adapt_scaled(*pair, self.adapter_tensors(), affine)
         return self.run(x, *inputs, weight=self.stock_layout(weight), bias=bias)
 
-    def _run(self, x: Tensor, *inputs, pair: tuple[Tensor, Tensor | None],
-             affine: Affine | None) -> Tensor:
+    def _run(
+        self, x: Tensor, *inputs, pair: tuple[Tensor, Tensor | None], affine: Affine | None
+    ) -> Tensor:
         weight, bias = self.transform(pair[0]), pair[1]
         if affine is not None:
             weight, bias = move_affine(weight, bias, affine)
@@ -111,12 +113,16 @@ class WeightLayer(AdapterLayer):
         tensors, (weight, bias) = self.adapter_tensors(), self.weight_parts()['']
         probability, added = self.adapter.dropout, None
         factors = self.adapter.low_rank(tensors)
-        if factors is not None and not self.standardizes \
-                and self.adapter.gain(weight, tensors) is None:
+        if (
+            factors is not None
+            and not self.standardizes
+            and self.adapter.gain(weight, tensors) is None
+        ):
             down, up = factors
             up = up if affine is None else scale_rows(up, affine[0])
-            added = self.branch_behind_dropout(x, probability, *inputs, down=down.to(weight.dtype),
-                                               up=up.to(weight.dtype))
+            added = self.branch_behind_dropout(
+                x, probability, *inputs, down=down.to(weight.dtype), up=up.to(weight.dtype)
+            )
         if added is None:
             change = self.transform(self.adapted('', weight, bias)[0]) - self.transform(weight)
             change = change if affine is None else scale_rows(change, affine[0])

@@ -17,8 +17,10 @@ class Unreachable(dict):
     """Stands for gradients that cannot be set: empty, and says so where one is asked for."""
 
     def __missing__(self, name: str):
-        raise UserError('the checkpoint is from inside an accumulation, and ZeRO-2 and 3 cannot go '
-                        f'on with its gradients; resume another one, or {_STAGE_1}')
+        raise UserError(
+            'the checkpoint is from inside an accumulation, and ZeRO-2 and 3 cannot go '
+            f'on with its gradients; resume another one, or {_STAGE_1}'
+        )
 
 
 def refuse_inside(count: int) -> None:
@@ -34,7 +36,8 @@ def refuse_inside(count: int) -> None:
         f'a checkpoint inside an accumulation of {count} iterations: ZeRO-2 and 3 cannot write its '
         'gradients; let default_hooks.checkpoint, and with save_best validation too, be at '
         f'multiples of optim_wrapper.accumulative_counts={count}, such as by_epoch=False, '
-        f'interval={100 * count}, or {_STAGE_1}')
+        f'interval={100 * count}, or {_STAGE_1}'
+    )
 
 
 def check_intervals(hooks: Iterable[Hook], lengths: Mapping[str, int], count: int) -> None:

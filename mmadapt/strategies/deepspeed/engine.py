@@ -32,13 +32,16 @@ def initialize(model: nn.Module, optimizer: Optimizer, config: dict):
     """
     import deepspeed
     from pydantic import ValidationError
+
     with _broadcastable_scalars(model, config['zero_optimization']['stage']):
         try:
             return deepspeed.initialize(model=model, optimizer=optimizer, config=config)[0]
         except ValidationError as error:
             first = error.errors()[0]
-            raise UserError(f'strategy.zero_optimization.{".".join(map(str, first["loc"]))}: '
-                            f'{first["msg"]}, got {first["input"]!r}') from None
+            raise UserError(
+                f'strategy.zero_optimization.{".".join(map(str, first["loc"]))}: '
+                f'{first["msg"]}, got {first["input"]!r}'
+            ) from None
 
 
 @contextmanager
@@ -141,16 +144,19 @@ class DeepSpeedOptimWrapper(OptimWrapper):
         if self.engine.was_step_applied():
             self._skipped_in_a_row = 0
             if self.clip_grad_kwargs:
-                self.message_hub.update_scalar('train/grad_norm',
-                                               float(self.engine.get_global_grad_norm()))
+                self.message_hub.update_scalar(
+                    'train/grad_norm', float(self.engine.get_global_grad_norm())
+                )
             return
         self._skipped_in_a_row += 1
         self.message_hub.update_scalar('train/skipped_steps', self.engine.skipped_steps)
         if self._skipped_in_a_row == _HOPELESS:
-            raise UserError(f'the gradients of {_HOPELESS} steps in a row are not finite, and '
-                            'DeepSpeed has made no step; lower optim_wrapper.optimizer.lr, set '
-                            'optim_wrapper.clip_grad, or name what needs float32 in '
-                            'memory.fp32_modules')
+            raise UserError(
+                f'the gradients of {_HOPELESS} steps in a row are not finite, and '
+                'DeepSpeed has made no step; lower optim_wrapper.optimizer.lr, set '
+                'optim_wrapper.clip_grad, or name what needs float32 in '
+                'memory.fp32_modules'
+            )
 
     def zero_grad(self, **kwargs) -> None:
         """Do nothing: a step of the engine leaves no gradients."""

@@ -19,14 +19,18 @@ def why_not(cfg: Mapping, hooks: Iterable[UsedHook], stage: int, compiles: bool)
         compiles (bool): Whether the model is to be compiled.
     """
     if compiles:
-        return ('compile: a model is not compiled under DeepSpeedStrategy; remove it, or train '
-                'with mmadapt.DDPStrategy')
+        return (
+            'compile: a model is not compiled under DeepSpeedStrategy; remove it, or train '
+            'with mmadapt.DDPStrategy'
+        )
     if stage < 3:
         return ''
     for hook in hooks:
         if hook.is_a(EMAHook) or hook.name in ('MeanTeacherHook', 'SyncNormHook'):
-            return (f'{hook.name} reads whole weights, which ZeRO-3 divides; {_REMEDY}, or remove '
-                    'the hook')
+            return (
+                f'{hook.name} reads whole weights, which ZeRO-3 divides; {_REMEDY}, or remove '
+                'the hook'
+            )
     if (cfg.get('peft') or {}).get('quant'):
         return f'peft.quant: ZeRO-3 cannot divide quantized weights; {_REMEDY}'
     return ''

@@ -16,13 +16,27 @@ from ...errors import UserError
 from ...optim import autocast_dtype
 
 AUTOCAST = dict(enabled=True, dtype='bfloat16')
-NO_FLOAT16 = ("DeepSpeed clips gradients before it takes float16's loss scale out of them, and its "
-              'processes skip steps each for itself')
-INSTEAD = ('strategy.torch_autocast=dict(enabled=False), or train with mmadapt.DDPStrategy or '
-           'mmadapt.FSDP2Strategy')
+NO_FLOAT16 = (
+    "DeepSpeed clips gradients before it takes float16's loss scale out of them, and its "
+    'processes skip steps each for itself'
+)
+INSTEAD = (
+    'strategy.torch_autocast=dict(enabled=False), or train with mmadapt.DDPStrategy or '
+    'mmadapt.FSDP2Strategy'
+)
 # What else may stand in `config`: it changes neither what is computed nor what is saved.
-_OTHERS = ('dump_state', 'wall_clock_breakdown', 'memory_breakdown', 'comms_logger', 'tensorboard',
-           'flops_profiler', 'wandb', 'csv_monitor', 'disable_python_gc', 'steps_per_print')
+_OTHERS = (
+    'dump_state',
+    'wall_clock_breakdown',
+    'memory_breakdown',
+    'comms_logger',
+    'tensorboard',
+    'flops_profiler',
+    'wandb',
+    'csv_monitor',
+    'disable_python_gc',
+    'steps_per_print',
+)
 _OURS = ('zero_optimization', 'torch_autocast', 'gradient_clipping', 'gradient_accumulation_steps')
 # Of no effect here, and why.
 _DROPPED = dict(
@@ -31,23 +45,33 @@ _DROPPED = dict(
     train_batch_size='it follows from train_dataloader.batch_size and the number of processes',
     train_micro_batch_size_per_gpu='it is train_dataloader.batch_size',
     zero_allow_untested_optimizer='what does not work is refused by itself',
-    zero_force_ds_cpu_optimizer='the optimizer is the one in optim_wrapper, offloaded or not')
+    zero_force_ds_cpu_optimizer='the optimizer is the one in optim_wrapper, offloaded or not',
+)
 _REFUSED = dict(
     fp16="strategy.fp16 casts every parameter to float16, in which a DETR's boxes have infinite "
-         "gradients; write torch_autocast=dict(enabled=True, dtype='bfloat16') instead of it",
-    amp="strategy.amp is Apex, which DeepSpeed has removed; write torch_autocast=dict(enabled="
-        "True, dtype='bfloat16') instead of it",
+    "gradients; write torch_autocast=dict(enabled=True, dtype='bfloat16') instead of it",
+    amp='strategy.amp is Apex, which DeepSpeed has removed; write torch_autocast=dict(enabled='
+    "True, dtype='bfloat16') instead of it",
     activation_checkpointing='strategy.activation_checkpointing has no effect on models that do '
-                             "not call DeepSpeed's own; write memory=dict(checkpoint=[...]) at the "
-                             "config's top instead of it",
+    "not call DeepSpeed's own; write memory=dict(checkpoint=[...]) at the "
+    "config's top instead of it",
     optimizer='strategy.config.optimizer: write it as optim_wrapper.optimizer',
-    scheduler='strategy.config.scheduler: write it as param_scheduler')
-_OFFLOADS = dict(cpu_offload='offload_optimizer', cpu_offload_param='offload_param',
-                 cpu_offload_params='offload_param')
+    scheduler='strategy.config.scheduler: write it as param_scheduler',
+)
+_OFFLOADS = dict(
+    cpu_offload='offload_optimizer',
+    cpu_offload_param='offload_param',
+    cpu_offload_params='offload_param',
+)
 # Removed or without effect, because checkpoints are gathered in any case.
-_ZERO_DROPPED = ('cpu_offload_use_pin_memory', 'stage3_gather_fp16_weights_on_model_save',
-                 'stage3_gather_16bit_weights_on_model_save', 'gather_16bit_weights_on_model_save',
-                 'elastic_checkpoint', 'load_from_fp32_weights')
+_ZERO_DROPPED = (
+    'cpu_offload_use_pin_memory',
+    'stage3_gather_fp16_weights_on_model_save',
+    'stage3_gather_16bit_weights_on_model_save',
+    'gather_16bit_weights_on_model_save',
+    'elastic_checkpoint',
+    'load_from_fp32_weights',
+)
 
 
 def parse_settings(config: str | Mapping | None, sections: Mapping) -> tuple[dict, list[str]]:
@@ -81,9 +105,12 @@ def parse_settings(config: str | Mapping | None, sections: Mapping) -> tuple[dic
             raise UserError(f'strategy: DeepSpeedStrategy has no {key!r}; nearest: {near!r}')
     zero = given.get('zero_optimization', dict(stage=2))
     return {
-        'zero_allow_untested_optimizer': True, 'zero_force_ds_cpu_optimizer': False, **given,
+        'zero_allow_untested_optimizer': True,
+        'zero_force_ds_cpu_optimizer': False,
+        **given,
         'zero_optimization': _parse_zero(zero, said),
-        'torch_autocast': _parse_autocast(given.get('torch_autocast', AUTOCAST))}, said
+        'torch_autocast': _parse_autocast(given.get('torch_autocast', AUTOCAST)),
+    }, said
 
 
 def require_bfloat16(who: str) -> None:
@@ -96,8 +123,10 @@ def require_bfloat16(who: str) -> None:
         UserError: This GPU only emulates bfloat16, many times slower than float32.
     """
     if autocast_dtype() == torch.float16:
-        raise UserError(f'{who} {INSTEAD}: this {torch.cuda.get_device_name()} does not compute in '
-                        f'bfloat16, and in float16 {NO_FLOAT16}')
+        raise UserError(
+            f'{who} {INSTEAD}: this {torch.cuda.get_device_name()} does not compute in '
+            f'bfloat16, and in float16 {NO_FLOAT16}'
+        )
 
 
 def _read(config: str | Mapping | None) -> dict:
@@ -109,8 +138,9 @@ def _read(config: str | Mapping | None) -> dict:
         except ValueError as error:
             raise UserError(f'strategy.config: {config} is not JSON: {error}') from None
     if not isinstance(config or {}, Mapping):
-        raise UserError('strategy.config must be a dict or the name of a JSON file, got '
-                        f'{config!r}')
+        raise UserError(
+            f'strategy.config must be a dict or the name of a JSON file, got {config!r}'
+        )
     return dict(config or {})
 
 
@@ -119,8 +149,10 @@ def _translate_bf16(given: dict, said: list[str]) -> None:
     if not section or not section.get('enabled'):
         return
     given.setdefault('torch_autocast', AUTOCAST)
-    said.append('strategy.bf16 would cast every parameter, those of boxes too: '
-                f'torch_autocast={AUTOCAST} is taken instead of it')
+    said.append(
+        'strategy.bf16 would cast every parameter, those of boxes too: '
+        f'torch_autocast={AUTOCAST} is taken instead of it'
+    )
 
 
 def _parse_autocast(section: Mapping) -> dict:
@@ -129,8 +161,9 @@ def _parse_autocast(section: Mapping) -> dict:
         return dict(enabled=False)
     dtype = str(section.get('dtype', 'bfloat16')).removeprefix('torch.')
     if dtype != 'bfloat16':
-        raise UserError(f'strategy.torch_autocast.dtype={dtype!r}: {NO_FLOAT16}; write '
-                        f"'bfloat16', {INSTEAD}")
+        raise UserError(
+            f"strategy.torch_autocast.dtype={dtype!r}: {NO_FLOAT16}; write 'bfloat16', {INSTEAD}"
+        )
     # By default ZeRO-3 hands out, and gradients are averaged, rounded to bfloat16: those of
     # float32 islands too, as modules are chosen by their class alone.
     return {'lower_precision_safe_modules': [], **section, 'dtype': dtype}
@@ -140,8 +173,10 @@ def _parse_zero(section: Mapping, said: list[str]) -> dict:
     zero = {key: _whole_number(value) for key, value in dict(section).items()}
     stage = zero.get('stage')
     if stage not in (1, 2, 3):
-        raise UserError(f'strategy.zero_optimization.stage is 1, 2 or 3, got {stage!r}; without '
-                        "sharding: strategy=dict(type='mmadapt.DDPStrategy')")
+        raise UserError(
+            f'strategy.zero_optimization.stage is 1, 2 or 3, got {stage!r}; without '
+            "sharding: strategy=dict(type='mmadapt.DDPStrategy')"
+        )
     for old, new in _OFFLOADS.items():
         if zero.pop(old, False):
             zero.setdefault(new, dict(device='cpu'))
@@ -152,11 +187,14 @@ def _parse_zero(section: Mapping, said: list[str]) -> dict:
     for key in ('offload_optimizer', 'offload_param'):
         device = (zero.get(key) or {}).get('device', 'none')
         if device not in ('none', 'cpu'):
-            raise UserError(f"strategy.zero_optimization.{key}.device is 'cpu' or 'none', got "
-                            f'{device!r}')
+            raise UserError(
+                f"strategy.zero_optimization.{key}.device is 'cpu' or 'none', got {device!r}"
+            )
         if key == 'offload_param' and device == 'cpu' and stage != 3:
-            raise UserError('strategy.zero_optimization.offload_param needs stage=3; in stage '
-                            f'{stage} parameters are not sharded')
+            raise UserError(
+                'strategy.zero_optimization.offload_param needs stage=3; in stage '
+                f'{stage} parameters are not sharded'
+            )
     return zero
 
 

@@ -30,6 +30,7 @@ def whole_state_dict(model: nn.Module) -> dict[str, Tensor]:
         dict[str, Tensor]: On the CPU; empty in all processes but the first.
     """
     import deepspeed
+
     state, main = model.state_dict(keep_vars=True), is_main_process()
     for key, value in state.items():
         with deepspeed.zero.GatheredParameters([value], enabled=_is_sharded(value)):
@@ -49,6 +50,7 @@ def gather_optimizer(zero, groups: Groups) -> dict:
         those of the first process only.
     """
     from deepspeed.utils import safe_get_full_optimizer_state
+
     _link(zero)
     state: dict[int, dict] = {}
     for number, group, param in _numbered(groups):
@@ -62,10 +64,16 @@ def gather_optimizer(zero, groups: Groups) -> dict:
                 value = value.detach().to('cpu', copy=True)
             state.setdefault(number, {})[key] = value
     numbers = iter(range(sum(map(len, groups))))
-    return dict(state=state, param_groups=[
-        {**{key: value for key, value in group.items() if key != 'params'},
-         'params': [next(numbers) for _ in params]}
-        for group, params in zip(zero.optimizer.param_groups, groups, strict=True)])
+    return dict(
+        state=state,
+        param_groups=[
+            {
+                **{key: value for key, value in group.items() if key != 'params'},
+                'params': [next(numbers) for _ in params],
+            }
+            for group, params in zip(zero.optimizer.param_groups, groups, strict=True)
+        ],
+    )
 
 
 def load_optimizer(zero, groups: Groups, state_dict: dict) -> None:
@@ -79,8 +87,10 @@ def load_optimizer(zero, groups: Groups, state_dict: dict) -> None:
     """
     saved = state_dict['param_groups']
     keys = [key for group in saved for key in group['params']]
-    own = [(group, param, state_dict['state'].get(keys[number], {}))
-           for number, group, param in _numbered(groups)]
+    own = [
+        (group, param, state_dict['state'].get(keys[number], {}))
+        for number, group, param in _numbered(groups)
+    ]
     by_element = _keys_by_element(own)
     flat_states: dict[Tensor, dict] = {}
     for group, param, state in own:
@@ -103,10 +113,15 @@ def _load_flat(zero, saved: list[dict], states: dict[Tensor, dict]) -> None:
         zero._set_fp32_optimizer_param_groups()  # ZeRO-3 puts them there for its steps only
     flats = [flat for group in zero.optimizer.param_groups for flat in group['params']]
     number = {flat: index for index, flat in enumerate(flats)}
-    zero.optimizer.load_state_dict(dict(
-        state={number[flat]: state for flat, state in states.items() if state},
-        param_groups=[{**group, 'params': [number[flat] for flat in own['params']]}
-                      for group, own in zip(saved, zero.optimizer.param_groups, strict=True)]))
+    zero.optimizer.load_state_dict(
+        dict(
+            state={number[flat]: state for flat, state in states.items() if state},
+            param_groups=[
+                {**group, 'params': [number[flat] for flat in own['params']]}
+                for group, own in zip(saved, zero.optimizer.param_groups, strict=True)
+            ],
+        )
+    )
     if hasattr(zero, 'fp32_partitioned_groups_flat'):
         zero._clear_fp32_optimizer_param_groups()
     _link(zero)
@@ -124,12 +139,13 @@ def _link(zero) -> None:
 
 def _set_piece(param: nn.Parameter, key: str, value: Tensor) -> None:
     from deepspeed.utils import safe_set_full_optimizer_state, safe_set_local_optimizer_state
+
     if not _is_sharded(param):
         safe_set_full_optimizer_state(param, value, key)
         return
     # DeepSpeed's own function for the whole fails where the pieces are not of one size.
     size = param.ds_tensor.numel()
-    piece = value.flatten()[get_rank() * size:(get_rank() + 1) * size]
+    piece = value.flatten()[get_rank() * size : (get_rank() + 1) * size]
     safe_set_local_optimizer_state(param, F.pad(piece, (0, size - piece.numel())), key)
 
 
@@ -146,8 +162,12 @@ def _keys_by_element(own: list) -> set[str]:
 def _latest(key: str, value, before):
     """Return the greater of two counts of steps, of parameters that have one in common now."""
     if float(value) != float(before):
-        print_log(f'the checkpoint counts different numbers of {key} for the parameters of a group,'
-                  ' DeepSpeed counts one: the greater', 'current', logging.WARNING)
+        print_log(
+            f'the checkpoint counts different numbers of {key} for the parameters of a group,'
+            ' DeepSpeed counts one: the greater',
+            'current',
+            logging.WARNING,
+        )
     return max(value, before, key=float)
 
 

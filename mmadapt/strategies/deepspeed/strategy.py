@@ -54,19 +54,40 @@ class DeepSpeedStrategy(DDPStrategy):
         UserError: A setting is unknown or cannot be used.
     """
 
-    def __init__(self, *, zero_optimization: dict | None = None, torch_autocast: dict | None = None,
-                 config: str | dict | None = None, gradient_clipping: float | None = None,
-                 gradient_accumulation_steps: int | None = None, sync_bn: str | None = None,
-                 env_kwargs: dict | None = None, log_kwargs: dict | None = None,
-                 auto_scale_lr: dict | None = None, work_dir: str = 'work_dirs',
-                 experiment_name: str | None = None, **sections) -> None:
-        self._settings, said = parse_settings(config, dict(
-            sections, zero_optimization=zero_optimization, torch_autocast=torch_autocast,
-            gradient_clipping=gradient_clipping,
-            gradient_accumulation_steps=gradient_accumulation_steps))
-        super().__init__(sync_bn=sync_bn, env_kwargs=env_kwargs, log_kwargs=log_kwargs,
-                         auto_scale_lr=auto_scale_lr, work_dir=work_dir,
-                         experiment_name=experiment_name)
+    def __init__(
+        self,
+        *,
+        zero_optimization: dict | None = None,
+        torch_autocast: dict | None = None,
+        config: str | dict | None = None,
+        gradient_clipping: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        sync_bn: str | None = None,
+        env_kwargs: dict | None = None,
+        log_kwargs: dict | None = None,
+        auto_scale_lr: dict | None = None,
+        work_dir: str = 'work_dirs',
+        experiment_name: str | None = None,
+        **sections,
+    ) -> None:
+        self._settings, said = parse_settings(
+            config,
+            dict(
+                sections,
+                zero_optimization=zero_optimization,
+                torch_autocast=torch_autocast,
+                gradient_clipping=gradient_clipping,
+                gradient_accumulation_steps=gradient_accumulation_steps,
+            ),
+        )
+        super().__init__(
+            sync_bn=sync_bn,
+            env_kwargs=env_kwargs,
+            log_kwargs=log_kwargs,
+            auto_scale_lr=auto_scale_lr,
+            work_dir=work_dir,
+            experiment_name=experiment_name,
+        )
         for line in said:
             self.logger.warning(line)
 
@@ -80,8 +101,15 @@ class DeepSpeedStrategy(DDPStrategy):
         """bool: Whether a process has only a part of each weight once training has begun."""
         return self.stage == 3
 
-    def prepare(self, model: nn.Module | dict, *, optim_wrapper=None, param_scheduler=None,
-                compile: dict | bool = False, dispatch_kwargs: dict | None = None):
+    def prepare(
+        self,
+        model: nn.Module | dict,
+        *,
+        optim_wrapper=None,
+        param_scheduler=None,
+        compile: dict | bool = False,
+        dispatch_kwargs: dict | None = None,
+    ):
         """Do what every strategy does, with DeepSpeed where there is something to train.
 
         Raises:
@@ -96,13 +124,19 @@ class DeepSpeedStrategy(DDPStrategy):
             if self._settings['torch_autocast']['enabled']:
                 require_bfloat16('DeepSpeedStrategy: write')
             if self.stage > 1:
-                check_intervals(self.runner.hooks, dispatch_kwargs,
-                                optim_wrapper['accumulative_counts'])
+                check_intervals(
+                    self.runner.hooks, dispatch_kwargs, optim_wrapper['accumulative_counts']
+                )
             for line in said:
                 self.logger.warning(line)
             operators.start(class_name(optim_wrapper['optimizer']['type']))
-        return super().prepare(model, optim_wrapper=optim_wrapper, param_scheduler=param_scheduler,
-                               compile=compile, dispatch_kwargs=dispatch_kwargs)
+        return super().prepare(
+            model,
+            optim_wrapper=optim_wrapper,
+            param_scheduler=param_scheduler,
+            compile=compile,
+            dispatch_kwargs=dispatch_kwargs,
+        )
 
     def check_run(self, compiles: bool) -> None:
         """Check that the training of this strategy's runner is one that it can do.
@@ -124,10 +158,18 @@ class DeepSpeedStrategy(DDPStrategy):
     def wrap_optimizer(self) -> None:
         """Hand the model and its optimizer, over trained parameters only, to DeepSpeed."""
         from .engine import DeepSpeedModel, initialize
+
         groups = [list(group['params']) for group in self.optim_wrapper.optimizer.param_groups]
-        engine = initialize(self.model, self.optim_wrapper.optimizer, dict(
-            self._settings,
-            train_micro_batch_size_per_gpu=self.dispatch_kwargs['train_micro_batch_size_per_gpu']))
+        engine = initialize(
+            self.model,
+            self.optim_wrapper.optimizer,
+            dict(
+                self._settings,
+                train_micro_batch_size_per_gpu=self.dispatch_kwargs[
+                    'train_micro_batch_size_per_gpu'
+                ],
+            ),
+        )
         self.optim_wrapper.attach(engine, groups)
         self.model = DeepSpeedModel(model=engine)
 

@@ -21,9 +21,14 @@ def divide_average(hook: EMAHook, sharding: Sharding) -> None:
     """
     average = hook.ema_model
     if hook.ema_cfg.get('device') is not None:
-        raise UserError(f'EMAHook.device={hook.ema_cfg["device"]!r}: under FSDP2Strategy the '
-                        'average is divided as the model is, and where that is; remove it')
+        raise UserError(
+            f'EMAHook.device={hook.ema_cfg["device"]!r}: under FSDP2Strategy the '
+            'average is divided as the model is, and where that is; remove it'
+        )
     sharding.apply(unwrap(average.module))
-    tensors = average.module.state_dict() if average.update_buffers else dict(
-        average.module.named_parameters())
+    tensors = (
+        average.module.state_dict()
+        if average.update_buffers
+        else dict(average.module.named_parameters())
+    )
     average.avg_parameters = {key: tensors[key] for key in average.avg_parameters}

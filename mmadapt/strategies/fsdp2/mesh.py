@@ -17,6 +17,7 @@ def make_mesh(replicate: int) -> DeviceMesh:
     """
     size = get_world_size()
     if replicate == 1:
-        return init_device_mesh(get_device(), (size, ), mesh_dim_names=('shard', ))
-    return init_device_mesh(get_device(), (replicate, size // replicate),
-                            mesh_dim_names=('replicate', 'shard'))
+        return init_device_mesh(get_device(), (size,), mesh_dim_names=('shard',))
+    return init_device_mesh(
+        get_device(), (replicate, size // replicate), mesh_dim_names=('replicate', 'shard')
+    )

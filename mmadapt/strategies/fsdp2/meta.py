@@ -23,9 +23,13 @@ def without_values() -> Iterator[None]:
     Raises:
         UserError: A constructor needs values.
     """
+
     def drop(module: nn.Module, name: str, parameter: nn.Parameter | None):
-        if parameter is None or parameter.is_meta or isinstance(
-                parameter, nn.parameter.UninitializedParameter):
+        if (
+            parameter is None
+            or parameter.is_meta
+            or isinstance(parameter, nn.parameter.UninitializedParameter)
+        ):
             return None
         return nn.Parameter(parameter.detach().to('meta'), parameter.requires_grad)
 
@@ -35,9 +39,11 @@ def without_values() -> Iterator[None]:
     except (NotImplementedError, RuntimeError) as error:
         if 'meta' not in str(error):
             raise
-        raise UserError('strategy.meta_init=True: a constructor of this model reads its weights, '
-                        'which the first process alone has; write meta_init=False '
-                        f'({str(error).splitlines()[0]})') from error
+        raise UserError(
+            'strategy.meta_init=True: a constructor of this model reads its weights, '
+            'which the first process alone has; write meta_init=False '
+            f'({str(error).splitlines()[0]})'
+        ) from error
     finally:
         handle.remove()
 

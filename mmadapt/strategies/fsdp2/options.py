@@ -5,20 +5,27 @@ from difflib import get_close_matches
 
 from ...errors import UserError
 
-_AUTOCAST = ('weights that are cast as they are gathered meet float32 masks and boxes in most '
-             "detectors; write optim_wrapper.type='AutocastOptimWrapper', or run with --amp")
+_AUTOCAST = (
+    'weights that are cast as they are gathered meet float32 masks and boxes in most '
+    "detectors; write optim_wrapper.type='AutocastOptimWrapper', or run with --amp"
+)
 # Of torch's function, of MMEngine's FSDPStrategy and of its wrapper.
 _ELSEWHERE = dict(
-    mp_policy=_AUTOCAST, mixed_precision=_AUTOCAST, param_dtype=_AUTOCAST, reduce_dtype=_AUTOCAST,
+    mp_policy=_AUTOCAST,
+    mixed_precision=_AUTOCAST,
+    param_dtype=_AUTOCAST,
+    reduce_dtype=_AUTOCAST,
     activation_checkpointing='write memory=dict(checkpoint=[...]) at the top of the config',
     auto_wrap_policy='write shard=[...], the classes of the blocks',
     model_wrapper='the model is not wrapped but divided; write shard=[...], the classes of the '
-                  'blocks',
+    'blocks',
     find_unused_parameters='every process has to use the same weights in an iteration; train with '
-                           'mmadapt.DDPStrategy',
-    offload_policy='write cpu_offload=True', skip_init_weights='write meta_init=True',
+    'mmadapt.DDPStrategy',
+    offload_policy='write cpu_offload=True',
+    skip_init_weights='write meta_init=True',
     mesh='write replicate=N for N copies, each divided among the processes of a node',
-    state_dict_cfg='write sharded_checkpoints=True for folders, False for ordinary files')
+    state_dict_cfg='write sharded_checkpoints=True for folders, False for ordinary files',
+)
 
 
 def refuse_unknown(unknown: Mapping, known: Collection[str]) -> None:
@@ -49,16 +56,22 @@ def check_values(options: Mapping) -> None:
         if not isinstance(options[name], bool):
             raise UserError(f'strategy.{name} must be True or False, got {options[name]!r}')
     shard = options['shard']
-    if shard is not None and (not isinstance(shard, (list, tuple))
-                              or not all(isinstance(pattern, str) for pattern in shard)):
-        raise UserError('strategy.shard takes a list of class names, names or regular expressions '
-                        f'of modules, got {shard!r}')
+    if shard is not None and (
+        not isinstance(shard, (list, tuple))
+        or not all(isinstance(pattern, str) for pattern in shard)
+    ):
+        raise UserError(
+            'strategy.shard takes a list of class names, names or regular expressions '
+            f'of modules, got {shard!r}'
+        )
     prefetch = options['prefetch']
     if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 0:
         raise UserError(f'strategy.prefetch must be a number of blocks, got {prefetch!r}')
     if not isinstance(options['reshard_after_forward'], int):
-        raise UserError('strategy.reshard_after_forward must be True, False or a number of '
-                        f'processes, got {options["reshard_after_forward"]!r}')
+        raise UserError(
+            'strategy.reshard_after_forward must be True, False or a number of '
+            f'processes, got {options["reshard_after_forward"]!r}'
+        )
 
 
 def check_groups(options: Mapping, processes: int) -> None:
@@ -76,11 +89,15 @@ def check_groups(options: Mapping, processes: int) -> None:
     whole = isinstance(copies, int) and not isinstance(copies, bool) and copies > 0
     if not whole or processes % copies:
         near = [n for n in range(1, processes + 1) if processes % n == 0]
-        raise UserError(f'strategy.replicate={copies!r}: the {processes} processes of this run can '
-                        f'be divided into {near} groups of one size')
+        raise UserError(
+            f'strategy.replicate={copies!r}: the {processes} processes of this run can '
+            f'be divided into {near} groups of one size'
+        )
     size = processes // copies
     groups = [n for n in range(2, size) if size % n == 0]
     if not isinstance(kept, bool) and kept not in groups:
-        raise UserError(f'strategy.reshard_after_forward={kept}: the {size} processes that divide '
-                        'the model can keep it together in groups of '
-                        f'{groups or "no other size"}; or write True or False')
+        raise UserError(
+            f'strategy.reshard_after_forward={kept}: the {size} processes that divide '
+            'the model can keep it together in groups of '
+            f'{groups or "no other size"}; or write True or False'
+        )

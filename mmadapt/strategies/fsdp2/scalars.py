@@ -27,8 +27,9 @@ def give_a_dimension(model: nn.Module) -> list[str]:
                     owners[module].append(name)
     for module, names in owners.items():
         cls = type(module)
-        module.__class__ = type(cls.__name__, (cls, ), {name: _without_dimension(name)
-                                                        for name in names})
+        module.__class__ = type(
+            cls.__name__, (cls,), {name: _without_dimension(name) for name in names}
+        )
         for name in names:
             parameter = module._parameters[name]
             parameter.data = parameter.data.view(1)

@@ -54,8 +54,10 @@ class Sharding:
         # Codes of a quantized base: small, without gradient, and no part of a float32 collective.
         whole = {p for p in model.parameters() if not p.is_floating_point()}
         saved = model.state_dict(keep_vars=True)  # other buffers are what a constructor computes
-        hand_out([p for p in model.parameters() if p in whole],
-                 [tensor for tensor in saved.values() if not isinstance(tensor, nn.Parameter)])
+        hand_out(
+            [p for p in model.parameters() if p in whole],
+            [tensor for tensor in saved.values() if not isinstance(tensor, nn.Parameter)],
+        )
         for parameter in whole:
             parameter.data = parameter.data.to(get_device())
         policy = OffloadPolicy()
@@ -68,11 +70,14 @@ class Sharding:
             hand_out(rest)
             for parameter in rest:
                 parameter.data = parameter.data.contiguous()
-            fully_shard(unit, reshard_after_forward=None if unit is model
-                        else self.reshard_after_forward, **how)
+            fully_shard(
+                unit,
+                reshard_after_forward=None if unit is model else self.reshard_after_forward,
+                **how,
+            )
         if self.prefetch:
             for index, unit in enumerate(units):
-                before = units[max(index - self.prefetch, 0):index]
+                before = units[max(index - self.prefetch, 0) : index]
                 unit.set_modules_to_backward_prefetch(before[::-1])
         return scalars
 
@@ -89,7 +94,7 @@ class Sharding:
         units = [model.get_submodule(name) for name in self.units] if self.prefetch else []
         count = self.prefetch if in_training else 0
         for index, unit in enumerate(units):
-            unit.set_modules_to_forward_prefetch(units[index + 1:index + 1 + count])
+            unit.set_modules_to_forward_prefetch(units[index + 1 : index + 1 + count])
 
 
 def free(model: nn.Module) -> None:

@@ -54,10 +54,14 @@ def serve_whole_state(optimizer: Optimizer, scalars: Collection[nn.Parameter]) -
         scalars (Collection[nn.Parameter]): Parameters that have got a dimension; their state has
             none in its state dict.
     """
+
     def divide(key: str, value, param: nn.Parameter):
         # `step` has no dimension, whatever the parameter has.
-        whole = isinstance(value, Tensor) and key != 'step' and (
-            value.shape == param.shape or param in scalars)
+        whole = (
+            isinstance(value, Tensor)
+            and key != 'step'
+            and (value.shape == param.shape or param in scalars)
+        )
         return _divide(value, param) if whole else value
 
     def undo(key: str, value, param: nn.Parameter):
@@ -65,9 +69,9 @@ def serve_whole_state(optimizer: Optimizer, scalars: Collection[nn.Parameter]) -
         return value.full_tensor().view(()) if is_scalar else value
 
     optimizer.register_load_state_dict_pre_hook(
-        lambda optimizer, state: _each(optimizer, state, divide))
-    optimizer.register_state_dict_post_hook(
-        lambda optimizer, state: _each(optimizer, state, undo))
+        lambda optimizer, state: _each(optimizer, state, divide)
+    )
+    optimizer.register_state_dict_post_hook(lambda optimizer, state: _each(optimizer, state, undo))
 
 
 def _each(optimizer: Optimizer, state: dict, change) -> dict:
@@ -76,16 +80,22 @@ def _each(optimizer: Optimizer, state: dict, change) -> dict:
     if len(params) != len(indices):
         return state  # torch says so
     param_of = dict(zip(indices, params, strict=True))
-    return dict(state, state={
-        index: {key: change(key, value, param_of[index]) for key, value in entry.items()}
-        for index, entry in state['state'].items()})
+    return dict(
+        state,
+        state={
+            index: {key: change(key, value, param_of[index]) for key, value in entry.items()}
+            for index, entry in state['state'].items()
+        },
+    )
 
 
 def _divide(value: Tensor, param: DTensor) -> DTensor:
     mesh, placements = param.device_mesh, param.placements
     shape, offset = compute_local_shape_and_global_offset(param.shape, mesh, placements)
-    part = value.view(param.shape)[tuple(
-        slice(start, start + length) for start, length in zip(offset, shape, strict=True))]
+    part = value.view(param.shape)[
+        tuple(slice(start, start + length) for start, length in zip(offset, shape, strict=True))
+    ]
     part = part.to(param.to_local().device, copy=True)
-    return DTensor.from_local(part, mesh, placements, run_check=False, shape=param.shape,
-                              stride=param.stride())
+    return DTensor.from_local(
+        part, mesh, placements, run_check=False, shape=param.shape, stride=param.stride()
+    )

@@ -76,16 +76,33 @@ class FSDP2Strategy(DDPStrategy):
 
     sharded = True
 
-    def __init__(self, *, shard: list[str] | None = None, replicate: int = 1,
-                 reshard_after_forward: bool | int = True, prefetch: int = 0,
-                 cpu_offload: bool = False, meta_init: bool = False,
-                 sharded_checkpoints: bool = False, sync_bn: str | None = None,
-                 env_kwargs: dict | None = None, log_kwargs: dict | None = None,
-                 auto_scale_lr: dict | None = None, work_dir: str = 'work_dirs',
-                 experiment_name: str | None = None, **unknown) -> None:
-        own = dict(shard=shard, replicate=replicate, reshard_after_forward=reshard_after_forward,
-                   prefetch=prefetch, cpu_offload=cpu_offload, meta_init=meta_init,
-                   sharded_checkpoints=sharded_checkpoints)
+    def __init__(
+        self,
+        *,
+        shard: list[str] | None = None,
+        replicate: int = 1,
+        reshard_after_forward: bool | int = True,
+        prefetch: int = 0,
+        cpu_offload: bool = False,
+        meta_init: bool = False,
+        sharded_checkpoints: bool = False,
+        sync_bn: str | None = None,
+        env_kwargs: dict | None = None,
+        log_kwargs: dict | None = None,
+        auto_scale_lr: dict | None = None,
+        work_dir: str = 'work_dirs',
+        experiment_name: str | None = None,
+        **unknown,
+    ) -> None:
+        own = dict(
+            shard=shard,
+            replicate=replicate,
+            reshard_after_forward=reshard_after_forward,
+            prefetch=prefetch,
+            cpu_offload=cpu_offload,
+            meta_init=meta_init,
+            sharded_checkpoints=sharded_checkpoints,
+        )
         refuse_unknown(unknown, [*own, 'sync_bn'])
         check_values(own)
         self._shard, self._replicate = shard, replicate
@@ -93,20 +110,33 @@ class FSDP2Strategy(DDPStrategy):
         self._offload, self._writes_folders = cpu_offload, sharded_checkpoints
         self.first_has_weights = meta_init
         self._scalars: list[str] = []
-        super().__init__(sync_bn=sync_bn, env_kwargs=env_kwargs, log_kwargs=log_kwargs,
-                         auto_scale_lr=auto_scale_lr, work_dir=work_dir,
-                         experiment_name=experiment_name)
+        super().__init__(
+            sync_bn=sync_bn,
+            env_kwargs=env_kwargs,
+            log_kwargs=log_kwargs,
+            auto_scale_lr=auto_scale_lr,
+            work_dir=work_dir,
+            experiment_name=experiment_name,
+        )
         check_groups(own, get_world_size())
         self._mesh = make_mesh(replicate)
 
-    def _setup_distributed(self, launcher: str = 'pytorch', backend: str = 'nccl',
-                           **kwargs) -> None:
+    def _setup_distributed(
+        self, launcher: str = 'pytorch', backend: str = 'nccl', **kwargs
+    ) -> None:
         super()._setup_distributed(launcher, backend_for(backend, self._offload), **kwargs)
 
     # From a config to a divided model.
 
-    def prepare(self, model: nn.Module | dict, *, optim_wrapper=None, param_scheduler=None,
-                compile: dict | bool = False, dispatch_kwargs: dict | None = None):
+    def prepare(
+        self,
+        model: nn.Module | dict,
+        *,
+        optim_wrapper=None,
+        param_scheduler=None,
+        compile: dict | bool = False,
+        dispatch_kwargs: dict | None = None,
+    ):
         """Do what every strategy does, if it can be done with a divided model.
 
         Raises:
@@ -115,8 +145,13 @@ class FSDP2Strategy(DDPStrategy):
         if not self._prepared and self.runner is not None:  # without one it is refused below
             self.first_has_weights &= trains(self.runner)
             self.check_run(bool(compile))
-        return super().prepare(model, optim_wrapper=optim_wrapper, param_scheduler=param_scheduler,
-                               compile=compile, dispatch_kwargs=dispatch_kwargs)
+        return super().prepare(
+            model,
+            optim_wrapper=optim_wrapper,
+            param_scheduler=param_scheduler,
+            compile=compile,
+            dispatch_kwargs=dispatch_kwargs,
+        )
 
     def check_run(self, compiles: bool) -> None:
         """Check that the run of this strategy's runner is one that it can do.
@@ -144,8 +179,11 @@ class FSDP2Strategy(DDPStrategy):
     def _init_model_weights(self, model: nn.Module) -> nn.Module:
         if not self.first_has_weights:
             return super()._init_model_weights(model)
-        if not self._has_no_weights and hasattr(model, 'init_weights') and \
-                self.dispatch_kwargs.get('init_weights_for_test_or_val', True):
+        if (
+            not self._has_no_weights
+            and hasattr(model, 'init_weights')
+            and self.dispatch_kwargs.get('init_weights_for_test_or_val', True)
+        ):
             model.init_weights()
         return model
 
@@ -176,8 +214,9 @@ class FSDP2Strategy(DDPStrategy):
         if self.first_has_weights and not self._randomness.get('diff_rank_seed'):
             draw_as_first()
         called = unwrap(model)
-        sharding = Sharding(self._mesh, self._units, self._reshard_after_forward, self._prefetch,
-                            self._offload)
+        sharding = Sharding(
+            self._mesh, self._units, self._reshard_after_forward, self._prefetch, self._offload
+        )
         self._log_units(called)
         self._scalars = sharding.apply(called)
         self._check_flat_decay()
@@ -192,8 +231,10 @@ class FSDP2Strategy(DDPStrategy):
         for wrapper in optim_wrappers(self.optim_wrapper):
             clip = wrapper.clip_grad_kwargs or {}
             if float(clip.get('norm_type', 2)) == float('inf'):
-                raise UserError('optim_wrapper.clip_grad.norm_type=inf: the largest element of a '
-                                'part without elements is not defined; clip by another norm')
+                raise UserError(
+                    'optim_wrapper.clip_grad.norm_type=inf: the largest element of a '
+                    'part without elements is not defined; clip by another norm'
+                )
             serve_whole_state(wrapper.optimizer, scalars)
         self._step_together()
 
@@ -206,8 +247,11 @@ class FSDP2Strategy(DDPStrategy):
         """Choose what torch chooses for ordinary tensors; divided ones it would step one by one."""
         for wrapper in optim_wrappers(self.optim_wrapper):
             for group in wrapper.optimizer.param_groups:
-                if get_device() != 'cpu' and not group.get('fused') and \
-                        group.get('foreach', False) is None:
+                if (
+                    get_device() != 'cpu'
+                    and not group.get('fused')
+                    and group.get('foreach', False) is None
+                ):
                     group['foreach'] = True
 
     # States and files.
@@ -225,9 +269,15 @@ class FSDP2Strategy(DDPStrategy):
         with gathered(self.unwrapped):
             yield {name: p for name, p in self.unwrapped.named_parameters() if p.requires_grad}
 
-    def save_checkpoint(self, filename: str, *, save_optimizer: bool = True,
-                        save_param_scheduler: bool = True, extra_ckpt: dict | None = None,
-                        callback: Callable | None = None) -> None:
+    def save_checkpoint(
+        self,
+        filename: str,
+        *,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        extra_ckpt: dict | None = None,
+        callback: Callable | None = None,
+    ) -> None:
         """Write a checkpoint; to be called by all processes.
 
         Args:
@@ -238,9 +288,13 @@ class FSDP2Strategy(DDPStrategy):
             callback (Callable, optional): Changes the checkpoint before it is written. Called in
                 the first process, or in all of them, with divided tensors, for a folder.
         """
+
         def read(module: nn.Module):
-            return model_state(module, self._scalars) if self._writes_folders \
+            return (
+                model_state(module, self._scalars)
+                if self._writes_folders
                 else self.full_state_dict(module)
+            )
 
         checkpoint = dict(state_dict=read(self.unwrapped))
         if save_optimizer and hasattr(self, 'optim_wrapper'):
@@ -250,17 +304,22 @@ class FSDP2Strategy(DDPStrategy):
             checkpoint['param_schedulers'] = self.scheduler_state_dict()
         checkpoint.update(extra_ckpt or {})
         checkpoint['meta'] = dict(
-            checkpoint.get('meta', {}), seed=self.seed, mmengine=mmengine.__version__
-            + get_git_hash(), time=time.strftime('%Y%m%d_%H%M%S', time.localtime()))
-        averages = [(hook.ema_model, read(hook.ema_model))
-                    for hook in averaging_hooks(self.runner.hooks)]
+            checkpoint.get('meta', {}),
+            seed=self.seed,
+            mmengine=mmengine.__version__ + get_git_hash(),
+            time=time.strftime('%Y%m%d_%H%M%S', time.localtime()),
+        )
+        averages = [
+            (hook.ema_model, read(hook.ema_model)) for hook in averaging_hooks(self.runner.hooks)
+        ]
         if not is_main_process() and not self._writes_folders:
             return
         if callback is not None:
             with ExitStack() as stack:
                 for average, state in averages:  # which hooks ask for it in one process only
-                    stack.enter_context(mock.patch.object(
-                        average, 'state_dict', lambda state=state: state))
+                    stack.enter_context(
+                        mock.patch.object(average, 'state_dict', lambda state=state: state)
+                    )
                 callback(checkpoint)
         if self._writes_folders:
             write_sharded(filename, checkpoint)
@@ -270,10 +329,12 @@ class FSDP2Strategy(DDPStrategy):
     def _check_flat_decay(self) -> None:
         wrapper = self.runner.cfg.get('optim_wrapper') or {}
         if self._scalars and 'flat_decay_mult' in (wrapper.get('paramwise_cfg') or {}):
-            raise UserError('optim_wrapper.paramwise_cfg.flat_decay_mult would take '
-                            f'{self._scalars[0]} too, which has one dimension under FSDP2Strategy '
-                            'and none elsewhere; write norm_decay_mult and bias_decay_mult, or '
-                            'train with mmadapt.DDPStrategy')
+            raise UserError(
+                'optim_wrapper.paramwise_cfg.flat_decay_mult would take '
+                f'{self._scalars[0]} too, which has one dimension under FSDP2Strategy '
+                'and none elsewhere; write norm_decay_mult and bias_decay_mult, or '
+                'train with mmadapt.DDPStrategy'
+            )
 
     def _log_units(self, model: nn.Module) -> None:
         inside = {p for name in self._units for p in model.get_submodule(name).parameters()}
@@ -284,4 +345,5 @@ class FSDP2Strategy(DDPStrategy):
             f'FSDP2: {total / 1e6:.2f} M parameters divided among {get_world_size()} processes'
             f'{copies}; gathered as one each: '
             + ''.join(f'{count} {kind}, ' for kind, count in self._kinds.items())
-            + f'and the {rest / 1e6:.2f} M parameters in none of them')
+            + f'and the {rest / 1e6:.2f} M parameters in none of them'
+        )

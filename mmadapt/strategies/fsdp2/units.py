@@ -30,8 +30,7 @@ def find_units(model: nn.Module, patterns: list[str] | None) -> list[str]:
     """
     read = set(layers_read(model))
     if patterns is None:
-        chosen = {block for block in repeated_blocks(model)
-                  if _why_not(model, block, read) is None}
+        chosen = {block for block in repeated_blocks(model) if _why_not(model, block, read) is None}
     else:
         chosen = {unit for pattern in patterns for unit in _meant(model, pattern, read)}
     return [name for name, module in model.named_modules() if module in chosen]
@@ -39,11 +38,16 @@ def find_units(model: nn.Module, patterns: list[str] | None) -> list[str]:
 
 def _meant(model: nn.Module, pattern: str, read: set[nn.Module]) -> list[nn.Module]:
     hits = find_modules(model, [pattern], WHERE)
-    units = {unit: name for hit, module in hits.items() for unit, name in called(module, hit)
-             if any(True for _ in unit.parameters())}
+    units = {
+        unit: name
+        for hit, module in hits.items()
+        for unit, name in called(module, hit)
+        if any(True for _ in unit.parameters())
+    }
     if not units:
-        raise UserError(f'{WHERE}: {pattern!r} means {[*hits][0]}, which has no parameters or is '
-                        'never called')
+        raise UserError(
+            f'{WHERE}: {pattern!r} means {[*hits][0]}, which has no parameters or is never called'
+        )
     for unit, name in units.items():
         reason = _why_not(model, unit, read)
         if reason is not None:
@@ -73,8 +77,9 @@ def repeated_blocks(model: nn.Module) -> list[nn.Module]:
     return list(_blocks(model, repeated, set()))
 
 
-def _blocks(module: nn.Module, repeated: set[nn.Module],
-            seen: set[nn.Module]) -> Iterator[nn.Module]:
+def _blocks(
+    module: nn.Module, repeated: set[nn.Module], seen: set[nn.Module]
+) -> Iterator[nn.Module]:
     if module in seen or hasattr(module, 'forward_single'):
         return
     seen.add(module)
@@ -94,11 +99,15 @@ def _size(module: nn.Module) -> int:
 def _why_not(model: nn.Module, unit: nn.Module, read: set[nn.Module]) -> str | None:
     """Return why a module's weights are needed where it is not being called."""
     if unit is model:
-        return ('which is one piece in any case; name the blocks that it consists of, for instance '
-                'by their class')
+        return (
+            'which is one piece in any case; name the blocks that it consists of, for instance '
+            'by their class'
+        )
     if hasattr(unit, 'loss'):
-        return ('whose loss() detectors call, and not the module; name layers inside it, or leave '
-                'it out')
+        return (
+            'whose loss() detectors call, and not the module; name layers inside it, or leave '
+            'it out'
+        )
     if isinstance(unit, NonDynamicallyQuantizableLinear) or unit in read:
         return 'whose weight another module reads without calling it; name that module'
     inside = set(unit.modules())

@@ -21,9 +21,7 @@ def checkout(tmp_path):
     """A copy of what `make env` reads, in a folder of its own."""
     root = tmp_path / 'checkout'
     for name in ('tools', 'requirements'):
-        shutil.copytree(
-            ROOT / name, root / name, ignore=shutil.ignore_patterns('__pycache__')
-        )
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns('__pycache__'))
     for name in ('Makefile', 'setup.py'):
         shutil.copy(ROOT / name, root / name)
     return root

@@ -1,6 +1,5 @@
 """What the machine lacks is said before anything is downloaded."""
 
-
 import pytest
 
 from tools.environment import checks

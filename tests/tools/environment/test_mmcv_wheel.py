@@ -24,14 +24,19 @@ def test_without_a_compiler_a_kept_wheel_is_enough(programs):
 
 def test_the_wheel_is_kept_apart_by_all_it_depends_on(monkeypatch):
     key = mmcv_wheel.wheel_key('2.1.0', '2.11.0+cu130', 'cpu')
-    assert len({
-        key,
-        mmcv_wheel.wheel_key('2.2.0', '2.11.0+cu130', 'cpu'),
-        mmcv_wheel.wheel_key('2.1.0', '2.12.0+cu130', 'cpu'),
-        mmcv_wheel.wheel_key('2.1.0', '2.11.0+cu126', 'cpu'),
-        mmcv_wheel.wheel_key('2.1.0', '2.11.0+cu130', 'cuda-9.0'),
-        mmcv_wheel.wheel_key('2.1.0', '2.11.0+cu130', 'cuda-8.0+9.0'),
-    }) == 6
+    assert (
+        len(
+            {
+                key,
+                mmcv_wheel.wheel_key('2.2.0', '2.11.0+cu130', 'cpu'),
+                mmcv_wheel.wheel_key('2.1.0', '2.12.0+cu130', 'cpu'),
+                mmcv_wheel.wheel_key('2.1.0', '2.11.0+cu126', 'cpu'),
+                mmcv_wheel.wheel_key('2.1.0', '2.11.0+cu130', 'cuda-9.0'),
+                mmcv_wheel.wheel_key('2.1.0', '2.11.0+cu130', 'cuda-8.0+9.0'),
+            }
+        )
+        == 6
+    )
     monkeypatch.setattr(sys, 'version_info', (3, 10, 13))
     other = mmcv_wheel.wheel_key('2.1.0', '2.11.0+cu130', 'cpu')
     monkeypatch.setattr(sys, 'version_info', (3, 12, 1))

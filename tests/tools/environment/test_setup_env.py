@@ -21,7 +21,7 @@ def test_without_a_compiler_it_ends_in_one_line_and_installs_nothing(checkout, p
     done = set_up(checkout)
     assert done.returncode == 1
     assert done.stdout == ''
-    line, = done.stderr.splitlines()
+    (line,) = done.stderr.splitlines()
     assert 'no C++ compiler' in line
     assert 'apt-get install g++' in line
     assert not (checkout / '.venv').exists()
@@ -34,7 +34,7 @@ def test_an_unsupported_python_is_told_which_are_supported():
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.returncode == 1
-    line, = done.stderr.splitlines()
+    (line,) = done.stderr.splitlines()
     assert 'Python 3.9' in line
     assert '3.10, 3.11 or 3.12 is needed' in line
     assert 'make env PYTHON=' in line
