@@ -28,6 +28,12 @@ def model_config(cfg: Config) -> ConfigDict:
 def build_model(cfg: Config) -> nn.Module:
     """Build the model of a config, on the CPU, its weights random.
 
+    Args:
+        cfg (Config): A whole config.
+
+    Returns:
+        nn.Module: The model.
+
     Raises:
         UserError: A part of it downloads something, and there is no network.
     """

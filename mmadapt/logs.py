@@ -25,7 +25,7 @@ def silent() -> Iterator[None]:
 
 
 def logger() -> str:
-    """str: What MMEngine's functions take as their ``logger``."""
+    """Return what MMEngine's functions take as their ``logger``."""
     return 'silent' if _silenced else 'current'
 
 
@@ -51,5 +51,5 @@ def warn(line: str) -> None:
 
 
 def is_first_process() -> bool:
-    """bool: Whether this is the only process of a run or its first, before they have met."""
+    """Return whether this is the only process of a run or its first, before they have met."""
     return os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0'

@@ -130,6 +130,9 @@ def how_to_go_on(work_dir: str, resume: str | None, began: float = 0) -> str:
         work_dir (str): Where it wrote to.
         resume (str, optional): What ``--resume`` was in this run.
         began (float): When it began, as ``time.time()`` says. Defaults to 0.
+
+    Returns:
+        str: One line.
     """
     last = last_checkpoint(work_dir)
     if last and (resume is not None or os.path.getmtime(last) >= began):  # not of an earlier run

@@ -87,6 +87,9 @@ def run_tool(main: Callable[[], None]) -> None:
     Args:
         main (callable): The tool. The line printed when it is stopped is the text of the
             KeyboardInterrupt that it raises, if it has one.
+
+    Raises:
+        SystemExit: The tool has ended, as it had to or as it asked for.
     """
     if 'LOCAL_RANK' in os.environ:
         # The launcher ends its processes by SIGTERM once one has failed: at once, whatever a

@@ -14,6 +14,12 @@ from ..peft import PEFTConfig
 def get_peft(cfg: Config) -> PEFTConfig:
     """Read the ``peft`` key of a config.
 
+    Args:
+        cfg (Config): A whole config.
+
+    Returns:
+        PEFTConfig: What it asks for.
+
     Raises:
         UserError: There is none, or it is wrong.
     """

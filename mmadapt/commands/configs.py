@@ -14,6 +14,7 @@ from ..config_files import CONFIGS, config_names, copy_config
 
 
 def parse_args(arguments: list[str]) -> argparse.Namespace:
+    """Read what was typed behind the subcommand; ``--help`` and mistakes end the process."""
     parser = make_parser('configs', __doc__)
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='list|copy')
     verbs.add_parser('list', help='name all, with the first line of each')

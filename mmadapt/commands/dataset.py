@@ -31,6 +31,7 @@ from ..files.atomic import write_atomically
 
 
 def parse_args(arguments: list[str]) -> argparse.Namespace:
+    """Read what was typed behind the subcommand; ``--help`` and mistakes end the process."""
     parser = make_parser('dataset', __doc__)
     parser.add_argument('folder', help='the data set folder, with train/ and validation/ in it')
     parser.add_argument('--out', help='the file to write; configs/_base_/datasets/NAME.py')
@@ -134,6 +135,7 @@ def find_mask_files(console: Console, export: Export, fix: bool) -> dict[str, Pa
 
 
 def show_problems(console: Console, export: Export, max_shown: int) -> None:
+    """Print what is wrong with the data set, at most so many of a kind a file."""
     color = {'  error': 'red', '  warning': 'yellow', '  note': 'cyan'}
     for line in export.problems.lines(max_shown):
         console.print(escape(line), style=color.get(line.split(':')[0]), soft_wrap=True)

@@ -33,6 +33,7 @@ _OTHERS = (
 
 
 def parse_args(arguments: list[str]) -> argparse.Namespace:
+    """Read what was typed behind the subcommand; ``--help`` and mistakes end the process."""
     return make_parser('env', __doc__).parse_args(arguments)
 
 

@@ -18,6 +18,7 @@ from ..peft.report import WIDE
 
 
 def parse_args(arguments: list[str]) -> argparse.Namespace:
+    """Read what was typed behind the subcommand; ``--help`` and mistakes end the process."""
     parser = make_parser('inspect', __doc__)
     add_config(parser, 'peft.method.r=16')
     parser.add_argument('--summary', action='store_true', help='one row a part, not one a layer')

@@ -18,6 +18,7 @@ from ..errors import UserError
 
 
 def parse_args(arguments: list[str]) -> argparse.Namespace:
+    """Read what was typed behind the subcommand; ``--help`` and mistakes end the process."""
     parser = make_parser('launch', __doc__)
     parser.add_argument('--nodes', type=int, default=1, help='how many machines; 1 by default')
     parser.add_argument('--node-rank', type=int, default=0, help='which of them this one is')

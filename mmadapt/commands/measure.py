@@ -22,6 +22,7 @@ from ..recipes.command_line import ABOUT_RECIPES, add_arguments, read_table
 
 
 def parse_args(arguments: list[str]) -> argparse.Namespace:
+    """Read what was typed behind the subcommand; ``--help`` and mistakes end the process."""
     parser = make_parser('measure', f'{__doc__}\n{ABOUT_RECIPES}')
     add_arguments(parser, recipes_needed=True)
     parser.add_argument('--iterations', type=int, default=5, help='timed ones; 5 by default')

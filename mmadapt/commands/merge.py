@@ -31,6 +31,7 @@ _HEADER = '# Written by `mmadapt merge`: what {} is tested and used with, withou
 
 
 def parse_args(arguments: list[str]) -> argparse.Namespace:
+    """Read what was typed behind the subcommand; ``--help`` and mistakes end the process."""
     parser = make_parser('merge', __doc__)
     add_config(parser)
     parser.add_argument('adapter', help='an adapter folder, or a checkpoint of the training')

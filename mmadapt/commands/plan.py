@@ -17,6 +17,7 @@ from ..recipes.command_line import ABOUT_RECIPES, add_arguments, read_table
 
 
 def parse_args(arguments: list[str]) -> argparse.Namespace:
+    """Read what was typed behind the subcommand; ``--help`` and mistakes end the process."""
     parser = make_parser('plan', f'{__doc__}\n{ABOUT_RECIPES}')
     add_arguments(parser, recipes_needed=False)
     parser.add_argument('--memory', metavar='24GiB', required=True, help='of a card')

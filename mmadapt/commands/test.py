@@ -30,6 +30,7 @@ from ..preflight.peft_hook import hook_names
 
 
 def parse_args(arguments: list[str]) -> argparse.Namespace:
+    """Read what was typed behind the subcommand; ``--help`` and mistakes end the process."""
     parser = make_parser('test', __doc__)
     add_config(parser, 'test_dataloader.batch_size=4')
     parser.add_argument('checkpoint', help='checkpoint file or address')

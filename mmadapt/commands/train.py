@@ -37,6 +37,7 @@ from ..preflight.peft_hook import hook_names
 
 
 def parse_args(arguments: list[str]) -> argparse.Namespace:
+    """Read what was typed behind the subcommand; ``--help`` and mistakes end the process."""
     parser = make_parser('train', __doc__)
     add_config(parser, 'peft.method.r=16')
     parser.add_argument(
@@ -70,7 +71,14 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
 
 
 def apply_args(cfg: Config, args: argparse.Namespace) -> list[str]:
-    """Put the arguments into the config; return what to log once the run has a log.
+    """Put the arguments into the config.
+
+    Args:
+        cfg (Config): The config; it is changed.
+        args (argparse.Namespace): What was typed.
+
+    Returns:
+        list[str]: What to log once the run has a log.
 
     Raises:
         UserError: An argument does not fit the config.

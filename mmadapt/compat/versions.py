@@ -67,7 +67,7 @@ def check_environment() -> list[str]:
 
 
 def installed_version(name: str) -> str | None:
-    """The version of an installed package; None when it is not there.
+    """Return the version of an installed package; None when it is not there.
 
     Args:
         name (str): Its module. A maintained fork brings it in a distribution of another name.
@@ -88,7 +88,7 @@ def parsed(version: str) -> Version:
 
 
 def unusable(versions: dict[str, str | None]) -> list[str]:
-    """One line for each package without which nothing works."""
+    """Return one line for each package without which nothing works."""
     lines = []
     for name, remedy in MISSING.items():
         version, (lowest, upgrade) = versions[name], REQUIRED[name]
@@ -171,7 +171,7 @@ def torchvision_mismatch(versions: dict[str, str | None]) -> list[str]:
 
 
 def transformers_too_new(for_detectors: bool = False) -> str | None:
-    """One line when MMPretrain cannot be imported beside the installed transformers.
+    """Return one line when MMPretrain cannot be imported beside the installed transformers.
 
     Args:
         for_detectors (bool): Only when MMDetection's models, which import it where it is there,
@@ -197,7 +197,7 @@ def transformers_too_new(for_detectors: bool = False) -> str | None:
 
 
 def untested(versions: dict[str, str | None]) -> list[str]:
-    """One line for each package of a version that mmadapt was never tried with."""
+    """Return one line for each package of a version that mmadapt was never tried with."""
     lines = []
     for name, (lowest, highest) in TESTED.items():
         version = versions[name]

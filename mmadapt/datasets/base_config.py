@@ -14,7 +14,7 @@ SPLIT_ORDER = ('train', 'val', 'test')
 
 
 def variable_prefix(name: str) -> str:
-    """str: A name as the beginning of a Python name: 'Face-Det v2' gives 'face_det_v2'."""
+    """Return a name as the beginning of a Python name: 'Face-Det v2' gives 'face_det_v2'."""
     prefix = re.sub('[^0-9a-z]+', '_', name.lower()).strip('_')
     return f'data_{prefix}' if not prefix or prefix[0].isdigit() else prefix
 
@@ -41,7 +41,7 @@ def distinct_palette(num_classes: int) -> list[tuple[int, int, int]]:
 
 
 def count_table(export: Export) -> list[str]:
-    """list[str]: Boxes by class and split as aligned lines, with the images below."""
+    """Return boxes by class and split as aligned lines, with the images below."""
     splits = [export.splits[name] for name in SPLIT_ORDER if name in export.splits]
     rows = [('class', *(split.name for split in splits))]
     rows += [
@@ -57,17 +57,17 @@ def count_table(export: Export) -> list[str]:
 
 
 def num_boxes(split: Split, classes: tuple[str, ...]) -> int:
-    """int: Boxes of the given classes that are trained on or evaluated."""
+    """Return the number of boxes of the given classes that are trained on or evaluated."""
     return sum(split.class_counts[name] for name in classes)
 
 
 def num_left_out(split: Split) -> int:
-    """int: Usable boxes that are marked or too small to be trained on or evaluated."""
+    """Return the number of usable boxes that are left out: marked, or too small."""
     return sum(map(len, split.left_out.values()))
 
 
 def _relative(path: Path, folder: Path) -> str:
-    """str: A path below the data root, with the slash that marks a folder."""
+    """Return a path below the data root, with the slash that marks a folder."""
     text = path.relative_to(folder).as_posix()
     if text == '.':
         return ''
@@ -75,7 +75,7 @@ def _relative(path: Path, folder: Path) -> str:
 
 
 def _wrapped(values: tuple | list, margin: str) -> str:
-    """str: A literal, over several lines with a margin where one is too short."""
+    """Return a literal, over several lines with a margin where one is too short."""
     text = pformat(values, width=88, compact=True)
     lines = [line.strip() for line in text[1:-1].splitlines()]
     if len(lines) == 1:

@@ -126,7 +126,7 @@ def class_names_of(cfg: Config, loop: str) -> list[str] | None:
 
 
 def _metainfo(cls: type, leaf: dict, place: str) -> dict:
-    """dict: The data set's meta information as it will have it once built."""
+    """Return the data set's meta information as it will have it once built."""
     given = leaf.get('metainfo') or {}
     for key, value in given.items():
         if key.lower() == 'classes' and key != 'classes':

@@ -111,7 +111,7 @@ def _integer(value) -> bool:
 
 
 def is_positive(value) -> bool:
-    """bool: Whether a JSON value is a number above 0."""
+    """Return whether a JSON value is a number above 0."""
     return _number(value) and value > 0
 
 
@@ -133,13 +133,13 @@ def _well_formed(
 
 
 def check_categories(data: dict, file: str, problems: Problems) -> dict[int, str]:
-    """dict[int, str]: Category names by id, for the entries that are well formed."""
+    """Return category names by id, for the entries that are well formed."""
     needs = dict(id=_integer, name=lambda v: isinstance(v, str) and bool(v))
     return {c['id']: c['name'] for _, c in _well_formed(data, 'categories', needs, file, problems)}
 
 
 def check_images(data: dict, file: str, problems: Problems) -> dict[int, dict]:
-    """dict[int, dict]: Image entries by id, for the entries that are well formed."""
+    """Return image entries by id, for the entries that are well formed."""
     needs = dict(
         id=_integer,
         file_name=lambda v: isinstance(v, str) and bool(v),

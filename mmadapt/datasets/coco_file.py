@@ -14,7 +14,7 @@ NEEDED = ('image_id', 'category_id', 'bbox', 'area')
 
 @lru_cache(maxsize=1)
 def read_once(path: Path) -> dict:
-    """dict: The three lists of a file; the last one read is kept until ``cache_clear()``."""
+    """Return the three lists of a file; the last one read is kept until ``cache_clear()``."""
     try:
         data = json.loads(path.read_text(encoding='utf-8'))
         # Files of images to test on, or without labels, have no annotations.
@@ -31,7 +31,7 @@ def read_once(path: Path) -> dict:
 
 
 def local_file(leaf: dict) -> Path | None:
-    """Path | None: The annotation file of a data set's or an evaluator's config, if it is local."""
+    """Return the annotation file of a data set's or an evaluator's config, if it is local."""
     ann_file = leaf.get('ann_file')
     path = complete_path(leaf, ann_file) if isinstance(ann_file, str) and ann_file else None
     return path if path is not None and path.is_file() else None

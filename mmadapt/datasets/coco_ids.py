@@ -36,7 +36,7 @@ def _is_id(value) -> bool:
 
 
 def _text(value) -> str:
-    """str: The same for 7, 7.0, '7' and '7.0'."""
+    """Return the same for 7, 7.0, '7' and '7.0'."""
     try:
         return str(int(float(value)))
     except (ValueError, OverflowError):
@@ -44,7 +44,7 @@ def _text(value) -> str:
 
 
 def _numbers(ids: Iterable) -> dict:
-    """dict: A whole number for each id: its own where all are numbers, else its place from 1."""
+    """Return a whole number for each id: its own where all are numbers, else its place from 1."""
     ids = list(dict.fromkeys(ids))
     texts = [_text(value) for value in ids]
     if len(set(texts)) == len(ids) and all(text.lstrip('-').isdigit() for text in texts):
@@ -53,7 +53,7 @@ def _numbers(ids: Iterable) -> dict:
 
 
 def _work(own: list, named: list) -> bool:
-    """bool: Whether MMDetection finds every id that is there in one form or another."""
+    """Return whether MMDetection finds every id that is there in one form or another."""
     exact, texts = set(own), {_text(value) for value in own}
     one_kind = len({isinstance(value, str) for value in own}) < 2
     return one_kind and all(value in exact or _text(value) not in texts for value in named)

@@ -137,7 +137,7 @@ def _load_steps(pipeline) -> Iterator[dict]:
 
 
 def _hook_steps(cfg: Config) -> list[dict]:
-    """list[dict]: The steps that load masks in pipelines to which hooks switch."""
+    """Return the steps that load masks in pipelines to which hooks switch."""
     hooks = [hook for hook in cfg.get('custom_hooks') or [] if isinstance(hook, dict)]
     return list(_load_steps([hook.get('switch_pipeline') for hook in hooks]))
 

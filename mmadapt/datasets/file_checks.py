@@ -38,7 +38,7 @@ def leaf_datasets(cfg: dict | list | None, path: str) -> Iterator[tuple[str, dic
 
 
 def dataset_class(cfg: dict, scope: str = 'mmdet') -> type | None:
-    """type | None: The class that a data set config names, None when no registry knows it."""
+    """Return the class that a data set config names, None when no registry knows it."""
     kind = cfg.get('type')
     if not isinstance(kind, str):
         return kind
@@ -47,7 +47,7 @@ def dataset_class(cfg: dict, scope: str = 'mmdet') -> type | None:
 
 
 def labels_by_category_order(cls: type | None) -> bool:
-    """bool: Whether a data set labels by the order of a COCO file's categories."""
+    """Return whether a data set labels by the order of a COCO file's categories."""
     from mmdet.datasets import CocoDataset
 
     return (
@@ -58,7 +58,7 @@ def labels_by_category_order(cls: type | None) -> bool:
 
 
 def loads_as_coco(cls: type | None) -> bool:
-    """bool: Whether a data set reads and filters a COCO file as `CocoDataset` does."""
+    """Return whether a data set reads and filters a COCO file as `CocoDataset` does."""
     from mmdet.datasets import CocoDataset
 
     return labels_by_category_order(cls) and all(
@@ -85,7 +85,7 @@ def complete_path(cfg: dict, path: str) -> Path | None:
 
 
 def _missing(path: Path, what: str, where: str) -> UserError:
-    """UserError: What is missing, what is there instead, and the nearest name."""
+    """Return what is missing, what is there instead, and the nearest name."""
     lost = path
     while not lost.parent.exists():
         lost = lost.parent
@@ -135,7 +135,7 @@ def check_coco_dataset_cfg(dataset_cfg: dict, path: str = 'dataset', scope: str 
 
 
 def _prefixes(cfg: dict, cls: type | None, place: str) -> dict[str, str]:
-    """dict[str, str]: What a data set has under ``data_prefix``, by the place below that key."""
+    """Return what a data set has under ``data_prefix``, by the place below that key."""
     prefix = cfg.get('data_prefix') or {}
     if not isinstance(prefix, str):
         return {f'.{key}': value for key, value in prefix.items()}
@@ -151,7 +151,7 @@ def _prefixes(cfg: dict, cls: type | None, place: str) -> dict[str, str]:
 
 
 def _downloads(cls: type | None, cfg: dict) -> bool:
-    """bool: Whether a data set fetches what is missing, as MMPretrain's CIFAR10 does."""
+    """Return whether a data set fetches what is missing, as MMPretrain's CIFAR10 does."""
     return (
         isinstance(cls, type)
         and 'download' in inspect.signature(cls).parameters

@@ -37,12 +37,12 @@ NO_SUCH_FILE = Kind('error', 'no such annotation file', 'give a file inside the 
 
 
 def _words(name: str) -> set[str]:
-    """set[str]: Letters-only parts: 'instances_train2017' gives instances and train."""
+    """Return letters-only parts: 'instances_train2017' gives instances and train."""
     return set(re.split('[^a-z]+', name.lower()))
 
 
 def _usual(files: Sequence[Path]) -> list[Path]:
-    """list[Path]: Files under a usual name, or all of them when none has one."""
+    """Return files under a usual name, or all of them when none has one."""
     usual = [f for f in files if any(f.match(name) for name in USUAL_NAMES)]
     return usual or list(files)
 
@@ -124,7 +124,7 @@ def find_annotations(
 
 
 def _resolve_choice(folder: Path, choice: str) -> Path | None:
-    """Path | None: The file meant by the user's choice, if it exists inside the folder."""
+    """Return the file meant by the user's choice, if it exists inside the folder."""
     # Links are not followed: a folder of links to images elsewhere is a data set folder too.
     root = Path(os.path.abspath(folder))
     for path in (folder / choice, Path(choice)):

@@ -52,7 +52,7 @@ class Problems:
             kinds[replace(kind, remedy=done)] = kinds.pop(kind)
 
     def kinds(self, severity: str | None = None) -> set[Kind]:
-        """set[Kind]: The kinds met, of one severity or of all."""
+        """Return the kinds met, of one severity or of all."""
         met = {kind for kinds in self.found.values() for kind in kinds}
         return {kind for kind in met if severity in (None, kind.severity)}
 
@@ -62,7 +62,7 @@ class Problems:
         return bool(self.kinds('error'))
 
     def count(self, severity: str) -> int:
-        """int: How many problems of a severity were found, over all files."""
+        """Return how many problems of a severity were found, over all files."""
         return sum(
             len(details)
             for kinds in self.found.values()

@@ -35,5 +35,5 @@ def why_untrained(annotation: dict, image: dict) -> str | None:
 
 
 def listed(reasons: Iterable[str]) -> str:
-    """str: Reasons with their numbers, the most frequent first: '12 marked iscrowd, 1 ...'."""
+    """Return reasons with their numbers, the most frequent first: '12 marked iscrowd, 1 ...'."""
     return ', '.join(f'{count:,} {reason}' for reason, count in Counter(reasons).most_common())

@@ -57,14 +57,14 @@ NUMBERS = (None, 0, 1)  # False and True are equal to 0 and 1
 
 
 def number_of(mark) -> int | None:
-    """int | None: What a mark is meant to be: 0 for the text '0', too."""
+    """Return what a mark is meant to be: 0 for the text '0', too."""
     if mark in NUMBERS:
         return mark
     return int(str(mark).strip().lower() not in ('0', '0.0', 'false', 'no', ''))
 
 
 def mended(box: dict) -> dict:
-    """dict: A box as --fix leaves it: its marks are numbers, and its area is positive."""
+    """Return a box as --fix leaves it: its marks are numbers, and its area is positive."""
     return dict(box, area=1, **{key: number_of(box.get(key)) for key in ('iscrowd', 'ignore')})
 
 

@@ -91,6 +91,9 @@ class AdapterRecord:
             record (dict): The result of :meth:`to_dict`.
             source (str): The file it comes from, for messages.
 
+        Returns:
+            AdapterRecord: What it says.
+
         Raises:
             UserError: It is of a newer format, or damaged.
         """

@@ -26,6 +26,7 @@ def said_of(path: str | Path) -> Iterator[None]:
 
     Raises:
         WriteError: It cannot be written.
+        UserError: That of another cause which has been said already.
     """
     try:
         yield

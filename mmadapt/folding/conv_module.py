@@ -27,6 +27,9 @@ class FoldingConvModule(ConvModule):
             x (Tensor): The input.
             activate (bool): Whether to apply the activation. Defaults to True.
             norm (bool): Whether to apply the norm. Defaults to True.
+
+        Returns:
+            Tensor: ``(batch, out, *size')``.
         """
         if not norm or not self.conv.training or is_watched(self.conv, self.norm):
             return super().forward(x, activate, norm)

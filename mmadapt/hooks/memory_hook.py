@@ -97,12 +97,15 @@ class MemoryHook(Hook):
 
 
 def check_names(model: nn.Module, cfg, trains: bool) -> MemoryConfig:
-    """Check that a model has what the config names of it; return the value of ``memory``.
+    """Check that a model has what the config names of it.
 
     Args:
         model (nn.Module): The model, not wrapped.
         cfg (Config): The config.
         trains (bool): Whether anything is to be recomputed.
+
+    Returns:
+        MemoryConfig: The value of ``memory``.
 
     Raises:
         UserError: It has not.

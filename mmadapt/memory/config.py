@@ -35,7 +35,14 @@ class MemoryConfig:
 
     @classmethod
     def parse(cls, cfg: Union[Mapping, 'MemoryConfig', None]) -> 'MemoryConfig':
-        """Read and check the value of ``memory``; None, as of a config without it, asks nothing.
+        """Read and check the value of ``memory``.
+
+        Args:
+            cfg (dict or MemoryConfig, optional): The value; None, as of a config without it, asks
+                for nothing.
+
+        Returns:
+            MemoryConfig: What it asks for.
 
         Raises:
             UserError: A key is unknown or a value is not one of those allowed.

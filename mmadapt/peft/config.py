@@ -69,6 +69,12 @@ class PEFTConfig:
     def parse(cls, cfg: Union[Mapping, 'PEFTConfig']) -> 'PEFTConfig':
         """Read and check the value of ``peft``.
 
+        Args:
+            cfg (dict or PEFTConfig): The value.
+
+        Returns:
+            PEFTConfig: What it asks for.
+
         Raises:
             UserError: A key is unknown or a value is not one of those allowed.
         """

@@ -154,7 +154,14 @@ class Rules:
         return overrides
 
     def __call__(self, module: nn.Module, names: list[str]) -> Decision:
-        """Decide what becomes of ``module``, which stands in the model under ``names``.
+        """Decide what becomes of a module.
+
+        Args:
+            module (nn.Module): It.
+            names (list[str]): The names under which it stands in the model.
+
+        Returns:
+            Decision: What is done with it, and why.
 
         Raises:
             UserError: The model keeps it frozen though it has no pretrained weight.

@@ -156,7 +156,13 @@ def recommend(rows: list[dict]) -> dict | None:
 
 
 def parse_memory(text: str) -> int:
-    """Read an amount of memory, such as ``24GiB``; returns bytes.
+    """Read an amount of memory.
+
+    Args:
+        text (str): Such as ``'24GiB'``.
+
+    Returns:
+        int: In bytes.
 
     Raises:
         UserError: It is none.

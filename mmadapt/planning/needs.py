@@ -68,7 +68,10 @@ def measure(cfg: Config) -> Needs:
 
     Args:
         cfg (Config): A whole config, its images random ones
-            (:func:`~memory.images.use_images`).
+            (:func:`~mmadapt.recipes.images.use_images`).
+
+    Returns:
+        Needs: What it takes, in bytes.
     """
     set_random_seed(SEED)
     shapes = ShapesOnly()

@@ -32,7 +32,7 @@ _ONE_IS_A_LIST = ('peft.targets', 'peft.exclude')
 
 
 def runner_names() -> set[str]:
-    """set[str]: The top-level names of a config that a runner, a tool or this package reads."""
+    """Return the top-level names of a config that a runner, a tool or this package reads."""
     names = {
         name
         for runner in (Runner, FlexibleRunner)

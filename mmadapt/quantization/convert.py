@@ -53,6 +53,9 @@ def pack(layer: nn.Linear, options: QuantOptions) -> Packed:
     Args:
         layer (nn.Linear): A dense Linear, adapted or not.
         options (QuantOptions): What is asked for.
+
+    Returns:
+        Packed: The quantized weight.
     """
     require_bitsandbytes()
     from .bnb import layer_class

@@ -94,6 +94,9 @@ def parse_quant(cfg: Mapping) -> QuantOptions:
     Args:
         cfg (dict): ``bits`` (4 or 8) and the arguments of :class:`FourBit` or :class:`EightBit`.
 
+    Returns:
+        QuantOptions: What it asks for.
+
     Raises:
         UserError: A key is unknown, has no meaning here, or its value is not one of those allowed.
     """

@@ -48,6 +48,12 @@ class Recipe:
 def parse_recipe(name: str) -> Recipe:
     """Read the name of a recipe.
 
+    Args:
+        name (str): Such as ``'lora+amp'``.
+
+    Returns:
+        Recipe: What it stands for.
+
     Raises:
         UserError: A part of it is unknown, or two of them contradict each other.
     """

@@ -24,7 +24,11 @@ _PREPARATIONS: list[Callable[[StockRunner, nn.Module], None]] = []
 def prepares_runs(function: Callable[[StockRunner, nn.Module], None]) -> Callable:
     """Have a function called with every runner and its model before the hooks' ``before_run``.
 
-    To be used as a decorator; the function may register hooks of its own.
+    Args:
+        function (callable): To be decorated. It may register hooks of its own.
+
+    Returns:
+        callable: The function itself.
     """
     _PREPARATIONS.append(function)
     return function
@@ -53,6 +57,12 @@ class FlexibleRunner(StockRunner):
     def from_cfg(cls, cfg) -> 'FlexibleRunner':
         """Build a runner from a config.
 
+        Args:
+            cfg (Config): A whole config.
+
+        Returns:
+            FlexibleRunner: The runner.
+
         Raises:
             UserError: Something in it would be without effect.
         """
@@ -61,6 +71,14 @@ class FlexibleRunner(StockRunner):
 
     def build_strategy(self, strategy=None, launcher: str = 'none', **kwargs):
         """Build the strategy that the config names, or ours of that kind where it is needed.
+
+        Args:
+            strategy (dict, optional): The config's ``strategy``.
+            launcher (str): The config's ``launcher``. Defaults to ``'none'``.
+            kwargs: What else MMEngine's takes.
+
+        Returns:
+            BaseStrategy: The strategy.
 
         Raises:
             UserError: It cannot do what the config asks for.

@@ -56,6 +56,9 @@ class AdaptingStrategy(SingleDeviceStrategy):
 
         Returns:
             The model, and with an ``optim_wrapper`` also it and the schedulers.
+
+        Raises:
+            UserError: There is no runner of ours.
         """
         if self._prepared:
             return self._prepared_components()

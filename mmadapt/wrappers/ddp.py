@@ -54,6 +54,13 @@ class PEFTDistributedDataParallel(MMDistributedDataParallel):
     def train_step(self, data, optim_wrapper):
         """Train on a batch; before the first one, finish what the loaded weights decide.
 
+        Args:
+            data (dict): The batch, as the data loader has made it.
+            optim_wrapper (OptimWrapper): What makes the step.
+
+        Returns:
+            dict[str, Tensor]: The losses.
+
         Raises:
             UserError: A frozen weight is not a loaded one.
         """

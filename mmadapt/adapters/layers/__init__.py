@@ -29,6 +29,9 @@ def register_layer(cls: type[AdapterLayer]) -> type[AdapterLayer]:
     Args:
         cls (type[AdapterLayer]): A subclass of ``cls.stock_class`` too, which is the class of the
             layers, and of one of the classes here that says how they compute.
+
+    Returns:
+        type[AdapterLayer]: The class itself.
     """
     _CLASSES[cls.stock_class] = cls
     return cls

@@ -43,7 +43,7 @@ class AdaptedEmbedding(WeightLayer, nn.Embedding):
         return F.linear(self.run(x, weight=down.t(), bias=None), up)
 
     def is_factored(self, x: Tensor) -> bool:
-        """Always, where it can be: only the entries that are looked up count then.
+        """Return whether it can be: it is always better, as only the entries looked up count.
 
         Gradients divided by an entry's frequency are those of the whole table.
         """

@@ -55,7 +55,7 @@ class WeightLayer(AdapterLayer):
         return weight
 
     def transform(self, weight: Tensor) -> Tensor:
-        """Turn a canonical weight into the one that the output is linear in.
+        """Return the weight that the output is linear in, by a canonical one.
 
         Only where :attr:`standardizes` says so is it more than the identity.
         """
@@ -90,6 +90,9 @@ class WeightLayer(AdapterLayer):
             inputs: What else the stock layer's forward takes.
             affine (tuple[Tensor, Tensor], optional): Factor and shift ``(out, )`` of a map of the
                 output's channels, which is moved into weight and bias.
+
+        Returns:
+            Tensor: The output.
         """
         if self.training and self.adapter.dropout:
             return self._compute_with_dropout(x, *inputs, affine=affine)

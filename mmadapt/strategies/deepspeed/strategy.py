@@ -112,6 +112,16 @@ class DeepSpeedStrategy(DDPStrategy):
     ):
         """Do what every strategy does, with DeepSpeed where there is something to train.
 
+        Args:
+            model (nn.Module or dict): The model or its config.
+            optim_wrapper (dict or BaseOptimWrapper, optional): None where nothing is trained.
+            param_scheduler (dict or list, optional): None where nothing changes.
+            compile (bool or dict): Whether and how to compile the model. Defaults to False.
+            dispatch_kwargs (dict, optional): Lengths of the run, as the runner knows them.
+
+        Returns:
+            What :meth:`AdaptingStrategy.prepare` returns.
+
         Raises:
             UserError: DeepSpeed is not installed, or cannot do what the config asks for.
         """
@@ -180,6 +190,9 @@ class DeepSpeedStrategy(DDPStrategy):
     @contextmanager
     def accumulated_gradients(self) -> Iterator[Mapping[str, nn.Parameter]]:
         """Have the gradients that no step has been made with, where DeepSpeed leaves them whole.
+
+        Yields:
+            Mapping[str, nn.Parameter]: What is trained, by name.
 
         Raises:
             UserError: There are some, and they are divided: DeepSpeed cannot hand them out, nor

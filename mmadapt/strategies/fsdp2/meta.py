@@ -22,6 +22,7 @@ def without_values() -> Iterator[None]:
 
     Raises:
         UserError: A constructor needs values.
+        RuntimeError: What it raises for another reason.
     """
 
     def drop(module: nn.Module, name: str, parameter: nn.Parameter | None):

@@ -139,6 +139,16 @@ class FSDP2Strategy(DDPStrategy):
     ):
         """Do what every strategy does, if it can be done with a divided model.
 
+        Args:
+            model (nn.Module or dict): The model or its config.
+            optim_wrapper (dict or BaseOptimWrapper, optional): None where nothing is trained.
+            param_scheduler (dict or list, optional): None where nothing changes.
+            compile (bool or dict): Whether and how to compile the model. Defaults to False.
+            dispatch_kwargs (dict, optional): Lengths of the run, as the runner knows them.
+
+        Returns:
+            What :meth:`AdaptingStrategy.prepare` returns.
+
         Raises:
             UserError: It cannot.
         """
