@@ -113,6 +113,15 @@ def test_nothing_is_of_a_checkout(run):
     assert where.count('site-packages') == 2
 
 
+def test_every_module_and_every_config_is_in_it(installed):
+    (package,) = installed.parent.rglob('site-packages/mmadapt')
+    written, there = (
+        {path.relative_to(folder) for path in folder.rglob('*.py')}
+        for folder in (ROOT / 'mmadapt', package)
+    )
+    assert written == there
+
+
 def test_type_checkers_are_told_that_the_package_is_typed(installed):
     assert [*installed.parent.rglob('mmadapt/py.typed')]
 

@@ -1,0 +1,1 @@
+"""What recipes take, measured in runs of a few iterations."""

@@ -1,0 +1,1 @@
+"""Which recipes fit a card, told without one."""
