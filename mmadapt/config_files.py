@@ -2,11 +2,11 @@
 
 import ast
 import os.path as osp
-from difflib import get_close_matches
 from pathlib import Path
 
 from .errors import UserError
 from .files.atomic import write_atomically
+from .values import nearest
 
 CONFIGS = Path(__file__).parent / 'configs'
 _BASES = CONFIGS / '_base_'
@@ -80,9 +80,9 @@ def _find(name: str, folder: Path) -> Path:
     if file.suffix == '.py' and file.is_file() and folder in file.resolve().parents:
         return file
     names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob('*.py'))]
-    near = get_close_matches(name, names, n=1, cutoff=0.0)
     raise UserError(
-        f'mmadapt has no config {name!r}; nearest: {near[0]!r}; `mmadapt configs list` names all'
+        f'mmadapt has no config {name!r}; nearest: {nearest(name, names)}; '
+        '`mmadapt configs list` names all'
     )
 
 

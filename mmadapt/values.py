@@ -4,7 +4,7 @@ Every check names the key, the value, and what to write instead.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from .errors import UserError
@@ -29,10 +29,69 @@ def check_together(*checks: Callable[[], object]) -> None:
         raise UserError('\n'.join(found))
 
 
-def nearest(value, names: Collection[str]) -> str:
-    """Return the name that a wrong one is nearest to, as it is written in a message."""
-    near = get_close_matches(str(value), [str(name) for name in names], n=1, cutoff=0.0)
-    return repr(near[0]) if near else 'none'
+def is_number(value) -> bool:
+    """Return whether a value is a number; True is none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def is_integer(value) -> bool:
+    """Return whether a value is an integer; True is none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def close_names(value, names: Iterable[str], most: int = 1, likeness: float = 0.6) -> list[str]:
+    """Return the names that a wrong one may have been meant for, the nearest first.
+
+    Args:
+        value: The wrong one.
+        names (Iterable[str]): The right ones.
+        most (int): How many to return at the most. Defaults to 1.
+        likeness (float): How alike they have to be, from 0 to 1. Defaults to 0.6.
+    """
+    return get_close_matches(str(value), [str(name) for name in names], n=most, cutoff=likeness)
+
+
+def nearest(value, names: Iterable[str], most: int = 1) -> str:
+    """Return the names that a wrong one is nearest to, as they are written in a message.
+
+    Args:
+        value: The wrong one.
+        names (Iterable[str]): The right ones.
+        most (int): How many to return at the most. Defaults to 1.
+    """
+    return ', '.join(map(repr, close_names(value, names, most, likeness=0.0))) or 'none'
+
+
+def nearest_module(value: str, names: Iterable[str], others: Iterable[str] = ()) -> str:
+    """Return the names of modules that a wrong one is nearest to, as they are in a message.
+
+    A suffix such as ``qkv2`` is nearest to other suffixes, a full name to other full names.
+
+    Args:
+        value (str): The wrong one.
+        names (Iterable[str]): The full names of the modules.
+        others (Iterable[str]): What they may be called as well. Defaults to nothing.
+    """
+    depth = value.count('.') + 1
+    known = dict.fromkeys(others)
+    for name in filter(None, names):
+        known |= {name: None, '.'.join(name.split('.')[-depth:]): None}
+    return nearest(value, known, most=3)
+
+
+def check_dict(where: str, value, example: str = '') -> None:
+    """Check that a value is a dict.
+
+    Args:
+        where (str): What has this value.
+        value: The value.
+        example (str): A right one, for the message. Defaults to ''.
+
+    Raises:
+        UserError: It is something else.
+    """
+    if not isinstance(value, Mapping):
+        raise UserError(f'{where} must be a dict{example and f" such as {example}"}, got {value!r}')
 
 
 def check_keys(
@@ -57,8 +116,7 @@ def check_keys(
     Raises:
         UserError: It is no dict, or another key is in it.
     """
-    if not isinstance(cfg, Mapping):
-        raise UserError(f'{where} must be a dict, got {cfg!r}')
+    check_dict(where, cfg)
     for key in cfg:
         if not isinstance(key, str):
             raise UserError(f'{where} has the key {key!r}, which is no string; all: {[*names]}')
@@ -77,10 +135,8 @@ def check_one_of(where: str, value, allowed: Sequence, otherwise: str = '') -> N
     """
     # By type too: 1 is no True, 0.0 no None.
     if not any(type(value) is type(one) and value == one for one in allowed):
-        raise UserError(
-            f'{where}={value!r} is not one of {[*allowed]}; nearest: '
-            f'{nearest(value, allowed)}{otherwise}'
-        )
+        near = f'; nearest: {nearest(value, allowed)}' if isinstance(value, str) else ''
+        raise UserError(f'{where}={value!r} is not one of {[*allowed]}{near}{otherwise}')
 
 
 def check_flag(where: str, value) -> None:
@@ -99,7 +155,7 @@ def check_count(where: str, value, least: int = 1) -> None:
     Raises:
         UserError: It is something else.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _MOST:
+    if not is_integer(value) or not least <= value <= _MOST:
         raise UserError(f'{where} must be an integer of at least {least}, got {value!r}')
 
 
@@ -115,9 +171,8 @@ def check_number(where: str, value, allowed: Callable[[float], bool], what: str)
     Raises:
         UserError: It is something else.
     """
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    is_number = is_number and (isinstance(value, float) or abs(value) <= _MOST)
-    if not is_number or math.isnan(value) or not allowed(value):
+    fits = is_number(value) and (isinstance(value, float) or abs(value) <= _MOST)
+    if not fits or math.isnan(value) or not allowed(value):
         raise UserError(f'{where} must be {what}, got {value!r}')
 
 
@@ -131,7 +186,7 @@ def check_text(where: str, value, what: str) -> None:
         raise UserError(f'{where} must be {what}, got {value!r}')
 
 
-def check_list(where: str, value, kinds: tuple[type, ...], what: str) -> None:
+def check_list(where: str, value, kinds: tuple[type, ...], what: str, least: int = 0) -> None:
     """Check that a value is a list, and what is in it.
 
     Args:
@@ -139,11 +194,12 @@ def check_list(where: str, value, kinds: tuple[type, ...], what: str) -> None:
         value: The value.
         kinds (tuple[type]): What its items may be.
         what (str): What they are, for the message.
+        least (int): How many there have to be. Defaults to 0.
 
     Raises:
         UserError: It is something else.
     """
-    if not isinstance(value, (list, tuple)):
+    if not isinstance(value, (list, tuple)) or len(value) < least:
         raise UserError(f'{where} takes a list of {what}; got {value!r}')
     for item in value:
         if not isinstance(item, kinds):
@@ -161,11 +217,8 @@ def check_patterns(where: str, value, check: Callable[[str, object], None]) -> N
     Raises:
         UserError: It is no dict of patterns, or one of its values is wrong.
     """
-    if value is not None and not isinstance(value, Mapping):
-        raise UserError(
-            f"{where} must be a dict such as {{'backbone': 4}}, by name, suffix or "
-            f'regular expression of layers; got {value!r}'
-        )
+    if value is not None:
+        check_dict(where, value, "{'backbone': 4}, by name, suffix or regular expression of layers")
     for pattern, one in (value or {}).items():
         check_text(f'{where}: a key', pattern, 'a name, suffix or regular expression of layers')
         check(f'{where}[{pattern!r}]', one)

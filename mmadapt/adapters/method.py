@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from ..errors import UserError
 from ..norms import NORM_LAYERS
+from ..values import check_list, check_one_of
 from .affine import Affine, move_affine
 
 ATTENTION_PARTS = ('q', 'k', 'v', 'out')
@@ -48,11 +48,9 @@ class AdapterMethod(ABC):
     reads_weight: ClassVar[bool] = True
 
     def __init__(self, attention: Sequence[str] = ATTENTION_PARTS) -> None:
-        is_list = isinstance(attention, (list, tuple))
-        if not is_list or not attention or any(part not in ATTENTION_PARTS for part in attention):
-            raise UserError(
-                f'peft.method.attention is a list of {list(ATTENTION_PARTS)}, got {attention!r}'
-            )
+        check_list('peft.method.attention', attention, (str,), 'names', least=1)
+        for part in attention:
+            check_one_of('peft.method.attention: a part', part, ATTENTION_PARTS)
         self.attention = tuple(attention)
 
     @abstractmethod

@@ -1,12 +1,10 @@
 """The registry of adapter methods."""
 
 import inspect
-from collections.abc import Mapping
 
 from mmengine.registry import Registry
 
-from ..errors import UserError
-from ..values import check_keys, nearest
+from ..values import check_dict, check_keys, check_one_of
 from .other_names import other_names
 
 ADAPTERS = Registry('adapter', scope='mmadapt', locations=['mmadapt.adapters'])
@@ -26,20 +24,13 @@ def build_method(cfg):
         UserError: ``type`` is missing or unknown, a key is not an argument of the method, or a
             value is out of its range.
     """
-    if not isinstance(cfg, Mapping):
-        raise UserError(
-            f"peft.method must be a dict such as dict(type='LoRA', r=8) or None, got {cfg!r}"
-        )
+    check_dict('peft.method', cfg, "dict(type='LoRA', r=8) or None")
     cfg = dict(cfg)
     name = cfg.pop('type', None)
     known = sorted(ADAPTERS.module_dict)
-    if not isinstance(name, str):
-        raise UserError(f'peft.method needs a `type`, one of {known}; got {name!r}')
-    method = ADAPTERS.module_dict.get(name.split('.')[-1])
+    method = ADAPTERS.module_dict.get(str(name).split('.')[-1])
     if method is None:
-        raise UserError(
-            f'peft.method.type={name!r} is unknown; nearest: {nearest(name, known)}, all: {known}'
-        )
+        check_one_of('peft.method.type', name, known)
     arguments = list(inspect.signature(method).parameters)
     check_keys(
         'peft.method',

@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-from difflib import get_close_matches
 from pathlib import Path
 
 from mmengine.config import Config
@@ -12,6 +11,7 @@ from mmadapt_command import typed_words
 
 from ..errors import UserError
 from ..files import is_adapter, is_checkpoint, refuse_adapter
+from ..values import close_names
 from .exit import typed_command
 
 _SUFFIXES = ('.pth', '.safetensors')
@@ -37,9 +37,7 @@ def check_checkpoint(path: str, what: str = 'checkpoint') -> None:
         raise UserError(f'{what} {path} is a folder; it holds {_checkpoints_in(file)}')
     if not file.parent.is_dir():
         raise UserError(f'there is no {what} {path}, nor a folder {file.parent}')
-    near = get_close_matches(
-        file.name, [f.name for f in file.parent.glob('*') if f.suffix in _SUFFIXES], n=1
-    )
+    near = close_names(file.name, [f.name for f in file.parent.glob('*') if f.suffix in _SUFFIXES])
     hint = f'did you mean {file.parent / near[0]}? ' if near else ''
     raise UserError(
         f'there is no {what} {path}; {hint}{file.parent} holds {_checkpoints_in(file.parent)}'

@@ -5,10 +5,11 @@ comes, often without the name of the file. That is found in the frames that the 
 """
 
 import traceback
-from difflib import get_close_matches
 from pathlib import Path
 
 from mmengine.utils import get_installed_path, is_installed
+
+from ..values import close_names
 
 _MERGED = ('peft', 'memory')
 
@@ -76,10 +77,10 @@ def nearest_stock(path: str) -> str:
         return ''
     folder = Path(get_installed_path(package), '.mim', 'configs')
     names = [file.relative_to(folder).as_posix() for file in sorted(folder.rglob('*.py'))]
-    near = get_close_matches(name, names, n=3)
+    near = close_names(name, names, most=3)
     if not near:  # in another folder
         by_name = {Path(file).name: file for file in names}
-        near = [by_name[file] for file in get_close_matches(Path(name).name, by_name, n=3)]
+        near = [by_name[file] for file in close_names(Path(name).name, by_name, most=3)]
     return f'; nearest: {", ".join(f"{package}::{file}" for file in near)}' if near else ''
 
 
@@ -92,7 +93,7 @@ def nearest_file(path: Path) -> str:
     files = {}
     for file in (*sorted(path.parent.glob('*.py')), *sorted(Path('configs').rglob('*.py'))):
         files.setdefault(file.name, str(file))
-    near = get_close_matches(path.name if path.suffix else f'{path.name}.py', files, n=3)
+    near = close_names(path.name if path.suffix else f'{path.name}.py', files, most=3)
     if near:
         return f'; nearest: {", ".join(files[name] for name in near)}'
     return '' if path.parent.is_dir() else f', nor a folder {path.parent}'

@@ -14,7 +14,7 @@ from mmadapt_command import typed_words
 
 from ..cli.arguments import make_parser
 from ..cli.launcher import launch
-from ..errors import UserError
+from ..values import check_count
 
 
 def parse_args(arguments: list[str]) -> argparse.Namespace:
@@ -37,8 +37,7 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
 def main(arguments: list[str]) -> int:
     """Run the subcommand."""
     args = parse_args(arguments)
-    if args.processes < 1:
-        raise UserError(f'mmadapt launch {args.processes}: at least 1 process is needed')
+    check_count('mmadapt launch: the number of processes', args.processes)
     os.environ.setdefault('MMADAPT_COMMAND', shlex.join(typed_words()))
     return launch(
         [

@@ -6,12 +6,12 @@ classes trains without a word.
 """
 
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 
 from mmengine.config import Config
 
 from ..errors import UserError
 from ..logs import is_first_process
+from ..values import close_names
 from .annotation_head import read_category_names
 from .content_checks import check_content
 from .file_checks import (
@@ -149,7 +149,7 @@ def _check_names_in_file(leaf: dict, classes: tuple[str, ...], place: str) -> No
     names = read_category_names(ann_path)
     for name in classes:
         if name not in names:
-            near = get_close_matches(name, names, n=3) or names[:8]
+            near = close_names(name, names, most=3) or names[:8]
             raise UserError(
                 f'{place} names {name!r}, but {ann_path} has no such category; the nearest are '
                 f'{", ".join(map(repr, near))}'

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..values import is_integer, is_number
 from .problems import Kind, Problems
 
 UNREADABLE = Kind('error', 'not a JSON file', 'export it again')
@@ -102,17 +103,9 @@ def read_json(path: Path, file: str, problems: Problems) -> dict | None:
     return None if wrong else data
 
 
-def _number(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _integer(value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def is_positive(value) -> bool:
     """Return whether a JSON value is a number above 0."""
-    return _number(value) and value > 0
+    return is_number(value) and value > 0
 
 
 def _well_formed(
@@ -134,14 +127,14 @@ def _well_formed(
 
 def check_categories(data: dict, file: str, problems: Problems) -> dict[int, str]:
     """Return category names by id, for the entries that are well formed."""
-    needs = dict(id=_integer, name=lambda v: isinstance(v, str) and bool(v))
+    needs = dict(id=is_integer, name=lambda v: isinstance(v, str) and bool(v))
     return {c['id']: c['name'] for _, c in _well_formed(data, 'categories', needs, file, problems)}
 
 
 def check_images(data: dict, file: str, problems: Problems) -> dict[int, dict]:
     """Return image entries by id, for the entries that are well formed."""
     needs = dict(
-        id=_integer,
+        id=is_integer,
         file_name=lambda v: isinstance(v, str) and bool(v),
         width=is_positive,
         height=is_positive,
@@ -180,7 +173,7 @@ def box_fault(box, image: dict) -> tuple[Kind, str] | None:
     if not (
         isinstance(box, list)
         and len(box) == 4
-        and all(map(_number, box))
+        and all(map(is_number, box))
         and all(map(math.isfinite, box))
     ):
         return BAD_BOX, f'bbox {box}'
@@ -213,7 +206,9 @@ def check_annotations(
     Returns:
         list[dict]: The annotations that have a usable box.
     """
-    needs = dict(id=_integer, image_id=_integer, category_id=_integer, bbox=lambda v: v is not None)
+    needs = dict(
+        id=is_integer, image_id=is_integer, category_id=is_integer, bbox=lambda v: v is not None
+    )
     good = []
     ids = Counter()
     for place, ann in _well_formed(data, 'annotations', needs, file, problems):

@@ -9,10 +9,10 @@ names in the same order, or its labels mean something else.
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 
+from ..values import close_names
 from .coco_checks import check_annotations, check_categories, check_images, read_json
 from .coco_ids import whole_ids
 from .image_checks import check_image_files, check_leaks, check_unlisted
@@ -294,7 +294,7 @@ def _compare_categories(
             f'lists {", ".join(listed) or "none"} instead of {", ".join(classes)}',
         )
     for name in split.all_counts.keys() - set(train.categories.values()) - {None}:
-        near = get_close_matches(name, classes, n=1)
+        near = close_names(name, classes)
         hint = f'; did you mean {near[0]!r}?' if near else ''
         problems.add(FOREIGN_CATEGORY, file, f'{name!r}, {split.all_counts[name]} boxes{hint}')
     ids = {name: cat_id for cat_id, name in train.categories.items()}

@@ -6,6 +6,7 @@ MMDetection looks ids up as they are: text works for images and categories, an a
 
 from collections.abc import Iterable
 
+from ..values import is_integer
 from .problems import Kind, Problems
 
 NOT_WHOLE = Kind(
@@ -23,13 +24,9 @@ NOT_FOUND = Kind(
 )
 
 
-def _is_whole(value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def _is_id(value) -> bool:
     return (
-        _is_whole(value)
+        is_integer(value)
         or (isinstance(value, str) and bool(value))
         or (isinstance(value, float) and value.is_integer())
     )
@@ -101,7 +98,7 @@ def whole_ids(data: dict, file: str, problems: Problems) -> tuple[dict, list[str
     for owner, key in named_by.items():
         own = [entry['id'] for entry in lists[owner] if _is_id(entry.get('id'))]
         named = [ann[key] for ann in lists['annotations'] if key and _is_id(ann.get(key))]
-        other = next((value for value in own + named if not _is_whole(value)), None)
+        other = next((value for value in own + named if not is_integer(value)), None)
         if other is None:
             continue
         works = _work(own, named) if key else all(_text(v).lstrip('-').isdigit() for v in own)

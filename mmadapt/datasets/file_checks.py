@@ -4,13 +4,13 @@ import inspect
 import logging
 import os
 from collections.abc import Iterator
-from difflib import get_close_matches
 from pathlib import Path
 
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
 from ..errors import UserError
+from ..values import close_names
 from .annotation_head import first_file_names
 from .layout import name_on_disk
 
@@ -94,7 +94,7 @@ def _missing(path: Path, what: str, where: str) -> UserError:
     # Among hundreds of images only what could have been meant.
     names = [n for n in names if n.endswith(lost.suffix or '/')] or names
     shown = ', '.join(names[:8]) + (', ...' if len(names) > 8 else '')
-    near = get_close_matches(lost.name, [name.rstrip('/') for name in names], n=1)
+    near = close_names(lost.name, [name.rstrip('/') for name in names])
     if lost == path:
         there = f'{folder} holds {shown or "nothing"}'
     else:

@@ -3,9 +3,9 @@
 import os
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path, PureWindowsPath
 
+from ..values import close_names
 from .problems import Kind, Problems
 
 # The names under which exporters save a split.
@@ -98,7 +98,7 @@ def find_annotations(
             path = _resolve_choice(folder, chosen[split])
             if path is None:
                 there = [p.relative_to(folder).as_posix() for p in folder.glob('**/*.json')]
-                near = get_close_matches(chosen[split], there, n=1)
+                near = close_names(chosen[split], there)
                 hint = f'; did you mean {near[0]}?' if near else ''
                 problems.add(NO_SUCH_FILE, chosen[split], f'asked for by --{split}-ann{hint}')
             else:

@@ -10,6 +10,8 @@ import math
 
 from pycocotools import mask as run_lengths
 
+from ..values import is_number
+
 NO_MASK, NO_AREA = 'no mask', 'no area in the image'
 SHORT = 'a polygon of fewer than three points'
 ODD = 'a polygon with an odd number of coordinates'
@@ -18,10 +20,6 @@ NOT_NUMBERS = 'coordinates that are not finite numbers'
 NO_POLYGON = 'something that is neither a list of polygons nor run lengths'
 OTHER_SIZE = 'run lengths of another size than the image'
 BROKEN = 'run lengths that cannot be decoded'
-
-
-def _number(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def polygon_fault(polygon, image: dict, look_closely: bool = True) -> str | None:
@@ -36,8 +34,8 @@ def polygon_fault(polygon, image: dict, look_closely: bool = True) -> str | None
         str | None: The fault; None for a usable polygon.
     """
     if not isinstance(polygon, list):
-        return FLAT if _number(polygon) else NO_POLYGON
-    if polygon and not _number(polygon[0]):
+        return FLAT if is_number(polygon) else NO_POLYGON
+    if polygon and not is_number(polygon[0]):
         return NOT_NUMBERS
     if len(polygon) < 6:
         return SHORT
@@ -45,7 +43,7 @@ def polygon_fault(polygon, image: dict, look_closely: bool = True) -> str | None
         return ODD
     if not look_closely:
         return None
-    if not all(_number(value) and math.isfinite(value) for value in polygon):
+    if not all(is_number(value) and math.isfinite(value) for value in polygon):
         return NOT_NUMBERS
     xs, ys = polygon[::2], polygon[1::2]
     if min(max(xs), image['width']) <= max(min(xs), 0) or (
@@ -64,7 +62,7 @@ def _run_length_fault(mask: dict, image: dict, look_closely: bool) -> str | None
     if size != [height, width]:
         return OTHER_SIZE
     if isinstance(counts, list):
-        if not all(map(_number, counts)) or sum(counts) != height * width:
+        if not all(map(is_number, counts)) or sum(counts) != height * width:
             return BROKEN
         return None if sum(counts[1::2]) else NO_AREA
     if not look_closely:
@@ -109,6 +107,6 @@ def good_parts(mask, image: dict) -> list | dict | None:
     """
     if isinstance(mask, list):
         # One polygon that is not in a list is a polygon all the same.
-        parts = [mask] if mask and all(map(_number, mask)) else mask
+        parts = [mask] if mask and all(map(is_number, mask)) else mask
         return [part for part in parts if not polygon_fault(part, image)] or None
     return None if mask_fault(mask, image) else mask

@@ -3,7 +3,6 @@
 import os.path as osp
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from os import listdir
 from pickle import UnpicklingError
 from urllib.error import URLError
@@ -13,6 +12,7 @@ from mmengine.runner import CheckpointLoader
 from ..downloads import why_not_downloaded
 from ..errors import UserError
 from ..logs import logger
+from ..values import close_names
 from .loader import is_checkpoint, refuse_adapter
 from .sharded import REST
 from .trained_part import unguard
@@ -105,5 +105,5 @@ def _neighbors(path: str) -> str:
         if name.endswith(('.pth', '.pt', '.safetensors'))
         or osp.isfile(osp.join(folder, name, 'adapter_config.json'))
     ]
-    near = get_close_matches(osp.basename(path), names, n=3, cutoff=0.0)
+    near = close_names(osp.basename(path), names, most=3, likeness=0.0)
     return f'; in its folder there are {near}' if near else f'; there is no checkpoint in {folder}'

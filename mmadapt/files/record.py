@@ -1,7 +1,6 @@
 """What a file with an adapter in it says of that adapter."""
 
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 
 from torch import nn
 
@@ -16,6 +15,7 @@ from ..peft import (
     remove,
     require_state,
 )
+from ..values import nearest
 from .base_weights import BaseRecord
 from .hugging_face import SHARED, layers_without_form, shared_layers
 
@@ -161,10 +161,9 @@ class AdapterRecord:
         ]
         for does, layer in layers:
             if layer not in modules:
-                near = get_close_matches(layer, modules, n=1, cutoff=0.0)
                 raise UserError(
                     f'{source} {does} {layer}, which this model does not have '
-                    f'(nearest: {near[0]!r}); it belongs to another model'
+                    f'(nearest: {nearest(layer, modules)}); it belongs to another model'
                 )
 
     def check_form(self, model: nn.Module, source: str) -> None:

@@ -1,12 +1,13 @@
 """The `memory` key of a config: its names, defaults and errors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Union
 
 from ..errors import UserError
-from ..values import check_flag, check_keys
+from ..values import check_count, check_flag, check_keys, check_list
 from .families import AUTO
+from .matching import PATTERNS
 
 
 @dataclass
@@ -62,10 +63,7 @@ class MemoryConfig:
         if self.fp32_modules != AUTO:
             self.fp32_modules = _patterns('memory.fp32_modules', self.fp32_modules)
         check_flag('memory.offload', self.offload)
-        if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
-            raise UserError(
-                f'memory.every must be a number of blocks, 1 or more, got {self.every!r}'
-            )
+        check_count('memory.every', self.every)
         if self.every > 1 and not self.checkpoint:
             raise UserError(
                 f'memory.every={self.every} chooses among the blocks that '
@@ -75,9 +73,5 @@ class MemoryConfig:
 
 def _patterns(where: str, value) -> list[str]:
     patterns = [value] if isinstance(value, str) else value
-    if not isinstance(patterns, Sequence) or not all(isinstance(p, str) for p in patterns):
-        raise UserError(
-            f'{where} takes a list of class names, names or regular expressions of '
-            f'modules, got {value!r}'
-        )
+    check_list(where, patterns, (str,), PATTERNS)
     return list(patterns)

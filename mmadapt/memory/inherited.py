@@ -9,11 +9,11 @@ computed in, and whose copies run the weights of the original. All of them are r
 """
 
 import functools
-from difflib import get_close_matches
 
 from torch import nn
 
 from ..errors import UserError
+from ..values import nearest
 from .blocks import recomputable
 from .checkpointing import is_recomputed, keep_activations, recompute
 
@@ -90,10 +90,9 @@ def modules_named(model: nn.Module, names: list[str]) -> list[nn.Module]:
     blocks = []
     for name in names:
         if name not in modules:
-            near = get_close_matches(name, modules, n=3, cutoff=0.0)
             raise UserError(
                 f'activation_checkpointing: there is no module {name!r}; nearest: '
-                f'{", ".join(map(repr, near))}'
+                f'{nearest(name, modules, most=3)}'
             )
         meant = [module for module, _ in recomputable(modules[name], name)]
         if not meant:

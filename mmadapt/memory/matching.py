@@ -1,12 +1,15 @@
 """Which modules a list of class names, names and regular expressions means."""
 
 import re
-from difflib import get_close_matches
+from itertools import chain
 
 from torch import nn
 
 from ..errors import UserError
 from ..peft.targets import module_names
+from ..values import nearest_module
+
+PATTERNS = 'class names, names or regular expressions of modules'
 
 
 def find_modules(model: nn.Module, patterns: str | list[str], where: str) -> dict[str, nn.Module]:
@@ -68,10 +71,6 @@ def class_names(module: nn.Module) -> list[str]:
 
 
 def _nearest(names: dict[nn.Module, list[str]], pattern: str) -> str:
-    # A suffix such as `qkv2` is nearest to other suffixes, a full name to other full names.
-    depth = pattern.count('.') + 1
-    known = dict.fromkeys(c for m in names for c in class_names(m))
-    for alias in (a for aliases in names.values() for a in filter(None, aliases)):
-        known |= {alias: None, '.'.join(alias.split('.')[-depth:]): None}
-    near = get_close_matches(pattern, list(known), n=3, cutoff=0.0)
-    return ', '.join(map(repr, near))
+    return nearest_module(
+        pattern, chain.from_iterable(names.values()), chain.from_iterable(map(class_names, names))
+    )

@@ -6,7 +6,6 @@ loss in bfloat16 too, which has the range of float32 and needs no scale.
 
 import logging
 from contextlib import contextmanager
-from difflib import get_close_matches
 
 import torch
 from mmengine.device import get_device
@@ -16,6 +15,7 @@ from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
 
 from ..errors import UserError
+from ..values import check_one_of, is_number
 
 _DTYPES = dict(bfloat16=torch.bfloat16, float16=torch.float16)
 # From 2**16 this many halvings lead far below every scale that has ever been of use.
@@ -63,7 +63,7 @@ class AutocastOptimWrapper(AmpOptimWrapper):
         scale = {}
         if isinstance(loss_scale, dict):
             scale = loss_scale
-        elif isinstance(loss_scale, (int, float)) and loss_scale > 0:
+        elif is_number(loss_scale) and loss_scale > 0:
             self._scale_update_param = float(loss_scale)
             scale = dict(init_scale=float(loss_scale))
         elif loss_scale != 'dynamic':
@@ -153,13 +153,12 @@ def _parse(dtype: str | torch.dtype | None) -> torch.dtype:
     if dtype is None:
         return autocast_dtype()
     name = str(dtype).removeprefix('torch.')
-    if name not in _DTYPES:
-        near = get_close_matches(name, _DTYPES, n=1, cutoff=0.0)[0]
-        raise UserError(
-            f'optim_wrapper.dtype: autocast computes in {list(_DTYPES)}, got '
-            f'{dtype!r}; nearest: {near!r}; without autocast: '
-            "optim_wrapper.type='OptimWrapper'"
-        )
+    check_one_of(
+        'optim_wrapper.dtype',
+        name,
+        [*_DTYPES],
+        "; without autocast: optim_wrapper.type='OptimWrapper'",
+    )
     if name == 'bfloat16' and autocast_dtype() == torch.float16:
         raise UserError(
             f'optim_wrapper.dtype: this {torch.cuda.get_device_name()} does not '

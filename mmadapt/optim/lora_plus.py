@@ -6,9 +6,6 @@ r"""LoRA+: the two factors of LoRA learn at different rates (https://arxiv.org/a
 the more so the wider the layer is.
 """
 
-import math
-from difflib import get_close_matches
-
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
@@ -16,6 +13,7 @@ from torch import nn
 
 from ..errors import UserError
 from ..peft import get_state
+from ..values import check_keys, check_number
 
 _RATIO = 'lora_plus_ratio'
 # What DefaultOptimWrapperConstructor reads; it ignores whatever else it finds.
@@ -63,23 +61,13 @@ class LoRAPlusOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def _validate_cfg(self) -> None:
         super()._validate_cfg()
         allowed = (_RATIO, *_STOCK_KEYS)
-        for key in self.paramwise_cfg:
-            if key not in allowed:
-                near = get_close_matches(str(key), allowed, n=1, cutoff=0.0)
-                raise UserError(
-                    f'optim_wrapper.paramwise_cfg has no key {key!r}; nearest: '
-                    f'{near[0]!r}, all: {list(allowed)}'
-                )
-        ratio = self.paramwise_cfg[_RATIO]
-        if (
-            isinstance(ratio, bool)
-            or not isinstance(ratio, (int, float))
-            or not 1 <= ratio < math.inf
-        ):
-            raise UserError(
-                f'optim_wrapper.paramwise_cfg.{_RATIO} must be a number of at least 1 '
-                f'(1 is plain LoRA, the authors use 16), got {ratio!r}'
-            )
+        check_keys('optim_wrapper.paramwise_cfg', self.paramwise_cfg, allowed)
+        check_number(
+            f'optim_wrapper.paramwise_cfg.{_RATIO}',
+            self.paramwise_cfg[_RATIO],
+            lambda value: 1 <= value < float('inf'),
+            'a number of at least 1 (1 is plain LoRA, the authors use 16)',
+        )
         if self.base_lr is None:
             raise UserError('LoRA+ multiplies optim_wrapper.optimizer.lr, which is not set')
 

@@ -1,12 +1,10 @@
 """Several adapters on one model, by name: switching between them, and removing them."""
 
-from difflib import get_close_matches
-
 from torch import nn
 
 from ..errors import UserError
 from ..quantization import QuantizedLinear
-from ..values import check_text
+from ..values import check_text, nearest
 from .guards import check_intact
 from .merging import unmerge
 from .quantized_base import packed_base
@@ -102,8 +100,9 @@ def check_known(model: nn.Module, name: str) -> None:
         raise UserError(
             f'this {kind} has no adapter {name!r}, nor any other; call mmadapt.load_adapter first'
         )
-    near = get_close_matches(str(name), names, n=1, cutoff=0.0)
-    raise UserError(f'this {kind} has no adapter {name!r}; nearest: {near[0]!r}, all: {names}')
+    raise UserError(
+        f'this {kind} has no adapter {name!r}; nearest: {nearest(name, names)}, all: {names}'
+    )
 
 
 def check_name(name) -> None:

@@ -3,12 +3,12 @@
 import functools
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
+from itertools import chain
 
 from torch import nn
 
 from ..errors import UserError
-from ..values import check_count, check_keys, check_list, check_text, check_together
+from ..values import check_count, check_keys, check_list, check_text, check_together, nearest_module
 
 Selector = str | Mapping
 # Of a convolution, a Linear, one of GPT-2, a MultiheadAttention, an Embedding, a BatchNorm and a
@@ -182,15 +182,8 @@ def _nothing_hit(names, selector: Selector, where: str) -> str:
     if isinstance(selector, Mapping):
         kinds = sorted({type(m).__name__ for m in names if has_own_parameters(m)})
         return f'{where}: no layer is {dict(selector)}; the model has layers of the types {kinds}'
-    # A suffix such as `qkv2` is nearest to other suffixes, a full name to other full names.
-    depth = selector.count('.') + 1
-    candidates: dict[str, None] = {}
-    for aliases in names.values():
-        for alias in filter(None, aliases):
-            candidates[alias] = None
-            candidates['.'.join(alias.split('.')[-depth:])] = None
-    near = get_close_matches(selector, list(candidates), n=3, cutoff=0.0)
-    return f'{where}: {selector!r} matches no layer; nearest: {", ".join(map(repr, near))}'
+    near = nearest_module(selector, chain.from_iterable(names.values()))
+    return f'{where}: {selector!r} matches no layer; nearest: {near}'
 
 
 def _channels(layer: nn.Module) -> tuple[int, int] | None:

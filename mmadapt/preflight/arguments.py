@@ -7,7 +7,6 @@ config it is, and for most of it behind the printed config.
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from difflib import get_close_matches
 from importlib import import_module
 from types import MappingProxyType
 
@@ -15,7 +14,7 @@ from mmengine.registry import Registry, root
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, TestLoop, ValLoop
 from torch.utils.data import DataLoader
 
-from ..values import nearest
+from ..values import close_names, nearest
 
 # What a runner takes for itself of the dicts of a key before their classes get the rest.
 _TAKEN = MappingProxyType(
@@ -82,7 +81,7 @@ def unknown_arguments(cfg: Mapping, keys: Collection[str]) -> Iterator[str]:
     for key in keys:
         yield from _walk(cfg.get(key), key, classes)
     for name in cfg.get('default_hooks') or {}:
-        near = get_close_matches(name, _DEFAULT_HOOKS, n=1, cutoff=_SURE)
+        near = close_names(name, _DEFAULT_HOOKS, likeness=_SURE)
         if near and name not in _DEFAULT_HOOKS and 'default_hooks' in keys:
             yield f'default_hooks.{name}: MMEngine has no default hook {name!r}; nearest: {near[0]}'
 
@@ -107,7 +106,7 @@ def unread_factors(wrapper, path: str = 'optim_wrapper') -> Iterator[str]:
         for key in factors
     ]
     for place, key, names in read:
-        if key not in names and get_close_matches(key, names, n=1, cutoff=_SURE):
+        if key not in names and close_names(key, names, likeness=_SURE):
             yield not_taken(place, _CONSTRUCTOR, key, names)
 
 
@@ -131,7 +130,7 @@ def _check(node: Mapping, path: str, classes: Mapping[str, list]) -> Iterator[st
     else:
         name = str(kind).split('.')[-1]
         found = [kind] if callable(kind) else classes.get(name, [])
-        near = get_close_matches(name, classes, n=1, cutoff=_SURE) if not found else []
+        near = close_names(name, classes, likeness=_SURE) if not found else []
         if near:
             yield f'{path}.type={kind!r}: nothing of that name is registered; nearest: {near[0]!r}'
         taken = _TAKEN.get(path.split('.')[0], set())
@@ -144,7 +143,7 @@ def _check(node: Mapping, path: str, classes: Mapping[str, list]) -> Iterator[st
         if (
             key in names
             or key in ('type', '_scope_')
-            or (takes_others and not get_close_matches(key, names, n=1, cutoff=_NEAR))
+            or (takes_others and not close_names(key, names, likeness=_NEAR))
         ):
             continue
         yield not_taken(f'{path}.{key}', found[0].__name__, key, names)

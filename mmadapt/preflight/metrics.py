@@ -2,12 +2,12 @@
 
 import copy
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from types import SimpleNamespace
 
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 
 from ..errors import UserError
+from ..values import close_names
 from .arguments import registered
 
 _BOX_ITEMS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
@@ -157,5 +157,5 @@ def _check_rule(hook: CheckpointHook, key: str) -> None:
 
 
 def _not_given(name: str, key: str, given: list[str]) -> str:
-    near = get_close_matches(key, given, n=3, cutoff=0.3) or sorted(given)[:3]
+    near = close_names(key, given, most=3, likeness=0.3) or sorted(given)[:3]
     return f'{name}={key!r}: no evaluator of val_evaluator gives that; nearest: {", ".join(near)}'

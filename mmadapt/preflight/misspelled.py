@@ -7,10 +7,9 @@ read, is no such key and is not used by the rest of the program can only have be
 import re
 import traceback
 from collections.abc import Collection, Iterator, Mapping
-from difflib import get_close_matches
 
 from ..errors import UserError
-from ..values import nearest
+from ..values import close_names, nearest
 from .arguments import not_taken, parameters, unknown_arguments, unread_factors
 from .options import runner_names
 
@@ -33,7 +32,7 @@ def check_top(cfg: Mapping, text: str) -> None:
     for name in cfg:
         if name in read:
             continue
-        near = get_close_matches(name, sorted(read - {'tta_pipeline'}), n=1, cutoff=_NEAR)
+        near = close_names(name, sorted(read - {'tta_pipeline'}), likeness=_NEAR)
         if (
             near
             and not name.startswith(f'{near[0]}_')

@@ -3,11 +3,11 @@
 import inspect
 import re
 from collections.abc import Iterator
-from difflib import get_close_matches
 
 from mmengine.runner import FlexibleRunner, Runner
 
 from ..errors import UserError
+from ..values import close_names
 
 # Top-level names that something else than a runner's constructor reads.
 _OTHER_NAMES = (
@@ -65,7 +65,7 @@ def check_options(cfg: dict, options: dict | None) -> list[str]:
         if name in read:
             continue
         if name not in cfg:
-            near = get_close_matches(name, sorted(read), n=3)
+            near = close_names(name, sorted(read), most=3)
             if near:
                 raise UserError(
                     f'--cfg-options {option}={value}: no config has {name!r}; nearest: '

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import ClassVar
 
 from ..errors import UserError
-from ..values import check_flag, check_keys, check_list, check_number, check_one_of
+from ..values import check_dict, check_flag, check_keys, check_list, check_number, check_one_of
 
 COMPUTE_DTYPES = (None, 'float16', 'bfloat16', 'float32')
 
@@ -100,10 +100,7 @@ def parse_quant(cfg: Mapping) -> QuantOptions:
     Raises:
         UserError: A key is unknown, has no meaning here, or its value is not one of those allowed.
     """
-    if not isinstance(cfg, Mapping):
-        raise UserError(
-            f"peft.quant must be a dict such as dict(bits=4, type='nf4') or None, got {cfg!r}"
-        )
+    check_dict('peft.quant', cfg, "dict(bits=4, type='nf4') or None")
     arguments = dict(cfg)
     bits = arguments.pop('bits', None)
     for key in arguments:
@@ -115,8 +112,7 @@ def parse_quant(cfg: Mapping) -> QuantOptions:
             )
         if key in _OTHER_NAMES:
             raise UserError(f'peft.quant.{key} is written peft.quant.{_OTHER_NAMES[key]} here')
-    if type(bits) is not int or bits not in (4, 8):
-        raise UserError(f'peft.quant.bits must be 4 or 8, got {bits!r}')
+    check_one_of('peft.quant.bits', bits, (4, 8))
     options = FourBit if bits == 4 else EightBit
     names = [f.name for f in fields(options)]
     check_keys('peft.quant', arguments, names, owner=f' for bits={bits}')

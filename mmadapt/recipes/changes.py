@@ -2,7 +2,6 @@
 
 import copy
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 
 from mmengine.config import Config, ConfigDict
 from torch import nn
@@ -15,6 +14,7 @@ from ..memory import AUTO
 from ..meters.shapes import ShapesOnly
 from ..preflight.peft_hook import hook_names
 from ..strategies.fsdp2.units import repeated_blocks
+from ..values import nearest
 from .images import drop_downloads
 from .recipe import EVERYTHING, OWN, TUNINGS, Recipe
 from .strategies import has_autocast
@@ -175,10 +175,9 @@ def _blocks_of(part: str, model: Model) -> list[str]:
             'config what to recompute: memory = dict(checkpoint=[...])'
         )
     parts = [name for name in model.blocks if name]
-    near = get_close_matches(part, parts, n=1, cutoff=0.0)
     raise UserError(
         f'--recipes checkpoint:{part}: {part!r} has no repeated blocks'
-        + (f'; nearest: {near[0]!r}, all: {parts}' if near else '')
+        + (f'; nearest: {nearest(part, parts)}, all: {parts}' if parts else '')
     )
 
 

@@ -19,6 +19,7 @@ from ..cli.output_files import add_force, refuse_existing
 from ..errors import UserError
 from ..meters.tables import about
 from ..preflight.image_size import image_size, padded
+from ..values import check_count
 from .changes import Model, describe, keys_of
 from .recipe import Recipe, default_recipes, parse_recipe
 from .run import SEED, Setting
@@ -110,8 +111,9 @@ def read_table(
     """
     for name, least in _LEAST.items():
         value = getattr(args, name, None)
-        if value is not None and min(value if name == 'size' else [value]) < least:
-            raise UserError(f'--{name.replace("_", "-")} must be at least {least}, got {value}')
+        for one in (value or ()) if name == 'size' else [value]:
+            if one is not None:
+                check_count(f'--{name.replace("_", "-")}', one, least)
     refuse_existing(args.force, args.out, args.json)
     # Of the packages that models are built with, over and over; a training says them.
     warnings.simplefilter('ignore')

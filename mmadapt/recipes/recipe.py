@@ -5,9 +5,9 @@ A recipe's name is its parts, joined by ``+``: ``lora+amp+checkpoint``.
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from ..errors import UserError
+from ..values import nearest
 
 OWN = 'peft'
 TUNINGS = ('lora', 'dora', 'ssf', OWN)
@@ -61,10 +61,9 @@ def parse_recipe(name: str) -> Recipe:
     for part in parts:
         kind, colon, _ = part.partition(':')
         if kind not in PARTS or (colon and kind != 'checkpoint') or part.endswith(':'):
-            near = get_close_matches(kind, PARTS, n=1, cutoff=0.0)[0]
             raise UserError(
                 f'--recipes {name}: {part!r} is no part of a recipe; nearest: '
-                f'{near!r}, all: {", ".join(PARTS)}, and checkpoint:NAME for the '
+                f'{nearest(kind, PARTS)}, all: {", ".join(PARTS)}, and checkpoint:NAME for the '
                 'blocks of one part of the model, such as checkpoint:backbone'
             )
     kinds = [part for part in parts if part in _OTHERS[:2]]

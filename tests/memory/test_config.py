@@ -35,10 +35,13 @@ def test_a_single_name_is_a_list_of_one():
         (dict(offload=1), 'memory.offload must be True or False, got 1'),
         (
             dict(checkpoint=['a'], every=0),
-            'memory.every must be a number of blocks, 1 or more, got 0',
+            'memory.every must be an integer of at least 1, got 0',
         ),
-        (dict(checkpoint=['a'], every=True), 'memory.every must be a number of blocks'),
-        (dict(checkpoint=['a'], every='2'), "memory.every must be a number of blocks, .* got '2'"),
+        (
+            dict(checkpoint=['a'], every=True),
+            'memory.every must be an integer of at least 1, got True',
+        ),
+        (dict(checkpoint=['a'], every='2'), "memory.every must be an integer of .* got '2'"),
         (
             dict(every=2),
             'memory.every=2 chooses among the blocks that memory.checkpoint names, and it '

@@ -207,12 +207,12 @@ def test_lora_plus_builds_it_and_its_rates_hold(dtype):
 @pytest.mark.parametrize(
     ('kwargs', 'message'),
     [
-        (dict(dtype='bf16'), "optim_wrapper.dtype: .* got 'bf16'; nearest: '.*float16'"),
+        (dict(dtype='bf16'), "optim_wrapper.dtype='bf16' is not one of .*; nearest: '.*float16'"),
         (
             dict(dtype='float32'),
-            "got 'float32'; .*without autocast: optim_wrapper.type='OptimWrapper'",
+            "dtype='float32' is not one of .*without autocast: optim_wrapper.type='OptimWrapper'",
         ),
-        (dict(dtype=torch.float64), 'optim_wrapper.dtype: .* got torch.float64'),
+        (dict(dtype=torch.float64), "optim_wrapper.dtype='float64' is not one of"),
         (
             dict(loss_scale='dynamc'),
             "optim_wrapper.loss_scale must be 'dynamic', a positive number .*",

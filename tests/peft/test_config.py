@@ -21,8 +21,11 @@ LORA = dict(type='LoRA', r=4)
             dict(method='LoRA'),
             r"peft.method must be a dict such as dict\(type='LoRA', r=8\) or None",
         ),
-        (dict(method=dict(r=4)), r"peft.method needs a `type`, one of \['DoRA', 'LoRA'.*got None"),
-        (dict(method=dict(type='LoRa')), "peft.method.type='LoRa' is unknown; nearest: 'LoRA'"),
+        (dict(method=dict(r=4)), r"peft.method.type=None is not one of \['DoRA', 'LoRA'"),
+        (
+            dict(method=dict(type='LoRa')),
+            "peft.method.type='LoRa' is not one of .*; nearest: 'LoRA'",
+        ),
         (dict(method=dict(type='LoRA', rank=4)), "no key 'rank' for LoRA; .* peft.method.r here"),
         (dict(method=dict(type='LoRA', r=0)), 'peft.method.r must be .* at least 1, got 0'),
         (dict(method=dict(type='LoRA', r=4, dropot=0.1)), "no key 'dropot'.*nearest: 'dropout'"),
