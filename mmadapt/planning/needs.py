@@ -23,6 +23,7 @@ from ..preflight.peft_hook import hook_names
 from ..recipes.images import batch_for, drop_downloads
 from ..recipes.run import SEED
 from ..recipes.strategies import has_amp, strategy_of
+from ..strategies.fsdp2.scalars import trained_scalars
 from ..strategies.fsdp2.units import find_units
 
 # Of what is computed in a backward pass and by an optimizer only counters are looked at.
@@ -48,6 +49,7 @@ class Needs:
         largest (int): The weights of the largest block; of the blocks that FSDP2Strategy gathers
             one by one.
         rest (int): The weights in none of these blocks.
+        scalars (tuple[str, ...]): The parameters that are trained and have no dimensions.
     """
 
     parameters: int
@@ -61,6 +63,7 @@ class Needs:
     step: int
     largest: int
     rest: int
+    scalars: tuple[str, ...] = ()
 
 
 def measure(cfg: Config) -> Needs:
@@ -114,6 +117,7 @@ def measure(cfg: Config) -> Needs:
         step=step,
         largest=max(units, default=0),
         rest=_divided(model.parameters()) - sum(units),
+        scalars=tuple(trained_scalars(model)),
     )
 
 

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 from mmengine.config import Config
 
+from ..cli import load_config
 from ..errors import UserError
-from ..recipes.changes import Model, command_of, written
+from ..recipes.changes import Model, apply, command_of, written
 from ..recipes.images import hint
 from ..recipes.recipe import Recipe
 from ..recipes.run import Setting, prepared, row_for
-from ..recipes.strategies import strategy_of, why_not
+from ..recipes.strategies import strategy_of, why_not, why_not_built
 from .demand import demand, recommend
 from .lines import lines_of
 from .needs import Needs, measure
@@ -33,8 +34,11 @@ def plan_rows(
     """
     measured, rows = {}, []
     runs = [prepared(recipe, row_for(recipe, setting, model, '')) for recipe in recipes]
-    reasons = [why_not(cfg, setting.processes) for cfg in runs]  # now, not after minutes
-    for recipe, cfg, reason in zip(recipes, runs, reasons, strict=True):
+    # Of whole trainings, with their hooks and schedules; now, not after minutes.
+    config = load_config(setting.config, setting.options)
+    trainings = [apply(recipe, config, model) for recipe in recipes]
+    reasons = [why_not(cfg, setting.processes) for cfg in trainings]
+    for recipe, cfg, training, reason in zip(recipes, runs, trainings, reasons, strict=True):
         alone = replace(recipe, name='', strategy=None)
         if alone not in measured:
             cfg_alone = prepared(alone, row_for(alone, setting, model, ''))
@@ -42,6 +46,7 @@ def plan_rows(
             saved = measured[alone].saved / 2**30
             say(f'{recipe.name}: followed on shapes, {saved:.2f} GiB saved for backward')
         needs = measured[alone]
+        reason = reason or why_not_built(training, needs.scalars)
         asked = demand(needs, *strategy_of(cfg), setting.processes)
         rows.append(
             dict(

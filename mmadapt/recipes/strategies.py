@@ -1,18 +1,18 @@
 """Which strategy a config trains by, as far as a plan has to know it."""
 
-import copy
 import inspect
+from collections.abc import Sequence
 
 from mmengine.config import Config
 
 from ..errors import UserError
-from ..strategies import FSDP2Strategy
+from ..preflight import check_run
+from ..strategies import FSDP2Strategy, choose_strategy, with_runner_keys
+from ..strategies.asked_run import run_of_config
 from ..strategies.deepspeed import refusals as deepspeed
-from ..strategies.deepspeed.optimization import read_optim_wrapper
 from ..strategies.deepspeed.settings import parse_settings
 from ..strategies.fsdp2 import refusals as fsdp2
 from ..strategies.fsdp2.options import check_groups, check_values, refuse_unknown
-from ..strategies.used_hooks import hooks_of_config
 
 _AUTOCAST = ('AmpOptimWrapper', 'AutocastOptimWrapper')
 # What every strategy takes.
@@ -84,19 +84,33 @@ def why_not(cfg: Config, processes: int) -> str:
         UserError: The processes cannot be divided as the strategy says.
     """
     kind, settings = strategy_of(cfg)
-    hooks, compiles = hooks_of_config(cfg), bool(cfg.get('compile'))
     if kind == 'fsdp2':
         check_groups(settings, processes)
-        return fsdp2.why_not(cfg, hooks, settings, compiles)
-    if kind in ('zero1', 'zero2', 'zero3'):
-        reason = deepspeed.why_not(cfg, hooks, settings['zero_optimization']['stage'], compiles)
-        return reason or _why_not_optimized(cfg, settings)
+    try:
+        check_run(cfg)
+        if cfg.get('runner_type') == 'FlexibleRunner':
+            launcher = 'none' if processes == 1 else 'pytorch'
+            with_runner_keys(choose_strategy(cfg.get('strategy'), launcher, cfg), cfg)
+        if kind == 'fsdp2':
+            fsdp2.check_run(run_of_config(cfg, processes), settings)
+        elif kind in ('zero1', 'zero2', 'zero3'):
+            deepspeed.check_run(run_of_config(cfg, processes), settings)
+    except UserError as error:
+        return str(error)
     return ''
 
 
-def _why_not_optimized(cfg: Config, settings: dict) -> str:
+def why_not_built(cfg: Config, scalars: Sequence[str]) -> str:
+    """Return why a config's strategy would refuse its model; nothing if it would not.
+
+    Args:
+        cfg (Config): A whole config.
+        scalars (Sequence[str]): The parameters of the model that are trained and have no
+            dimensions.
+    """
     try:
-        read_optim_wrapper(cfg.get('optim_wrapper'), copy.deepcopy(settings))
+        if strategy_of(cfg)[0] == 'fsdp2':
+            fsdp2.check_flat_decay(cfg, scalars)
     except UserError as error:
         return str(error)
     return ''

@@ -111,13 +111,15 @@ class FlexibleRunner(StockRunner):
             nn.Module: The model after training.
 
         Raises:
-            UserError: The model has been prepared for evaluation.
+            UserError: The model has been prepared for evaluation, or the strategy cannot train it.
         """
         if self._begun and not hasattr(self.strategy, 'optim_wrapper'):
             raise UserError(
                 'this runner has evaluated a model and cannot train it; build another '
                 'one with RUNNERS.build(cfg)'
             )
+        if isinstance(self.strategy, AdaptingStrategy):
+            self.strategy.check_run(self.optim_wrapper, self._compile)  # before data are read
         return super().train()
 
     def call_hook(self, fn_name: str, **kwargs) -> None:

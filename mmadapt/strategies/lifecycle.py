@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from mmengine._strategy import SingleDeviceStrategy
+from mmengine.dist import get_world_size
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import load_state_dict, weights_to_cpu
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from ..optim.resumed import report_resumed, resumed_differences
 from ..optim.saved_groups import check_groups
 from ..optim.trained_only import build_for_trained
 from ..runs import accumulative_counts, checkpoint_to_load, unwrap
+from .asked_run import AskedRun, hooks_of_run, lengths_of_config
 
 
 class AdaptingStrategy(SingleDeviceStrategy):
@@ -58,7 +60,7 @@ class AdaptingStrategy(SingleDeviceStrategy):
             The model, and with an ``optim_wrapper`` also it and the schedulers.
 
         Raises:
-            UserError: There is no runner of ours.
+            UserError: There is no runner of ours, or the run is one that this strategy cannot do.
         """
         if self._prepared:
             return self._prepared_components()
@@ -68,6 +70,8 @@ class AdaptingStrategy(SingleDeviceStrategy):
                 "runner_type='FlexibleRunner' and RUNNERS.build(cfg), or "
                 'mmadapt.runner.FlexibleRunner.from_cfg(cfg)'
             )
+        self.check_run(optim_wrapper, compile, dispatch_kwargs)
+        optim_wrapper = self.make_ready(optim_wrapper)
         self.dispatch_kwargs.update(dispatch_kwargs or {})
         model = self.build_model(model)
         with initializing(model, covered_modules(model, self.runner)):
@@ -80,6 +84,51 @@ class AdaptingStrategy(SingleDeviceStrategy):
             self._build_optimization(optim_wrapper, param_scheduler)
         self._prepared = True
         return self._prepared_components()
+
+    def check_run(
+        self, optim_wrapper, compile: dict | bool, lengths: Mapping[str, int] | None = None
+    ) -> None:
+        """Check that a run of this strategy's runner is one that it can do.
+
+        Args:
+            optim_wrapper (dict or BaseOptimWrapper, optional): None where nothing is trained.
+            compile (bool or dict): Whether and how to compile the model.
+            lengths (Mapping[str, int], optional): ``epoch_length`` and ``max_iters``, in
+                iterations. Defaults to what the config says of them.
+
+        Raises:
+            UserError: It is not.
+        """
+        cfg = dict(self.runner.cfg, optim_wrapper=optim_wrapper, compile=compile)
+        self.refuse(
+            AskedRun(
+                cfg,
+                hooks_of_run(self.runner.hooks),
+                get_world_size(),
+                lengths_of_config(cfg) if lengths is None else lengths,
+            )
+        )
+
+    def refuse(self, run: AskedRun) -> None:
+        """Refuse a run that cannot be done; to be overridden. Anything can be by default.
+
+        Args:
+            run (AskedRun): The run.
+
+        Raises:
+            UserError: It is one.
+        """
+
+    def make_ready(self, optim_wrapper):
+        """Begin with a run that is not refused; to be overridden.
+
+        Args:
+            optim_wrapper (dict or BaseOptimWrapper, optional): None where nothing is trained.
+
+        Returns:
+            dict or BaseOptimWrapper: What is to be built in its place.
+        """
+        return optim_wrapper
 
     def place(self, model: nn.Module) -> nn.Module:
         """Convert the layers of a new model and move it to where it is loaded."""

@@ -2,19 +2,18 @@
 
 import inspect
 from collections.abc import Mapping
-from difflib import get_close_matches
 
 from mmengine.registry import STRATEGIES
 
 from ..errors import UserError
+from ..values import check_keys, check_one_of
 from .ddp import DDPStrategy
 from .deepspeed import DeepSpeedStrategy
 from .fsdp2 import FSDP2Strategy
 from .lifecycle import AdaptingStrategy
+from .refusals import WRAPPER_KEYS, refuse_wrapper
 from .registry import STRATEGIES as OURS
 from .single_device import SingleDeviceStrategy
-
-_WRAPPER = ('model_wrapper_cfg', 'find_unused_parameters')
 
 
 def with_runner_keys(strategy, cfg: Mapping):
@@ -44,14 +43,9 @@ def with_runner_keys(strategy, cfg: Mapping):
     found = {}
     if cfg.get('sync_bn') is not None:
         found['sync_bn'] = cfg['sync_bn']
-    asked = [key for key in _WRAPPER if cfg.get(key)]
-    if asked and issubclass(cls, (FSDP2Strategy, DeepSpeedStrategy)):
-        raise UserError(
-            f'{asked[0]}: {cls.__name__} has no such wrapper, and needs every process '
-            'to use the same weights in an iteration; remove it, or train with '
-            'mmadapt.DDPStrategy'
-        )
-    if asked:
+    if issubclass(cls, (FSDP2Strategy, DeepSpeedStrategy)):
+        refuse_wrapper(cfg, cls.__name__)
+    elif any(cfg.get(key) for key in WRAPPER_KEYS):
         wrapper = dict(
             broadcast_buffers=False, find_unused_parameters=bool(cfg.get('find_unused_parameters'))
         ) | dict(cfg.get('model_wrapper_cfg') or {})
@@ -69,8 +63,7 @@ def _class_of(strategy: Mapping) -> type:
     cls = STRATEGIES.get(kind) if isinstance(kind, str) else kind
     if cls is None:
         names = [*(f'mmadapt.{name}' for name in OURS.module_dict), *STRATEGIES.module_dict]
-        near = get_close_matches(str(kind), names, n=1, cutoff=0.0)
-        raise UserError(f'strategy.type={kind!r} is none; nearest: {near[0]!r}, all: {names}')
+        check_one_of('strategy.type', kind, names)
     return cls
 
 
@@ -84,9 +77,5 @@ def _check_arguments(strategy: Mapping, cls: type) -> None:
         for name, p in inspect.signature(kind).parameters.items()
         if p.kind is p.KEYWORD_ONLY
     }
-    for name in strategy:
-        if name != 'type' and name not in known:
-            near = get_close_matches(name, sorted(known), n=1, cutoff=0.0)
-            raise UserError(
-                f'{cls.__name__} has no {name!r}: nearest: {near[0]!r}, all: {sorted(known)}'
-            )
+    arguments = {name: value for name, value in strategy.items() if name != 'type'}
+    check_keys('strategy', arguments, sorted(known), owner=f' under {cls.__name__}')

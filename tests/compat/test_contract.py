@@ -38,7 +38,7 @@ CONTRACT = {
     'mmengine.runner.FlexibleRunner._compile': 'runner/flexible_runner.py',
     'mmengine._strategy.BaseStrategy': 'strategies/choice.py',
     'mmengine._strategy.BaseStrategy._init_model_weights': 'runs.py strategies/fsdp2/strategy.py strategies/lifecycle.py',
-    'mmengine._strategy.BaseStrategy._prepared': 'strategies/deepspeed/strategy.py strategies/fsdp2/strategy.py strategies/lifecycle.py',
+    'mmengine._strategy.BaseStrategy._prepared': 'strategies/lifecycle.py',
     'mmengine._strategy.BaseStrategy._prepared_components': 'strategies/lifecycle.py',
     'mmengine._strategy.BaseStrategy._randomness': 'strategies/fsdp2/strategy.py strategies/lifecycle.py',
     'mmengine._strategy.BaseStrategy._scale_lr': 'strategies/lifecycle.py',

@@ -10,6 +10,7 @@ from torch import nn
 from mmadapt import UserError
 from mmadapt.hooks.random_state_hook import RandomStateHook
 from mmadapt.random_state import get_random_state
+from mmadapt.strategies.asked_run import hooks_of_config, hooks_of_run
 from mmadapt.strategies.deepspeed import DeepSpeedStrategy
 from mmadapt.strategies.deepspeed.accumulation import check_intervals
 from mmadapt.strategies.deepspeed.engine import DeepSpeedOptimWrapper
@@ -84,13 +85,31 @@ def test_gradients_of_another_strategy_are_refused_and_none_are_not(runner):
 )
 def test_a_run_that_would_be_refused_later_does_not_begin(hook, epoch, refused):
     lengths = dict(epoch_length=epoch, max_iters=9)
-    hooks = [IterTimerHook(), CheckpointHook(**hook)]
+    hooks = hooks_of_run([IterTimerHook(), CheckpointHook(**hook)])
+    named = hooks_of_config(
+        dict(default_hooks=dict(checkpoint=dict(type='CheckpointHook', **hook)))
+    )
     check_intervals(hooks, lengths, 1)
-    if refused:
+    for each in (hooks, named):
+        if refused:
+            with pytest.raises(UserError, match=REFUSED):
+                check_intervals(each, lengths, 2)
+        else:
+            check_intervals(each, lengths, 2)
+
+
+def test_a_plan_knows_no_epochs_but_the_hook_that_a_runner_adds():
+    every = dict(type='CheckpointHook', by_epoch=False, interval=1)
+    check_intervals(hooks_of_config({}), {}, 2)
+    check_intervals(hooks_of_config(dict(default_hooks=dict(checkpoint=None))), {}, 2)
+    for lengths in (dict(epoch_length=3), dict(epoch_length=3, max_iters=9)):
         with pytest.raises(UserError, match=REFUSED):
-            check_intervals(hooks, lengths, 2)
-    else:
-        check_intervals(hooks, lengths, 2)
+            check_intervals(hooks_of_config({}), lengths, 2)
+    with pytest.raises(UserError, match=REFUSED):
+        check_intervals(hooks_of_config(dict(custom_hooks=[every])), {}, 2)
+    check_intervals(
+        hooks_of_config(dict(default_hooks=dict(checkpoint=every))), dict(max_iters=1), 2
+    )
 
 
 @pytest.mark.parametrize('stage', [1, 2])

@@ -2,18 +2,14 @@
 
 import json
 import re
-from types import SimpleNamespace
 
 import pytest
 import torch
-from mmdet.engine.hooks import MeanTeacherHook, SyncNormHook
-from mmengine.hooks import EMAHook
 from mmengine.optim import OptimWrapper
 
 from mmadapt import UserError
 from mmadapt.optim import AutocastOptimWrapper
-from mmadapt.strategies.deepspeed import DeepSpeedStrategy, operators
-from mmadapt.strategies.deepspeed import settings as parsing
+from mmadapt.strategies.deepspeed import DeepSpeedStrategy
 from mmadapt.strategies.deepspeed.optimization import read_optim_wrapper
 from mmadapt.strategies.deepspeed.settings import parse_settings
 
@@ -22,14 +18,6 @@ ADAMW = dict(type='AdamW', lr=1e-4)
 
 class AdamOfAnotherPackage(torch.optim.Adam):
     __module__ = 'bitsandbytes.optim.adam'
-
-
-class Begins(Exception):
-    pass
-
-
-def begin(optimizer):
-    raise Begins
 
 
 def settings(config=None, **sections):
@@ -143,20 +131,23 @@ def test_float32_is_a_setting_and_what_the_config_says_of_autocast_is_kept():
         (dict(config=dict(scheduler=dict(type='WarmupLR'))), 'write it as param_scheduler'),
         (
             dict(zero_optimisation=dict(stage=2)),
-            "has no 'zero_optimisation'; nearest: 'zero_optimiz",
+            "has no key 'zero_optimisation' under DeepSpeedStrategy; nearest: 'zero_optimiz",
         ),
         (
             dict(config=dict(gradient_cliping=1)),
-            "no 'gradient_cliping'; nearest: 'gradient_clipping'",
+            "no key 'gradient_cliping' under DeepSpeedStrategy; nearest: 'gradient_clipping'",
         ),
         (dict(config='nowhere.json'), 'there is no file nowhere.json'),
         (dict(config=[1]), 'must be a dict or the name of a JSON file'),
-        (dict(zero_optimization=dict(stage=0)), 'stage is 1, 2 or 3, got 0; without sharding'),
-        (dict(zero_optimization=dict(reduce_bucket_size=1)), 'stage is 1, 2 or 3, got None'),
+        (
+            dict(zero_optimization=dict(stage=0)),
+            'stage=0 is not one of [1, 2, 3]; without sharding',
+        ),
+        (dict(zero_optimization=dict(reduce_bucket_size=1)), 'stage=None is not one of [1, 2, 3]'),
         (dict(zero_optimization=dict(stage=2, offload_param=dict(device='cpu'))), 'needs stage=3'),
         (
             dict(zero_optimization=dict(stage=3, offload_param=dict(device='nvme'))),
-            "offload_param.device is 'cpu' or 'none', got 'nvme'",
+            "offload_param.device='nvme' is not one of ['none', 'cpu']",
         ),
     ],
 )
@@ -267,31 +258,6 @@ def test_what_zero_cannot_optimize_is_refused(cfg, made, message):
         read(made, **cfg)
 
 
-@pytest.mark.parametrize(
-    ('stage', 'hooks', 'cfg', 'compile', 'message'),
-    [
-        (3, [EMAHook()], {}, False, 'EMAHook reads whole weights, which ZeRO-3 divides'),
-        (
-            3,
-            [MeanTeacherHook()],
-            {},
-            False,
-            'MeanTeacherHook reads whole weights, which ZeRO-3 div',
-        ),
-        (3, [SyncNormHook()], {}, False, 'SyncNormHook reads whole weights, which ZeRO-3 divides'),
-        (3, [], dict(peft=dict(quant=dict(bits=4))), False, 'peft.quant: ZeRO-3 cannot divide'),
-        (2, [], {}, dict(target='train_step'), 'compile: a model is not compiled under DeepSpeed'),
-    ],
-)
-def test_what_a_stage_cannot_train_is_refused_before_it_begins(
-    stage, hooks, cfg, compile, message, tmp_path
-):
-    strategy = DeepSpeedStrategy(zero_optimization=dict(stage=stage), work_dir=str(tmp_path))
-    strategy.runner = SimpleNamespace(hooks=hooks, cfg=cfg)
-    with pytest.raises(UserError, match=message):
-        strategy.prepare(dict(type='Nothing'), optim_wrapper=dict(optimizer=ADAMW), compile=compile)
-
-
 def test_a_strategy_without_our_runner_names_it(tmp_path):
     for stage in (2, 3):
         strategy = DeepSpeedStrategy(zero_optimization=dict(stage=stage), work_dir=str(tmp_path))
@@ -306,23 +272,3 @@ def test_a_folder_of_mmengines_deepspeed_is_refused_with_what_to_do(tmp_path):
     strategy = DeepSpeedStrategy(work_dir=str(tmp_path))
     with pytest.raises(UserError, match='h is a folder.* of DeepSpeed .* to be converted'):
         strategy.load_checkpoint(str(folder))
-
-
-@pytest.mark.parametrize('section', [None, dict(enabled=False)])
-def test_a_gpu_that_only_emulates_bfloat16_is_refused(section, monkeypatch, tmp_path):
-    monkeypatch.setattr(parsing, 'autocast_dtype', lambda: torch.float16)
-    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda: 'Tesla T4')
-    for name in ('require_deepspeed', 'register_optimizers'):
-        monkeypatch.setattr(operators, name, lambda: None)
-    monkeypatch.setattr(operators, 'start', begin)
-    strategy = DeepSpeedStrategy(torch_autocast=section, work_dir=str(tmp_path))
-    strategy.runner = SimpleNamespace(hooks=[], cfg={})
-    refused = pytest.raises(
-        UserError,
-        match=(
-            r'write strategy.torch_autocast=dict\(enabled=False\), or train with mmadapt.DDPStrategy .*'
-            'this Tesla T4 does not compute in bfloat16'
-        ),
-    )
-    with refused if section is None else pytest.raises(Begins):
-        strategy.prepare(dict(type='Nothing'), optim_wrapper=dict(optimizer=ADAMW))

@@ -78,10 +78,19 @@ def test_what_a_strategy_cannot_do_is_refused(cls, cfg, message):
 @pytest.mark.parametrize(
     ('strategy', 'message'),
     [
-        (dict(type='FSDP3Strategy'), "type='FSDP3Strategy' is none; nearest: '.*FSDP2?Strategy'"),
-        (dict(), 'type=None is none'),
-        (dict(DDP, find_unused=True), "DDPStrategy has no 'find_unused': nearest: "),
-        (dict(type=SingleDeviceStrategy, work_dri='x'), "no 'work_dri': nearest: 'work_dir'"),
+        (
+            dict(type='FSDP3Strategy'),
+            "type='FSDP3Strategy' is not one of .*; nearest: '.*FSDP2?Strategy'",
+        ),
+        (dict(), 'type=None is not one of'),
+        (
+            dict(DDP, find_unused=True),
+            "strategy has no key 'find_unused' under DDPStrategy; nearest: ",
+        ),
+        (
+            dict(type=SingleDeviceStrategy, work_dri='x'),
+            "no key 'work_dri' under .*; nearest: 'work_dir'",
+        ),
     ],
 )
 def test_what_does_not_exist_names_the_nearest(strategy, message):

@@ -5,10 +5,12 @@ DeepSpeed neither hands out nor takes. A checkpoint then has to be from where th
 """
 
 from collections.abc import Iterable, Mapping
+from math import inf
 
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import CheckpointHook
 
 from ...errors import UserError
+from ..asked_run import UsedHook
 
 _STAGE_1 = 'write strategy.zero_optimization=dict(stage=1)'
 
@@ -40,22 +42,24 @@ def refuse_inside(count: int) -> None:
     )
 
 
-def check_intervals(hooks: Iterable[Hook], lengths: Mapping[str, int], count: int) -> None:
+def check_intervals(hooks: Iterable[UsedHook], lengths: Mapping[str, int], count: int) -> None:
     """Check before training that no checkpoint will be refused while it lasts.
 
     Args:
-        hooks (Iterable[Hook]): Those of the run.
-        lengths (dict[str, int]): ``epoch_length`` and ``max_iters``, in iterations. At the end of
-            a run a step is made with what there is.
+        hooks (Iterable[UsedHook]): Those of the run.
+        lengths (Mapping[str, int]): ``epoch_length`` and ``max_iters``, in iterations. At the end
+            of a run a step is made with what there is. Of what is counted in epochs nothing can be
+            said without the first one, and without the second a run is taken to be long enough.
         count (int): Of how many iterations there is a step.
 
     Raises:
         UserError: One will be.
     """
     for hook in hooks:
-        if isinstance(hook, CheckpointHook) and hook.interval > 0:
-            unit = lengths['epoch_length'] if hook.by_epoch else 1
-            first = unit * (hook.save_begin or hook.interval)
-            second = first + unit * hook.interval
-            if any(at % count and at < lengths['max_iters'] for at in (first, second)):
+        interval = hook.settings.get('interval', -1)
+        unit = lengths.get('epoch_length') if hook.settings.get('by_epoch', True) else 1
+        if hook.is_a(CheckpointHook) and interval > 0 and unit is not None:
+            first = unit * (hook.settings.get('save_begin') or interval)
+            second = first + unit * interval
+            if any(at % count and at < lengths.get('max_iters', inf) for at in (first, second)):
                 refuse_inside(count)

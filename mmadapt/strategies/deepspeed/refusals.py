@@ -1,36 +1,51 @@
 """Which runs DeepSpeedStrategy cannot do, for the strategy itself and for who plans with it."""
 
-from collections.abc import Iterable, Mapping
+import copy
+from collections.abc import Mapping
 
 from mmengine.hooks import EMAHook
 
-from ..used_hooks import UsedHook
+from ...errors import UserError
+from ..asked_run import AskedRun
+from ..refusals import refuse_compile, refuse_wrapper
+from .accumulation import check_intervals
+from .optimization import read_optim_wrapper
+from .settings import require_bfloat16
 
+NAME = 'DeepSpeedStrategy'
 _REMEDY = 'write strategy.zero_optimization=dict(stage=2)'
 
 
-def why_not(cfg: Mapping, hooks: Iterable[UsedHook], stage: int, compiles: bool) -> str:
-    """Return why the strategy refuses a training; nothing if it does not.
+def check_run(run: AskedRun, settings: Mapping) -> None:
+    """Check that a run is one that the strategy can do; it evaluates without DeepSpeed.
 
     Args:
-        cfg (Config): The config of the training.
-        hooks (Iterable[UsedHook]): Its hooks.
-        stage (int): What is sharded: 1, 2 or 3.
-        compiles (bool): Whether the model is to be compiled.
+        run (AskedRun): The run.
+        settings (Mapping): DeepSpeed's configuration.
+
+    Raises:
+        UserError: It is not.
     """
-    if compiles:
-        return (
-            'compile: a model is not compiled under DeepSpeedStrategy; remove it, or train '
-            'with mmadapt.DDPStrategy'
-        )
-    if stage < 3:
-        return ''
-    for hook in hooks:
+    if not run.trains:
+        return
+    refuse_compile(run.cfg, NAME)
+    refuse_wrapper(run.cfg, NAME)
+    stage = settings['zero_optimization']['stage']
+    if stage == 3:
+        _check_divided(run)
+    wrapper, _ = read_optim_wrapper(run.cfg['optim_wrapper'], copy.deepcopy(dict(settings)))
+    if settings['torch_autocast']['enabled']:
+        require_bfloat16(f'{NAME}: write')
+    if stage > 1:
+        check_intervals(run.hooks, run.lengths, wrapper['accumulative_counts'])
+
+
+def _check_divided(run: AskedRun) -> None:
+    for hook in run.hooks:
         if hook.is_a(EMAHook) or hook.name in ('MeanTeacherHook', 'SyncNormHook'):
-            return (
+            raise UserError(
                 f'{hook.name} reads whole weights, which ZeRO-3 divides; {_REMEDY}, or remove '
                 'the hook'
             )
-    if (cfg.get('peft') or {}).get('quant'):
-        return f'peft.quant: ZeRO-3 cannot divide quantized weights; {_REMEDY}'
-    return ''
+    if (run.cfg.get('peft') or {}).get('quant'):
+        raise UserError(f'peft.quant: ZeRO-3 cannot divide quantized weights; {_REMEDY}')

@@ -7,13 +7,13 @@ otherwise the error names what to write.
 
 import json
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 
 import torch
 
 from ...errors import UserError
 from ...optim import autocast_dtype
+from ...values import check_keys, check_one_of
 
 AUTOCAST = dict(enabled=True, dtype='bfloat16')
 NO_FLOAT16 = (
@@ -99,10 +99,7 @@ def parse_settings(config: str | Mapping | None, sections: Mapping) -> tuple[dic
     for key, reason in _DROPPED.items():
         if given.pop(key, None) is not None:
             said.append(f'strategy.{key} is not needed and left out: {reason}')
-    for key in given:
-        if key not in (*_OURS, *_OTHERS):
-            near = get_close_matches(key, (*_OURS, *_OTHERS), n=1, cutoff=0.0)[0]
-            raise UserError(f'strategy: DeepSpeedStrategy has no {key!r}; nearest: {near!r}')
+    check_keys('strategy', given, (*_OURS, *_OTHERS), owner=' under DeepSpeedStrategy')
     zero = given.get('zero_optimization', dict(stage=2))
     return {
         'zero_allow_untested_optimizer': True,
@@ -172,11 +169,12 @@ def _parse_autocast(section: Mapping) -> dict:
 def _parse_zero(section: Mapping, said: list[str]) -> dict:
     zero = {key: _whole_number(value) for key, value in dict(section).items()}
     stage = zero.get('stage')
-    if stage not in (1, 2, 3):
-        raise UserError(
-            f'strategy.zero_optimization.stage is 1, 2 or 3, got {stage!r}; without '
-            "sharding: strategy=dict(type='mmadapt.DDPStrategy')"
-        )
+    check_one_of(
+        'strategy.zero_optimization.stage',
+        stage,
+        (1, 2, 3),
+        "; without sharding: strategy=dict(type='mmadapt.DDPStrategy')",
+    )
     for old, new in _OFFLOADS.items():
         if zero.pop(old, False):
             zero.setdefault(new, dict(device='cpu'))
@@ -186,10 +184,7 @@ def _parse_zero(section: Mapping, said: list[str]) -> dict:
             said.append(f'strategy.zero_optimization.{key} is not needed and left out')
     for key in ('offload_optimizer', 'offload_param'):
         device = (zero.get(key) or {}).get('device', 'none')
-        if device not in ('none', 'cpu'):
-            raise UserError(
-                f"strategy.zero_optimization.{key}.device is 'cpu' or 'none', got {device!r}"
-            )
+        check_one_of(f'strategy.zero_optimization.{key}.device', device, ('none', 'cpu'))
         if key == 'offload_param' and device == 'cpu' and stage != 3:
             raise UserError(
                 'strategy.zero_optimization.offload_param needs stage=3; in stage '

@@ -5,16 +5,15 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from ...errors import UserError
 from ...runs import accumulative_counts
+from ..asked_run import AskedRun
 from ..ddp import DDPStrategy
 from ..registry import STRATEGIES
-from ..used_hooks import hooks_of_run
 from . import operators
-from .accumulation import Unreachable, check_intervals, refuse_inside
+from .accumulation import Unreachable, refuse_inside
 from .optimization import class_name, read_optim_wrapper
-from .refusals import why_not
-from .settings import parse_settings, require_bfloat16
+from .refusals import check_run
+from .settings import parse_settings
 from .state import whole_state_dict
 
 
@@ -101,65 +100,38 @@ class DeepSpeedStrategy(DDPStrategy):
         """bool: Whether a process has only a part of each weight once training has begun."""
         return self.stage == 3
 
-    def prepare(
-        self,
-        model: nn.Module | dict,
-        *,
-        optim_wrapper=None,
-        param_scheduler=None,
-        compile: dict | bool = False,
-        dispatch_kwargs: dict | None = None,
-    ):
-        """Do what every strategy does, with DeepSpeed where there is something to train.
+    def refuse(self, run: AskedRun) -> None:
+        """Refuse a run that DeepSpeed cannot do.
 
         Args:
-            model (nn.Module or dict): The model or its config.
-            optim_wrapper (dict or BaseOptimWrapper, optional): None where nothing is trained.
-            param_scheduler (dict or list, optional): None where nothing changes.
-            compile (bool or dict): Whether and how to compile the model. Defaults to False.
-            dispatch_kwargs (dict, optional): Lengths of the run, as the runner knows them.
+            run (AskedRun): The run.
+
+        Raises:
+            UserError: It is one.
+        """
+        check_run(run, self._settings)
+
+    def make_ready(self, optim_wrapper):
+        """Start DeepSpeed where there is something to train, and take its part of the config.
+
+        Args:
+            optim_wrapper (dict, optional): The config's.
 
         Returns:
-            What :meth:`AdaptingStrategy.prepare` returns.
+            dict: What MMEngine is to build.
 
         Raises:
-            UserError: DeepSpeed is not installed, or cannot do what the config asks for.
+            UserError: DeepSpeed is not installed, or cannot be started.
         """
-        # Without a runner it is refused below.
-        if optim_wrapper is not None and not self._prepared and self.runner is not None:
-            self.check_run(bool(compile))
-            operators.require_deepspeed()
-            operators.register_optimizers()
-            optim_wrapper, said = read_optim_wrapper(optim_wrapper, self._settings)
-            if self._settings['torch_autocast']['enabled']:
-                require_bfloat16('DeepSpeedStrategy: write')
-            if self.stage > 1:
-                check_intervals(
-                    self.runner.hooks, dispatch_kwargs, optim_wrapper['accumulative_counts']
-                )
-            for line in said:
-                self.logger.warning(line)
-            operators.start(class_name(optim_wrapper['optimizer']['type']))
-        return super().prepare(
-            model,
-            optim_wrapper=optim_wrapper,
-            param_scheduler=param_scheduler,
-            compile=compile,
-            dispatch_kwargs=dispatch_kwargs,
-        )
-
-    def check_run(self, compiles: bool) -> None:
-        """Check that the training of this strategy's runner is one that it can do.
-
-        Args:
-            compiles (bool): Whether the model is to be compiled.
-
-        Raises:
-            UserError: It is not.
-        """
-        reason = why_not(self.runner.cfg, hooks_of_run(self.runner.hooks), self.stage, compiles)
-        if reason:
-            raise UserError(reason)
+        if optim_wrapper is None:
+            return None
+        operators.require_deepspeed()
+        operators.register_optimizers()
+        optim_wrapper, said = read_optim_wrapper(optim_wrapper, self._settings)
+        for line in said:
+            self.logger.warning(line)
+        operators.start(class_name(optim_wrapper['optimizer']['type']))
+        return optim_wrapper
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Return the model as it is: DeepSpeed wants its optimizer with it."""

@@ -2,7 +2,6 @@
 
 from mmengine.hooks import EMAHook
 
-from ...errors import UserError
 from ...runs import unwrap
 from .shard import Sharding
 
@@ -15,16 +14,8 @@ def divide_average(hook: EMAHook, sharding: Sharding) -> None:
     Args:
         hook (EMAHook): The hook.
         sharding (Sharding): How the model is divided.
-
-    Raises:
-        UserError: The copy is to be on another device.
     """
     average = hook.ema_model
-    if hook.ema_cfg.get('device') is not None:
-        raise UserError(
-            f'EMAHook.device={hook.ema_cfg["device"]!r}: under FSDP2Strategy the '
-            'average is divided as the model is, and where that is; remove it'
-        )
     sharding.apply(unwrap(average.module))
     tensors = (
         average.module.state_dict()

@@ -1,9 +1,10 @@
 """What FSDP2Strategy is told, and what it is told in vain."""
 
 from collections.abc import Collection, Mapping
-from difflib import get_close_matches
 
 from ...errors import UserError
+from ...memory.matching import PATTERNS
+from ...values import check_count, check_flag, check_keys, check_list, is_integer
 
 _AUTOCAST = (
     'weights that are cast as they are gathered meet float32 masks and boxes in most '
@@ -33,17 +34,13 @@ def refuse_unknown(unknown: Mapping, known: Collection[str]) -> None:
 
     Args:
         unknown (Mapping): What it was given beside those that it has.
-        known (Collection[str]): Those that it has.
+        known (Collection[str]): Those of its own that it has.
 
     Raises:
         UserError: There is one.
     """
-    for name in unknown:
-        remedy = _ELSEWHERE.get(name)
-        if remedy is None:
-            near = get_close_matches(name, known, n=1, cutoff=0.0)[0]
-            remedy = f'nearest: {near!r}, all: {sorted(known)}'
-        raise UserError(f'FSDP2Strategy has no {name!r}: {remedy}')
+    names = sorted([*known, 'sync_bn'])
+    check_keys('strategy', unknown, names, _ELSEWHERE, owner=' under FSDP2Strategy')
 
 
 def check_values(options: Mapping) -> None:
@@ -53,20 +50,10 @@ def check_values(options: Mapping) -> None:
         UserError: One has a value that is none of those allowed.
     """
     for name in ('cpu_offload', 'meta_init', 'sharded_checkpoints'):
-        if not isinstance(options[name], bool):
-            raise UserError(f'strategy.{name} must be True or False, got {options[name]!r}')
-    shard = options['shard']
-    if shard is not None and (
-        not isinstance(shard, (list, tuple))
-        or not all(isinstance(pattern, str) for pattern in shard)
-    ):
-        raise UserError(
-            'strategy.shard takes a list of class names, names or regular expressions '
-            f'of modules, got {shard!r}'
-        )
-    prefetch = options['prefetch']
-    if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 0:
-        raise UserError(f'strategy.prefetch must be a number of blocks, got {prefetch!r}')
+        check_flag(f'strategy.{name}', options[name])
+    if options['shard'] is not None:
+        check_list('strategy.shard', options['shard'], (str,), PATTERNS)
+    check_count('strategy.prefetch', options['prefetch'], least=0)
     if not isinstance(options['reshard_after_forward'], int):
         raise UserError(
             'strategy.reshard_after_forward must be True, False or a number of '
@@ -86,8 +73,7 @@ def check_groups(options: Mapping, processes: int) -> None:
         UserError: They cannot be divided into such groups.
     """
     copies, kept = options['replicate'], options['reshard_after_forward']
-    whole = isinstance(copies, int) and not isinstance(copies, bool) and copies > 0
-    if not whole or processes % copies:
+    if not is_integer(copies) or copies < 1 or processes % copies:
         near = [n for n in range(1, processes + 1) if processes % n == 0]
         raise UserError(
             f'strategy.replicate={copies!r}: the {processes} processes of this run can '

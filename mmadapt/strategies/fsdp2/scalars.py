@@ -36,6 +36,15 @@ def give_a_dimension(model: nn.Module) -> list[str]:
     return scalars
 
 
+def trained_scalars(model: nn.Module) -> list[str]:
+    """Return the names of the parameters without dimensions that are trained.
+
+    Args:
+        model (nn.Module): The model, not divided.
+    """
+    return [name for name, p in model.named_parameters() if p.requires_grad and p.dim() == 0]
+
+
 def _without_dimension(name: str) -> property:
     def see(module: nn.Module) -> Tensor:
         parameter = module._parameters[name]

@@ -16,18 +16,18 @@ from mmengine.runner import save_checkpoint
 from mmengine.utils import get_git_hash
 from torch import Tensor, nn
 
-from ...errors import UserError
 from ...files import write_sharded
-from ...runs import averaging_hooks, optim_wrappers, trains, unwrap
+from ...runs import averaging_hooks, optim_wrappers, unwrap
+from ..asked_run import AskedRun
 from ..ddp import DDPStrategy
 from ..processes import backend_for
 from ..registry import STRATEGIES
-from ..used_hooks import hooks_of_run
 from .average import divide_average
 from .mesh import make_mesh
 from .meta import draw_as_first, without_values
 from .options import check_groups, check_values, refuse_unknown
-from .refusals import why_not
+from .refusals import check_flat_decay, check_run
+from .scalars import trained_scalars
 from .shard import Calls, Sharding, gathered
 from .state import gather, model_state, serve_whole_state
 from .units import find_units
@@ -103,7 +103,7 @@ class FSDP2Strategy(DDPStrategy):
             meta_init=meta_init,
             sharded_checkpoints=sharded_checkpoints,
         )
-        refuse_unknown(unknown, [*own, 'sync_bn'])
+        refuse_unknown(unknown, own)
         check_values(own)
         self._shard, self._replicate = shard, replicate
         self._reshard_after_forward, self._prefetch = reshard_after_forward, prefetch
@@ -128,54 +128,22 @@ class FSDP2Strategy(DDPStrategy):
 
     # From a config to a divided model.
 
-    def prepare(
-        self,
-        model: nn.Module | dict,
-        *,
-        optim_wrapper=None,
-        param_scheduler=None,
-        compile: dict | bool = False,
-        dispatch_kwargs: dict | None = None,
-    ):
-        """Do what every strategy does, if it can be done with a divided model.
+    def refuse(self, run: AskedRun) -> None:
+        """Refuse a run that cannot be done with a divided model.
 
         Args:
-            model (nn.Module or dict): The model or its config.
-            optim_wrapper (dict or BaseOptimWrapper, optional): None where nothing is trained.
-            param_scheduler (dict or list, optional): None where nothing changes.
-            compile (bool or dict): Whether and how to compile the model. Defaults to False.
-            dispatch_kwargs (dict, optional): Lengths of the run, as the runner knows them.
-
-        Returns:
-            What :meth:`AdaptingStrategy.prepare` returns.
+            run (AskedRun): The run.
 
         Raises:
-            UserError: It cannot.
-        """
-        if not self._prepared and self.runner is not None:  # without one it is refused below
-            self.first_has_weights &= trains(self.runner)
-            self.check_run(bool(compile))
-        return super().prepare(
-            model,
-            optim_wrapper=optim_wrapper,
-            param_scheduler=param_scheduler,
-            compile=compile,
-            dispatch_kwargs=dispatch_kwargs,
-        )
-
-    def check_run(self, compiles: bool) -> None:
-        """Check that the run of this strategy's runner is one that it can do.
-
-        Args:
-            compiles (bool): Whether the model is to be compiled.
-
-        Raises:
-            UserError: It is not.
+            UserError: It is one.
         """
         options = dict(meta_init=self.first_has_weights, sharded_checkpoints=self._writes_folders)
-        reason = why_not(self.runner.cfg, hooks_of_run(self.runner.hooks), options, compiles)
-        if reason:
-            raise UserError(reason)
+        check_run(run, options)
+
+    def make_ready(self, optim_wrapper):
+        """Let the first process alone have the weights in a training only."""
+        self.first_has_weights &= optim_wrapper is not None
+        return optim_wrapper
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         """Build the model; without weights, where another process has them."""
@@ -228,8 +196,8 @@ class FSDP2Strategy(DDPStrategy):
             self._mesh, self._units, self._reshard_after_forward, self._prefetch, self._offload
         )
         self._log_units(called)
+        check_flat_decay(self.runner.cfg, trained_scalars(called))
         self._scalars = sharding.apply(called)
-        self._check_flat_decay()
         for hook in averaging_hooks(self.runner.hooks):
             divide_average(hook, sharding)
         Calls(called, sharding)
@@ -239,12 +207,6 @@ class FSDP2Strategy(DDPStrategy):
         """Let the optimizer load whole states, and step as it would over whole parameters."""
         scalars = {p for n, p in self.unwrapped.named_parameters() if n in self._scalars}
         for wrapper in optim_wrappers(self.optim_wrapper):
-            clip = wrapper.clip_grad_kwargs or {}
-            if float(clip.get('norm_type', 2)) == float('inf'):
-                raise UserError(
-                    'optim_wrapper.clip_grad.norm_type=inf: the largest element of a '
-                    'part without elements is not defined; clip by another norm'
-                )
             serve_whole_state(wrapper.optimizer, scalars)
         self._step_together()
 
@@ -335,16 +297,6 @@ class FSDP2Strategy(DDPStrategy):
             write_sharded(filename, checkpoint)
         else:
             save_checkpoint(checkpoint, filename)
-
-    def _check_flat_decay(self) -> None:
-        wrapper = self.runner.cfg.get('optim_wrapper') or {}
-        if self._scalars and 'flat_decay_mult' in (wrapper.get('paramwise_cfg') or {}):
-            raise UserError(
-                'optim_wrapper.paramwise_cfg.flat_decay_mult would take '
-                f'{self._scalars[0]} too, which has one dimension under FSDP2Strategy '
-                'and none elsewhere; write norm_decay_mult and bias_decay_mult, or '
-                'train with mmadapt.DDPStrategy'
-            )
 
     def _log_units(self, model: nn.Module) -> None:
         inside = {p for name in self._units for p in model.get_submodule(name).parameters()}
