@@ -7,6 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from outcomes import (  # noqa: F401  the other two are hooks of pytest
+    leave_out_what_has_run,
+    pytest_addoption,
+    pytest_terminal_summary,
+)
 from torch.nn.modules.batchnorm import _BatchNorm
 
 RTMDET = 'rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
@@ -15,7 +20,8 @@ RTMDET = 'rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
 LONG = ('hooks', 'runner', 'strategies', 'models', 'projects')
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    leave_out_what_has_run(config, items)
     items.sort(key=lambda item: item.path.parent.name not in LONG)
 
 

@@ -35,3 +35,18 @@ def test_a_port_is_open_before_anyone_is_told_of_it():
         assert len(ports) == 2
         for port in ports:
             socket.create_connection(('127.0.0.1', port), timeout=10).close()
+
+
+def _say(rank, returned):
+    import tests
+
+    returned.put((rank, tests.__file__))
+
+
+def test_a_function_of_a_test_is_found_where_another_package_is_called_tests(tmp_path, monkeypatch):
+    """fairscale installs its `tests`, which comes before a folder without `__init__.py`."""
+    (tmp_path / 'tests').mkdir()
+    other = tmp_path / 'tests' / '__init__.py'
+    other.touch()
+    monkeypatch.setattr(sys, 'path', [*sys.path, str(tmp_path)])
+    assert run_together(_say, 1, results=1) == [(0, str(other))]

@@ -1,7 +1,6 @@
 """`mmadapt dataset`: what it writes is what MMDetection loads, or nothing."""
 
 import json
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from PIL import Image
 from mmadapt.commands.dataset import main
 
 REPO = Path(__file__).parents[2]
-FACE_MASK = Path(os.environ.get('MMADAPT_FACE_MASK', REPO / 'data' / 'face_mask'))
 STOCK = 'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
 
 
@@ -184,14 +182,3 @@ def test_many_classes_get_many_colors_and_short_lines():
     assert eval(text) == names
     assert max(map(len, text.splitlines())) <= 100
     assert eval(_wrapped(('face',), '')) == ('face',)
-
-
-@pytest.mark.skipif(not FACE_MASK.is_dir(), reason='no data/face_mask, MMADAPT_FACE_MASK not set')
-def test_a_real_roboflow_export_loads_with_its_counts(tmp_path):
-    out = tmp_path / 'face_mask.py'
-    assert main([str(FACE_MASK), '--out', str(out)]) == 0
-    cfg = leaf(tmp_path, out, 'face_mask')
-    train, val = build(cfg.train_dataloader.dataset), build(cfg.val_dataloader.dataset)
-    assert (len(train), len(val)) == (677, 171)
-    assert loaded(train) == dict(mask_weared_incorrect=103, with_mask=2443, without_mask=560)
-    assert loaded(val) == dict(mask_weared_incorrect=18, with_mask=741, without_mask=156)

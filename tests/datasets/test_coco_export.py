@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from mmadapt.datasets.layout import find_annotations
 from mmadapt.datasets.problems import Kind, Problems
 
 REPO = Path(__file__).parents[2]
-FACE_MASK = Path(os.environ.get('MMADAPT_FACE_MASK', REPO / 'data' / 'face_mask'))
 
 
 def coco(names, boxes, categories=('cat', 'dog'), first_id=1):
@@ -399,15 +397,3 @@ def test_problems_are_shown_errors_first_with_their_remedy():
         '  warning: grey sky',
         '    -> wait',
     ]
-
-
-@pytest.mark.skipif(not FACE_MASK.is_dir(), reason='no data/face_mask, MMADAPT_FACE_MASK not set')
-def test_a_real_roboflow_export_is_read_as_its_readme_counts_it():
-    export = read_export(FACE_MASK)
-    train, val = export.splits['train'], export.splits['val']
-    assert export.classes == ('mask_weared_incorrect', 'with_mask', 'without_mask')
-    assert (len(train.images), len(val.images)) == (677, 171)
-    assert (len(train.boxes), len(val.boxes)) == (3106, 915)
-    assert [train.class_counts[c] for c in export.classes] == [103, 2443, 560]
-    assert [val.class_counts[c] for c in export.classes] == [18, 741, 156]
-    assert not export.problems.has_errors

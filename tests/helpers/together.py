@@ -1,8 +1,11 @@
 """Processes of a test that work together: no port is guessed, and none of them is left behind."""
 
+import importlib.util
+import inspect
 import multiprocessing
 import os
 import queue
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,12 +48,13 @@ def run_together(
     Returns:
         list: Those, in any order.
     """
+    where = function.__module__, inspect.getfile(function), function.__name__
     context, end = multiprocessing.get_context('spawn'), time.monotonic() + timeout
     returned, found, started = context.Queue(), [], []
     try:
         with meeting() as environment, mock.patch.dict(os.environ, environment):
             for rank in range(processes):
-                process = context.Process(target=function, args=(rank, *args, returned))
+                process = context.Process(target=_call, args=(where, (rank, *args, returned)))
                 process.start()
                 started.append(process)
             while len(found) < results or any(process.is_alive() for process in started):
@@ -67,3 +71,12 @@ def run_together(
             process.join()
     assert [process.exitcode for process in started] == [0] * processes
     return found
+
+
+def _call(where: tuple[str, str, str], args: tuple) -> None:
+    """Call a function of a file: by its name, `tests.x`, another installed package would answer."""
+    module, path, name = where
+    spec = importlib.util.spec_from_file_location(module, path)
+    sys.modules[module] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[module])
+    getattr(sys.modules[module], name)(*args)

@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import torch
+from outcomes import needs_gpu
 from torch import nn
 
 import mmadapt.memory.checkpointing as module_under_test
@@ -260,7 +261,7 @@ def test_torch_sees_tensors_that_are_given_by_name_or_inside_of_others(monkeypat
     assert [id(t) for t in seen] == [id(maps[0]), id(text)]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@needs_gpu
 def test_dropout_of_a_layer_that_is_called_by_name_is_reproduced_on_a_gpu():
     layer = nn.Sequential(nn.Linear(64, 64), nn.Dropout(0.5)).cuda()
     x = torch.randn(8, 64, device='cuda')

@@ -6,6 +6,7 @@ here: it is copied and brought back all the same.
 
 import pytest
 import torch
+from outcomes import needs_gpu
 from torch import nn
 
 import mmadapt.memory.offload as module_under_test
@@ -96,7 +97,7 @@ def test_what_is_computed_on_a_cpu_is_not_copied(monkeypatch):
     assert_equal(step(layers), step(build()))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@needs_gpu
 def test_inputs_leave_the_gpu_and_gradients_are_bit_identical():
     layers = build().cuda()
     wanted = step(layers, 'cuda')

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from outcomes import needs_gpu
 from torch import nn
 from torch._subclasses import FakeTensor
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -630,7 +631,7 @@ def test_an_adapter_in_another_precision_than_its_base_stays_so(folders):
         assert model.neck.lora_A.dtype is torch.float32
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU')
+@needs_gpu
 def test_adapters_that_were_off_follow_the_model_to_a_gpu(folders, served):
     served.cuda()
     for name in ('animals', 'face', 'tools', None):

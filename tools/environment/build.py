@@ -19,13 +19,15 @@ from .console import Console, SetupError, duration
 ROOT = Path(__file__).resolve().parents[2]
 # torch with its CUDA libraries takes 5 GB, and its downloads 2.5 GB while it is being installed.
 DISK_BEFORE_TORCH, DISK_AFTER_TORCH = 8 * checks.GIGABYTE, 1 * checks.GIGABYTE
+BESIDE = '.venv-extras'
 
 
 def main(arguments: list[str]) -> int:
     """Makes or completes the environment.
 
     Args:
-        arguments (list[str]): Names of extras, also several in one, separated by commas.
+        arguments (list[str]): Names of extras, also several in one, separated by commas. After
+            `--beside` they are installed in an environment of their own, that looks into this one.
 
     Returns:
         int: The exit status: 0 done, 1 it cannot be made (said in a line), 130 interrupted.
@@ -34,9 +36,15 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         extras = stamp.check_extras(
-            [name for argument in arguments for name in re.split(r'[,\s]+', argument) if name]
+            [
+                name
+                for argument in arguments
+                if argument != '--beside'
+                for name in re.split(r'[,\s]+', argument)
+                if name
+            ]
         )
-        make(ROOT, extras)
+        make(ROOT, extras, beside='--beside' in arguments)
     except SetupError as error:
         print(f'make env: {error}', file=sys.stderr, flush=True)
         return 1
@@ -50,20 +58,24 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def make(root: Path, extras: list[str]) -> None:
+def make(root: Path, extras: list[str], beside: bool = False) -> None:
     """Brings `root/.venv` to what the requirement files say; that it is there is found out at once.
 
     Args:
         root (Path): The checkout.
         extras (list[str]): Extras wanted beside those that are there already.
+        beside (bool): Leave `.venv` without them: they come into `.venv-extras`, where everything
+            else is that of `.venv`.
 
     Raises:
         SetupError: It cannot be made.
     """
-    venv = root / '.venv'
+    if beside:
+        make(root, [])
+    venv = root / (BESIDE if beside else '.venv')
     ops = checks.operators()
     if stamp.is_complete(venv, stamp.fingerprint(root, ops, extras)):
-        print('make env: complete, nothing to do', flush=True)
+        print(f'make env: {venv.name} is complete, nothing to do', flush=True)
         return
     with mmcv_wheel.folder_lock(
         root, lambda: print('make env: waiting for another run in this checkout', flush=True)
@@ -73,7 +85,7 @@ def make(root: Path, extras: list[str]) -> None:
         extras = sorted({*extras, *(name for name in had or () if name in stamp.EXTRAS)})
         wanted = stamp.fingerprint(root, ops, extras)
         if not stamp.is_complete(venv, wanted):
-            Build(root, ops, extras, wanted, lock).run()
+            (Beside if beside else Build)(root, ops, extras, wanted, lock).run()
 
 
 def pin(root: Path, file: str, name: str) -> str:
@@ -89,7 +101,7 @@ def pin(root: Path, file: str, name: str) -> str:
 
 
 class Build:
-    """One run through the steps.
+    """One run through the steps that make `.venv`.
 
     Args:
         root (Path): The checkout.
@@ -99,9 +111,12 @@ class Build:
         lock (int): Descriptor of the checkout's lock.
     """
 
+    folder = '.venv'
+    steps = 6
+
     def __init__(self, root: Path, ops: str, extras: list[str], wanted: dict, lock: int) -> None:
         self.root, self.ops, self.extras, self.wanted = root, ops, extras, wanted
-        self.venv = root / '.venv'
+        self.venv = root / self.folder
         self.python = str(self.venv / 'bin' / 'python')
         self.pip = [self.python, '-m', 'pip', '--disable-pip-version-check', '--no-input']
         self.site_packages = (
@@ -110,7 +125,7 @@ class Build:
             / f'python{sys.version_info[0]}.{sys.version_info[1]}'
             / 'site-packages'
         )
-        self.console = Console(total=6 + len(extras), logs=self.venv / 'logs')
+        self.console = Console(total=self.steps + len(extras), logs=self.venv / 'logs')
         self.console.locks.append(lock)
         # pip unpacks gigabytes into its temporary folder; /tmp may be small, and not ours to clean.
         self.temporary = self.venv / 'tmp'
@@ -133,9 +148,22 @@ class Build:
 
     def run(self) -> None:
         """All steps, then the stamp."""
+        start = time.monotonic()
+        self.make()
+        with self.console.step('self-check'):
+            self.check()
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        stamp.write_stamp(self.venv, self.wanted)
+        parts = ', '.join(
+            f'{title.split(":")[0].split(",")[0]} {duration(spent)}'
+            for title, spent in self.console.times
+        )
+        self.console.say(f'make env: complete after {duration(time.monotonic() - start)} ({parts})')
+
+    def make(self) -> None:
+        """All steps but the last, which looks at the result."""
         mmcv, torch = pin(self.root, 'mmcv', 'mmcv'), pin(self.root, 'torch', 'torch')
         torchvision = pin(self.root, 'torch', 'torchvision')
-        start = time.monotonic()
         self.preflight(mmcv, torch)
         console, step = self.console, self.console.step
         kind = 'CPU operators' if self.ops == 'cpu' else f'CUDA operators ({self.ops[5:]})'
@@ -160,15 +188,6 @@ class Build:
                 self.install_extra(extra)
         with step('mmadapt, editable'):
             self.install('mmadapt', '--no-deps', '--no-build-isolation', '-e', str(self.root))
-        with step('self-check'):
-            self.check()
-        shutil.rmtree(self.temporary, ignore_errors=True)
-        stamp.write_stamp(self.venv, self.wanted)
-        parts = ', '.join(
-            f'{title.split(":")[0].split(",")[0]} {duration(spent)}'
-            for title, spent in console.times
-        )
-        console.say(f'make env: complete after {duration(time.monotonic() - start)} ({parts})')
 
     def check(self) -> None:
         """Imports everything in the new environment; what it finds is the last line it prints."""
@@ -258,3 +277,41 @@ class Build:
                 # Built against the installed numpy; pip's cache would hand an older build out.
                 options += ['--no-build-isolation', '--no-cache-dir', '--no-binary', ':all:']
             self.install(f'extra-{extra}', *options)
+
+
+class Beside(Build):
+    """One run through the steps that make `.venv-extras`, which has the extras and nothing else.
+
+    What is imported there and is not in it is that of `.venv`: so `.venv` is known to do without.
+    """
+
+    folder = BESIDE
+    steps = 3
+
+    def make(self) -> None:
+        checks.check_disk(self.root, DISK_AFTER_TORCH)
+        base = self.root / '.venv'
+        self.console.say(f'make env: extras beside {base}, into {self.venv}')
+        with self.console.step('virtual environment'):
+            self.make_venv()
+            look_into(base / self.site_packages.relative_to(self.venv), self.site_packages)
+        self.env['PATH'] = os.pathsep.join(
+            [str(self.venv / 'bin'), str(base / 'bin'), os.environ.get('PATH', '')]
+        )
+        for extra in self.extras:
+            with self.console.step(f'extra {extra}'):
+                self.install_extra(extra)
+        with self.console.step('maintained forks, where nothing imports them by accident'):
+            forks = str(self.venv / 'forks')
+            self.install('forks', '--no-deps', '--upgrade', '-t', forks, *self.files('-r', 'forks'))
+
+
+def look_into(packages: Path, site_packages: Path) -> None:
+    """Makes an environment find another one's packages behind its own.
+
+    Args:
+        packages (Path): The other one's folder of packages. Its path files count too: mmadapt's
+            editable installation is one.
+        site_packages (Path): The environment's own.
+    """
+    (site_packages / 'beside.pth').write_text(f'import site; site.addsitedir({str(packages)!r})\n')

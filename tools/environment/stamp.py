@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .console import SetupError
 
-BASE_FILES = ('torch', 'build', 'core', 'mmcv', 'dev', 'constraints')
+BASE_FILES = ('torch', 'build', 'core', 'mmcv', 'dev', 'constraints', 'forks')
 EXTRAS = ('pose', 'seg', 'cls', 'deepspeed', 'fairscale', 'quant', 'docs', 'dev')
 STAMP = 'mmadapt-stamp.json'
 OWNER = 'mmadapt-made'

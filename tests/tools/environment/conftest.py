@@ -48,8 +48,8 @@ def finished_venv():
     """Makes what a run that went through leaves, as far as it is looked at."""
     from tools.environment import stamp
 
-    def make(root, ops='cpu', extras=()):
-        venv = root / '.venv'
+    def make(root, ops='cpu', extras=(), name='.venv'):
+        venv = root / name
         wanted = stamp.fingerprint(root, ops, list(extras))
         stamp.claim(venv, wanted)
         (venv / 'bin').mkdir()
