@@ -101,32 +101,34 @@ def test_no_stock_config_has_a_name_of_ours():
     assert not clashes
 
 
-@pytest.mark.parametrize('stock', VARIED)
-def test_composing_leaves_a_stock_config_as_it_is(stock, tmp_path):
+# Between them these hold every file of ours, one of each concern at a time.
+ROUNDS = list(itertools.zip_longest(*BY_CONCERN.values()))
+
+
+@pytest.mark.parametrize(('stock', 'files'), zip(VARIED, itertools.cycle(ROUNDS), strict=False))
+def test_composing_leaves_a_stock_config_as_it_is(stock, files, tmp_path):
     alone = load(STOCK / stock)
-    # Rounds that between them hold every file of ours, one of each concern at a time.
-    for files in itertools.zip_longest(*BY_CONCERN.values()):
-        bases = [BASES / file for file in files if file is not None]
-        composed = compose(tmp_path, STOCK / stock, *bases)
-        own = {key: value for base in bases for key, value in load(base).items()}
-        assert not own.keys() & alone.keys()
-        assert dict(composed) == {**dict(alone), **own}
+    bases = [BASES / file for file in files if file is not None]
+    composed = compose(tmp_path, STOCK / stock, *bases)
+    own = {key: value for base in bases for key, value in load(base).items()}
+    assert not own.keys() & alone.keys()
+    assert dict(composed) == {**dict(alone), **own}
 
 
-@pytest.mark.parametrize(
-    'pair',
-    list(itertools.combinations(FILES, 2)),
-    ids=lambda pair: '+'.join(str(path.with_suffix('')) for path in pair),
-)
-def test_our_files_compose_unless_they_set_the_same(pair, tmp_path):
-    bases = [BASES / path for path in pair]
-    if not load(bases[0]).keys() & load(bases[1]).keys():
-        assert set(compose(tmp_path, *bases)) == {*load(bases[0]), *load(bases[1])}
-    else:
-        # They are alternatives: MMEngine has to refuse them, not take the last.
-        assert pair[0].parts[0] == pair[1].parts[0]
-        with pytest.raises(KeyError, match='Duplicate key'):
-            compose(tmp_path, *bases)
+def test_only_files_of_one_concern_set_the_same():
+    keys = {path: load(BASES / path).keys() for path in FILES}
+    assert not [
+        (str(one), str(other))
+        for one, other in itertools.combinations(FILES, 2)
+        if one.parts[0] != other.parts[0] and keys[one] & keys[other]
+    ]
+
+
+@pytest.mark.parametrize('concern', ['memory', 'peft', 'schedules', 'strategies'])
+def test_of_two_alternatives_the_last_is_not_taken_without_a_word(concern, tmp_path):
+    bases = [BASES / path for path in BY_CONCERN[concern][:2]]
+    with pytest.raises(KeyError, match='Duplicate key'):
+        compose(tmp_path, *bases)
 
 
 @pytest.mark.parametrize('leaf', sorted((BASES.parent / 'peft').glob('*.py')), ids=lambda p: p.stem)
