@@ -44,7 +44,7 @@ def _say(rank, returned):
 
 
 def test_a_function_of_a_test_is_found_where_another_package_is_called_tests(tmp_path, monkeypatch):
-    """fairscale installs its `tests`, which comes before a folder without `__init__.py`."""
+    """MMSegmentation installs its `tests`, which comes before a folder without `__init__.py`."""
     (tmp_path / 'tests').mkdir()
     other = tmp_path / 'tests' / '__init__.py'
     other.touch()

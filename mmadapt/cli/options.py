@@ -1,10 +1,13 @@
 """What follows ``--cfg-options``, from words to values."""
 
 import argparse
+import re
 
 from mmengine.config import DictAction as StockAction
 
 from ..preflight.options import is_dict
+
+_SPACE = '\0'  # no argument of a process has this character
 
 
 class DictAction(StockAction):
@@ -35,4 +38,12 @@ class DictAction(StockAction):
             return text
         if text[:1] in ('[', '(') and is_dict(text[1:]):
             return [text[1:-1]]
-        return StockAction._parse_iterable(val)
+        # MMEngine drops every space, those of a folder's or a class's name too.
+        inner = re.sub(r'(?<=[,\[(]) +| +(?=[,\])])', '', val.strip()).replace(' ', _SPACE)
+        return _with_spaces(StockAction._parse_iterable(inner))
+
+
+def _with_spaces(value):
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_with_spaces, value))
+    return value.replace(_SPACE, ' ') if isinstance(value, str) else value
