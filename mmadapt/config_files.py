@@ -5,7 +5,6 @@ import os.path as osp
 from pathlib import Path
 
 from .errors import UserError
-from .files.atomic import write_atomically
 from .values import nearest
 
 CONFIGS = Path(__file__).parent / 'configs'
@@ -46,21 +45,20 @@ def config_names() -> list[str]:
     ]
 
 
-def copy_config(name: str, place: str, overwrite: bool = False) -> Path:
-    """Copy a file, so that the copy works wherever it lies.
+def copy_of(name: str, place: str) -> tuple[Path, str]:
+    """Return a copy of a file, such that it works wherever it lies.
 
-    What it inherits by a path relative to itself, the copy inherits by :func:`base`.
+    What the file inherits by a path relative to itself, the copy inherits by :func:`base`.
 
     Args:
         name (str): One of :func:`config_names`.
-        place (str): The folder it is copied to, or the new file.
-        overwrite (bool): Whether a file that is there may be replaced. Defaults to False.
+        place (str): The folder it is to be in, or the new file.
 
     Returns:
-        Path: The copy.
+        tuple[Path, str]: Where it is to be written, and its text.
 
     Raises:
-        UserError: There is no such file, the copy is there already, or cannot be written.
+        UserError: There is no such file, or the place is none for a config.
     """
     source = _find(name, CONFIGS)
     copy = Path(place)
@@ -68,11 +66,7 @@ def copy_config(name: str, place: str, overwrite: bool = False) -> Path:
         copy /= source.name
     elif copy.suffix != '.py':
         raise UserError(f'{place} is no folder, nor does it end with .py, as a config does')
-    text = _with_bases(source)
-    if copy.exists() and not overwrite and copy.read_text(encoding='utf-8') != text:
-        raise UserError(f'{copy} is there and differs; --force overwrites it')
-    write_atomically(copy, lambda part: Path(part).write_text(text, encoding='utf-8'))
-    return copy
+    return copy, _with_bases(source)
 
 
 def _find(name: str, folder: Path) -> Path:

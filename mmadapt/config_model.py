@@ -38,5 +38,20 @@ def build_model(cfg: Config) -> nn.Module:
         UserError: A part of it downloads something, and there is no network.
     """
     init_default_scope(cfg.get('default_scope', 'mmdet'))
+    return build_again(cfg)
+
+
+def build_again(cfg: Config) -> nn.Module:
+    """Build the model of a config in a run, which has set the scope of its registries.
+
+    Args:
+        cfg (Config): The run's whole config.
+
+    Returns:
+        nn.Module: The model, on the CPU, its weights random.
+
+    Raises:
+        UserError: A part of it downloads something, and there is no network.
+    """
     with building_offline():
         return MODELS.build(model_config(cfg))

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from types import SimpleNamespace
 
 from mmengine.config import Config
-from mmengine.hooks import EMAHook, Hook
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
@@ -36,6 +36,18 @@ def unwrap(model: nn.Module) -> nn.Module:
             model = model._orig_mod
         else:
             return model
+
+
+def checkpoint_hooks(hooks: Iterable[Hook]) -> list[CheckpointHook]:
+    """Return the hooks that write checkpoints.
+
+    Args:
+        hooks (Iterable[Hook]): Those of a runner, or some of them.
+
+    Returns:
+        list[CheckpointHook]: Most runs have one.
+    """
+    return [hook for hook in hooks if isinstance(hook, CheckpointHook)]
 
 
 def averaging_hooks(hooks: Iterable[Hook]) -> list[EMAHook]:

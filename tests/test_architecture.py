@@ -1,14 +1,32 @@
 """Which parts of the package know which: none knows one that knows it."""
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 import mmadapt
 
 PACKAGE = Path(mmadapt.__file__).parent
 # The package's face, and what it says that importing it changes, know everything.
 FACES = {'__init__', '__main__'}
+
+
+# What is written in one file, by a regular expression of it: a second place would differ some day.
+ONCE = {
+    r'get_close_matches\(': 'values.py',
+    r'isinstance\(.+\) and not isinstance\(\w+, bool\)': 'values.py',
+    r'not isinstance\(.+, bool\):': 'values.py',
+    r'MODELS\.build\(': 'config_model.py',
+    r'is_model_wrapper\(.+ or ': 'runs.py',
+    r'isinstance\(\w+, EMAHook\)': 'runs.py',
+    r'for hook in .* if isinstance\(\w+, CheckpointHook\)': 'runs.py',
+    r"rpartition\('\.'\)\[2\] if isinstance": '',
+    r"__name__', str\(": 'type_names.py',
+    r'--force (.\s+.)?overwrites': 'cli/output_files.py',
+}
 
 
 def part_of(parts):
@@ -47,3 +65,13 @@ def test_no_part_knows_one_that_knows_it():
     for part, others in knows.items():
         assert others <= knows.keys(), part
     TopologicalSorter(knows).prepare()  # raises CycleError, which names a circle
+
+
+@pytest.mark.parametrize('pattern', ONCE)
+def test_what_several_parts_need_stands_in_one_file(pattern):
+    found = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob('*.py')
+        if re.search(pattern, path.read_text(encoding='utf-8'))
+    }
+    assert found == set(ONCE[pattern].split())

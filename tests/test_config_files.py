@@ -5,7 +5,8 @@ from mmengine.config import Config
 
 import mmadapt
 from mmadapt import UserError
-from mmadapt.config_files import CONFIGS, config_names, copy_config
+from mmadapt.commands import configs
+from mmadapt.config_files import CONFIGS, config_names, copy_of
 
 STOCK = "'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'"
 LEAVES = [name for name in config_names() if not name.startswith('_base_/')]
@@ -33,20 +34,22 @@ def test_a_file_that_is_not_there_is_refused_and_the_nearest_is_named(name):
 
 @pytest.mark.parametrize('name', [*LEAVES, '_base_/memory/offload_swin_detr.py'])
 def test_a_copy_says_the_same_wherever_it_lies(name, tmp_path):
-    copy = copy_config(name, str(tmp_path / 'mine.py'))
+    copy, text = copy_of(name, str(tmp_path / 'mine.py'))
+    copy.write_text(text)
     assert Config.fromfile(copy).to_dict() == Config.fromfile(CONFIGS / name).to_dict()
     assert str(CONFIGS) not in copy.read_text()
 
 
 def test_a_copy_goes_into_a_folder_and_over_nothing(tmp_path):
-    copy = copy_config('_base_/peft/lora.py', str(tmp_path))
-    assert copy == tmp_path / 'lora.py'
+    configs.main(['copy', '_base_/peft/lora.py', str(tmp_path)])
+    copy = tmp_path / 'lora.py'
     assert copy.read_text() == (CONFIGS / '_base_/peft/lora.py').read_text()
+    configs.main(['copy', '_base_/peft/lora.py', str(copy)])  # it says that already
     copy.write_text('mine')
     with pytest.raises(UserError, match='lora.py is there and differs; --force'):
-        copy_config('_base_/peft/lora.py', str(tmp_path))
+        configs.main(['copy', '_base_/peft/lora.py', str(tmp_path)])
     assert copy.read_text() == 'mine'
-    copy_config('_base_/peft/lora.py', str(tmp_path), overwrite=True)
+    configs.main(['copy', '_base_/peft/lora.py', str(tmp_path), '--force'])
     assert copy.read_text() != 'mine'
     with pytest.raises(UserError, match='is no folder, nor does it end with .py'):
-        copy_config('_base_/peft/lora.py', str(tmp_path / 'lora.txt'))
+        copy_of('_base_/peft/lora.py', str(tmp_path / 'lora.txt'))

@@ -11,6 +11,7 @@ from ..memory import AUTO
 from ..optim import autocast_dtype
 from ..preflight.peft_hook import hook_names
 from ..strategies.deepspeed.settings import AUTOCAST, require_bfloat16
+from ..type_names import type_name
 
 _KEPT = ('AmpOptimWrapper', 'AutocastOptimWrapper')
 
@@ -67,7 +68,7 @@ def without_islands(cfg: Config) -> str | None:
         where = 'strategy.torch_autocast' if is_on else ''
     else:
         wrapper = cfg.get('optim_wrapper')
-        kind = _name(wrapper.get('type')) if isinstance(wrapper, dict) else ''
+        kind = type_name(wrapper.get('type')) if isinstance(wrapper, dict) else ''
         where = f'optim_wrapper.type={kind!r}' if kind in _KEPT else ''
     return (
         where
@@ -81,9 +82,9 @@ def without_islands(cfg: Config) -> str | None:
 
 
 def _strategy(cfg: Config) -> str:
-    if _name(cfg.get('runner_type')) != 'FlexibleRunner':  # the other one has no strategies
+    if type_name(cfg.get('runner_type')) != 'FlexibleRunner':  # the other one has no strategies
         return ''
-    return _name((cfg.get('strategy') or {}).get('type'))
+    return type_name((cfg.get('strategy') or {}).get('type'))
 
 
 def _says_islands(cfg: Config) -> bool:
@@ -106,7 +107,7 @@ def _set_wrapper(cfg: Config) -> str:
     wrapper = cfg.get('optim_wrapper')
     if not isinstance(wrapper, dict) or 'optimizer' not in wrapper:
         raise UserError('--amp: the config has no optim_wrapper=dict(optimizer=dict(type=...))')
-    kind = _name(wrapper.get('type', 'OptimWrapper'))
+    kind = type_name(wrapper.get('type', 'OptimWrapper'))
     if kind in _KEPT:
         dtype = _dtype_of(wrapper.get('dtype')) or f'the default of {kind}'
         return f"--amp: the config's own {kind} is kept, in {dtype}"
@@ -151,8 +152,3 @@ def _said(dtype, where: str) -> str:
 
 def _dtype_of(dtype) -> str | None:
     return None if dtype is None else str(dtype).removeprefix('torch.')
-
-
-def _name(kind) -> str:
-    """Return the name of the class that a config's ``type`` means, without its scope."""
-    return kind.rpartition('.')[2] if isinstance(kind, str) else getattr(kind, '__name__', '')

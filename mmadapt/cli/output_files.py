@@ -11,19 +11,35 @@ def add_force(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--force', action='store_true', help='overwrite files that are there')
 
 
-def refuse_existing(force: bool, *files: str | None) -> None:
+def would_change(file: str | Path, text: str | None = None) -> bool:
+    """Return whether to write a file changes one that is there.
+
+    Args:
+        file (str or Path): Where is to be written.
+        text (str, optional): What is to be written, where that is known. Defaults to None.
+    """
+    path = Path(file)
+    return path.exists() and (
+        text is None or not path.is_file() or path.read_bytes() != text.encode()
+    )
+
+
+def refuse_existing(force: bool, *files: str | Path | None, text: str | None = None) -> None:
     """Refuse to overwrite a file.
 
     Args:
         force (bool): Whether the user has said that it may be.
-        files (str): Where is to be written; None stands for nothing.
+        files (str or Path): Where is to be written; None stands for nothing.
+        text (str, optional): What is to be written, where that is known: a file that says it is
+            not changed. Defaults to None.
 
     Raises:
         UserError: A file is there.
     """
-    there = [file for file in files if file is not None and Path(file).exists()]
+    there = [str(file) for file in files if file is not None and would_change(file, text)]
     if there and not force:
+        differs = '' if text is None else ' and differs'
         raise UserError(
-            f'{", ".join(there)} {"are" if len(there) > 1 else "is"} there; --force '
+            f'{", ".join(there)} {"are" if len(there) > 1 else "is"} there{differs}; --force '
             'overwrites it, or name another file'
         )

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.hooks import CheckpointHook
 
 from ..hooks import PEFTCheckpointHook
+from ..runs import checkpoint_hooks
 
 
 def what_was_written(runner, config: str) -> list[str]:
@@ -79,9 +79,7 @@ def _to_test(cfg: Config, config: str, checkpoint: str, typed: bool = True) -> s
 def _checkpoints(runner) -> tuple[dict[str, str], dict[str, str]]:
     """Return what is to be said of the last and of the best checkpoints, by path."""
     last, best, info = {}, {}, runner.message_hub.runtime_info
-    for hook in runner.hooks:
-        if not isinstance(hook, CheckpointHook):
-            continue
+    for hook in checkpoint_hooks(runner.hooks):
         if hook.last_ckpt is not None:
             last[str(hook.last_ckpt)] = 'the last, which --resume goes on from'
         if not hook.save_best:

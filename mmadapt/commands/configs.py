@@ -8,9 +8,12 @@ inherit a file without a copy, `_base_ = [..., __import__('mmadapt').base('peft/
 """
 
 import argparse
+from pathlib import Path
 
 from ..cli.arguments import make_parser
-from ..config_files import CONFIGS, config_names, copy_config
+from ..cli.output_files import add_force, refuse_existing
+from ..config_files import CONFIGS, config_names, copy_of
+from ..files.atomic import write_atomically
 
 
 def parse_args(arguments: list[str]) -> argparse.Namespace:
@@ -21,7 +24,7 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
     copy = verbs.add_parser('copy', help='copy one')
     copy.add_argument('name', help='as `mmadapt configs list` has it')
     copy.add_argument('place', nargs='?', default='.', help='a folder or file; by default here')
-    copy.add_argument('--force', action='store_true', help='overwrite a file that is there')
+    add_force(copy)
     return parser.parse_args(arguments)
 
 
@@ -29,7 +32,10 @@ def main(arguments: list[str]) -> None:
     """Run the subcommand."""
     args = parse_args(arguments)
     if args.verb == 'copy':
-        print(copy_config(args.name, args.place, args.force))
+        copy, text = copy_of(args.name, args.place)
+        refuse_existing(args.force, copy, text=text)
+        write_atomically(copy, lambda part: Path(part).write_text(text, encoding='utf-8'))
+        print(copy)
         return
     for name in config_names():
         first = (CONFIGS / name).read_text(encoding='utf-8').splitlines()[0]

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..cli.arguments import make_parser
+from ..cli.output_files import add_force, would_change
 from ..datasets import Export, read_export
 from ..datasets.base_config import (
     SPLIT_ORDER,
@@ -65,7 +66,7 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
         help='like --fix, and in the copies boxes marked iscrowd or ignore, which '
         'are never trained on, become single objects like the others',
     )
-    parser.add_argument('--force', action='store_true', help='overwrite the file')
+    add_force(parser)
     parser.add_argument(
         '--max-shown', type=int, default=10, help='problems of one kind spelled out per file'
     )
@@ -198,7 +199,7 @@ def main(arguments: list[str]) -> int:
         mask_files,
     )
     try:
-        if out.exists() and not args.force and out.read_text(encoding='utf-8') != text:
+        if would_change(out, text) and not args.force:
             again = shlex.join(['mmadapt', 'dataset', *given, '--force'])
             console.print(
                 escape(

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from ..errors import UserError
+from ..type_names import type_name
 from .coco_file import CocoFile, local_file, read_once
 from .evaluation_checks import check_evaluators
 from .file_checks import dataset_class, leaf_datasets, loads_as_coco
@@ -129,8 +130,7 @@ def _load_steps(pipeline) -> Iterator[dict]:
         for step in pipeline:
             yield from _load_steps(step)
     elif isinstance(pipeline, dict):
-        name = getattr(pipeline.get('type'), '__name__', pipeline.get('type'))
-        if str(name).split('.')[-1] == 'LoadAnnotations' and pipeline.get('with_mask'):
+        if type_name(pipeline.get('type')) == 'LoadAnnotations' and pipeline.get('with_mask'):
             yield pipeline
         for value in pipeline.values():
             yield from _load_steps(value)

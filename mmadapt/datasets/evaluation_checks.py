@@ -9,6 +9,7 @@ from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
 from ..errors import UserError
+from ..type_names import type_name
 from .coco_file import CocoFile, local_file
 from .masks import ODD, SHORT, mask_fault
 
@@ -57,8 +58,7 @@ def _predicts_masks(model) -> bool:
         return any(map(_predicts_masks, model))
     if not isinstance(model, dict):
         return False
-    name = getattr(model.get('type'), '__name__', model.get('type'))
-    return 'mask' in str(name).lower() or any(
+    return 'mask' in type_name(model.get('type')).lower() or any(
         key != 'data_preprocessor'
         and value is not None
         and ('mask' in key.lower() or _predicts_masks(value))

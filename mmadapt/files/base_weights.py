@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..downloads import naming_pretrained
 from ..errors import UserError
 from ..peft.shared import keys_without_weight
+from ..type_names import type_name
 from .fingerprint import file_sha256
 from .loaded_keys import LoadedKeys
 from .prefix import with_full_keys
@@ -65,7 +66,12 @@ def pretrained_files(module: nn.Module) -> list[str]:
 def _pretrained_configs(module: nn.Module) -> list[Mapping]:
     configs = getattr(module, 'init_cfg', None) or []
     configs = [configs] if isinstance(configs, Mapping) else configs
-    return [c for c in configs if c.get('type') in ('Pretrained', 'PretrainedInit')]
+    return [config for config in configs if is_pretrained(config)]
+
+
+def is_pretrained(init_cfg: Mapping) -> bool:
+    """Return whether an initializer loads a file: MMEngine registers it as ``Pretrained``."""
+    return type_name(init_cfg.get('type')) in ('Pretrained', 'PretrainedInit')
 
 
 def provided_keys(model: nn.Module, name: str) -> set[str]:

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from mmengine.registry import MODELS
 from torch import nn
 
 from ..adapters import adapted_class
-from ..config_model import model_config
+from ..config_model import build_again
 from ..errors import UserError
 from ..files import BaseRecord
 from ..files.built_in import built_in_keys, changed
@@ -78,7 +77,7 @@ def find_built_in(runner, model: nn.Module, base: BaseRecord) -> None:
         torch.default_generator.manual_seed(seed)
         np.random.seed(seed)
         try:
-            return MODELS.build(model_config(runner.cfg))
+            return build_again(runner.cfg)
         finally:
             set_random_state(state)
 

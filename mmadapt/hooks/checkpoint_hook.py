@@ -5,14 +5,13 @@ from collections import defaultdict
 
 import torch
 from mmengine.dist import is_main_process, master_only
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from ..config_model import model_config
+from ..config_model import build_again
 from ..digest import tensor_digest
 from ..files import (
     MERGED_NAMES,
@@ -31,7 +30,7 @@ from ..files import (
 )
 from ..logs import warn
 from ..peft import PEFTConfig
-from ..runs import averaged_models
+from ..runs import averaged_models, checkpoint_hooks
 
 
 class PEFTCheckpointHook(Hook):
@@ -156,8 +155,8 @@ class PEFTCheckpointHook(Hook):
         return stored | moved
 
     def _best_checkpoints(self, runner):
-        for hook in runner.hooks:
-            if not isinstance(hook, CheckpointHook) or not hook.save_best:
+        for hook in checkpoint_hooks(runner.hooks):
+            if not hook.save_best:
                 continue
             paths = getattr(hook, 'best_ckpt_path_dict', None) or {
                 '': getattr(hook, 'best_ckpt_path', None)
@@ -172,7 +171,7 @@ class PEFTCheckpointHook(Hook):
 
 def _rebuilt(runner, folder: str, base: str | None) -> nn.Module:
     """Return the whole model, of whose weights each process has a part."""
-    model = MODELS.build(model_config(runner.cfg))
+    model = build_again(runner.cfg)
     rebuild(model, folder, base)
     return model
 

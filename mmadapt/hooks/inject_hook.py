@@ -7,7 +7,7 @@ optimizer, and looks into the checkpoint beforehand for what it will not provide
 
 from dataclasses import replace
 
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -37,6 +37,7 @@ from ..peft import PEFTConfig, check_intact, inject, require_state
 from ..runner import FlexibleRunner
 from ..runs import (
     averaging_hooks,
+    checkpoint_hooks,
     checkpoint_to_load,
     register_in_before_run,
     resumes,
@@ -201,8 +202,8 @@ class PEFTInjectHook(Hook):
         if isinstance(runner, Runner):
             rewire(runner, model)
         secure_checkpoints(runner)
-        for hook in runner.hooks:
-            if isinstance(hook, CheckpointHook) and hook.published_keys is not None:
+        for hook in checkpoint_hooks(runner.hooks):
+            if hook.published_keys is not None:
                 hook.published_keys = [*hook.published_keys, KEY, NOTE]
         add_random_state_hook(runner)
         register_in_before_run(runner, PEFTCheckpointHook(model, self._config, base))

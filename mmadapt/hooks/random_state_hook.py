@@ -10,14 +10,21 @@ import logging
 from contextlib import nullcontext
 
 from mmengine.dist import gather_object, get_rank, get_world_size
-from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook, IterTimerHook
+from mmengine.hooks import EarlyStoppingHook, Hook, IterTimerHook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from ..optim.resumed import drop_functions
 from ..random_state import get_random_state, set_random_state
-from ..runs import is_inside_accumulation, register_in_before_run, resumes, trains, unwrap
+from ..runs import (
+    checkpoint_hooks,
+    is_inside_accumulation,
+    register_in_before_run,
+    resumes,
+    trains,
+    unwrap,
+)
 from ..strategies import AdaptingStrategy
 from .model_attributes import ModelAttributes, set_attributes
 from .resume_data import drop_batches, inexact_because, use_seed
@@ -53,7 +60,7 @@ class RandomStateHook(Hook):
     def before_val(self, runner) -> None:
         """Remember the random state; a new best writes the latest checkpoint once more."""
         self._before_val = get_random_state()
-        if trains(runner) and any(h.save_best for h in _checkpoint_hooks(runner)):
+        if trains(runner) and any(h.save_best for h in checkpoint_hooks(runner.hooks)):
             self.gather(runner)
 
     def after_val(self, runner) -> None:
@@ -217,7 +224,7 @@ class _GatherHook(Hook):
 
     def after_train_epoch(self, runner) -> None:
         """Gather them at the end of an epoch."""
-        if any(h.by_epoch for h in _checkpoint_hooks(runner)):
+        if any(h.by_epoch for h in checkpoint_hooks(runner.hooks)):
             self._states.gather(runner)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
@@ -228,7 +235,7 @@ class _GatherHook(Hook):
                 self.every_n_train_iters(runner, h.interval, h.save_begin)
                 or self.is_last_train_iter(runner)
             )
-            for h in _checkpoint_hooks(runner)
+            for h in checkpoint_hooks(runner.hooks)
         ):
             inside = isinstance(runner.train_loop, EpochBasedTrainLoop)
             self._states.gather(
@@ -243,10 +250,6 @@ class _GatherHook(Hook):
                     else {}
                 ),
             )
-
-
-def _checkpoint_hooks(runner) -> list:
-    return [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
 
 
 def _parameters(runner):

@@ -3,6 +3,7 @@
 from mmengine.hooks import CheckpointHook, Hook
 
 from ..files import write_checkpoints_atomically
+from ..runs import checkpoint_hooks
 
 
 def secure_checkpoints(runner) -> None:
@@ -30,7 +31,7 @@ class RemoveAfterwardsHook(Hook):
 
     def before_train(self, runner) -> None:
         """Take the deleting over, now that the hooks know where they write to."""
-        for hook in _checkpoint_hooks(runner):
+        for hook in checkpoint_hooks(runner.hooks):
             hook.file_backend = _RemovesLater(hook.file_backend)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
@@ -46,7 +47,7 @@ class RemoveAfterwardsHook(Hook):
         self._remove(runner)
 
     def _remove(self, runner) -> None:
-        for hook in _checkpoint_hooks(runner):
+        for hook in checkpoint_hooks(runner.hooks):
             if isinstance(hook.file_backend, _RemovesLater):
                 hook.file_backend.remove_now(keep=_current(hook))
 
@@ -77,7 +78,3 @@ class _RemovesLater:
 def _current(hook: CheckpointHook) -> set[str]:
     best = getattr(hook, 'best_ckpt_path_dict', None) or {'': getattr(hook, 'best_ckpt_path', None)}
     return {str(path) for path in (hook.last_ckpt, *best.values()) if path is not None}
-
-
-def _checkpoint_hooks(runner) -> list[CheckpointHook]:
-    return [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]

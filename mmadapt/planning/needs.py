@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from mmengine.config import Config
+from mmengine.hooks import EMAHook
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
@@ -19,10 +20,10 @@ from ..meters.shapes import ShapesOnly
 from ..meters.tally import SavedActivations, optimizer_bytes
 from ..optim.trained_only import build_for_trained
 from ..peft import PEFTConfig, inject
-from ..preflight.peft_hook import hook_names
 from ..recipes.images import batch_for, drop_downloads
 from ..recipes.run import SEED
 from ..recipes.strategies import has_amp, strategy_of
+from ..strategies.asked_run import hooks_of_config
 from ..strategies.fsdp2.scalars import trained_scalars
 from ..strategies.fsdp2.units import find_units
 
@@ -106,7 +107,7 @@ def measure(cfg: Config) -> Needs:
     return Needs(
         parameters=everything,
         whole=everything - _divided(model.parameters()),
-        average=everything if 'EMAHook' in hook_names(cfg) else 0,
+        average=everything if has_average(cfg) else 0,
         trained=_bytes(p for p in model.parameters() if p.requires_grad),
         groups=tuple(
             tuple(p.nbytes for p in group['params']) for group in wrapper.optimizer.param_groups
@@ -119,6 +120,11 @@ def measure(cfg: Config) -> Needs:
         rest=_divided(model.parameters()) - sum(units),
         scalars=tuple(trained_scalars(model)),
     )
+
+
+def has_average(cfg: Config) -> bool:
+    """Return whether a hook of a config keeps a moving average of the whole model."""
+    return any(hook.is_a(EMAHook) for hook in hooks_of_config(cfg))
 
 
 def _build(cfg: Config) -> nn.Module:

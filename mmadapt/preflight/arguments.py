@@ -14,6 +14,7 @@ from mmengine.registry import Registry, root
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, TestLoop, ValLoop
 from torch.utils.data import DataLoader
 
+from ..type_names import type_name
 from ..values import close_names, nearest
 
 # What a runner takes for itself of the dicts of a key before their classes get the rest.
@@ -128,7 +129,7 @@ def _check(node: Mapping, path: str, classes: Mapping[str, list]) -> Iterator[st
         if path.endswith('_dataloader'):
             found, taken = (DataLoader,), _OF_LOADERS
     else:
-        name = str(kind).split('.')[-1]
+        name = type_name(kind)
         found = [kind] if callable(kind) else classes.get(name, [])
         near = close_names(name, classes, likeness=_SURE) if not found else []
         if near:

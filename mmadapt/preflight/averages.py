@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..type_names import type_name
+
 # By class name: the argument that names the kind of average, and its default momentum.
 _HOOKS = {'EMAHook': 0.0002, 'MeanTeacherHook': 0.001}
 # Of the average at the end of a run, what may still be the weights that it began with.
@@ -23,7 +25,7 @@ def check_averages(cfg: dict, iters: int, epoch_length: int | None) -> Iterator[
     for index, hook in enumerate(cfg.get('custom_hooks') or []):
         if not isinstance(hook, dict):
             continue
-        name = getattr(hook.get('type'), '__name__', str(hook.get('type'))).split('.')[-1]
+        name = type_name(hook.get('type'))
         if name not in _HOOKS:
             continue
         begin = hook.get('begin_iter', 0) or hook.get('begin_epoch', 0) * (epoch_length or 0)
@@ -44,7 +46,7 @@ def check_averages(cfg: dict, iters: int, epoch_length: int | None) -> Iterator[
 
 def _share_of_the_start(kind, momentum: float, gamma: float | None, updates: int) -> float | None:
     """Return how much of an average is the first value, None for a kind that is not known."""
-    kind = getattr(kind, '__name__', str(kind)).split('.')[-1]
+    kind = type_name(kind)
     steps = np.arange(1, max(1, updates))  # MMEngine's first update copies
     if kind == 'ExponentialMovingAverage':
         momenta = np.full(len(steps), momentum)

@@ -8,6 +8,7 @@ each such value becomes one line.
 
 from collections.abc import Iterator
 
+from ..type_names import type_name
 from .averages import check_averages
 
 # Their value at the end of the run is what they are for; of a step or a constant it is not.
@@ -61,18 +62,13 @@ def _check_schedulers(schedulers, epochs: int | None, iters: int | None) -> Iter
                     place = f'{name}.{changed}' if is_list else name
                     options += [f'{place}.{key}={_typed(value)}' for key, value in values.items()]
                 yield (
-                    f'{name}[{index}] ({_kind(scheduler)}) {problem}; '
+                    f'{name}[{index}] ({type_name(scheduler["type"])}) {problem}; '
                     f'--cfg-options {" ".join(options)}'
                 )
 
 
 def _typed(value) -> str:
     return f'"{value}"'.replace(' ', '') if isinstance(value, list) else str(value)
-
-
-def _kind(scheduler: dict) -> str:
-    kind = scheduler['type']
-    return getattr(kind, '__name__', str(kind)).split('.')[-1]
 
 
 def _check_scheduler(
@@ -93,7 +89,7 @@ def _check_scheduler(
         )
     if length is None:
         return
-    begin, kind = scheduler.get('begin', 0), _kind(scheduler)
+    begin, kind = scheduler.get('begin', 0), type_name(scheduler['type'])
     if begin >= length:
         yield (
             f'begins at {unit} {begin}, when the run of {length} is over: it never acts',

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from ..type_names import type_name
+
 Size = tuple[int, int]
 
 
@@ -56,7 +58,7 @@ def _after(pipeline: Iterable, size: Size | None) -> Size | None:
         if isinstance(transform, (list, tuple)):  # one of TransformBroadcaster's
             size = _after(transform, size)
         elif isinstance(transform, Mapping):
-            size = _transformed(_name(transform), transform, size)
+            size = _transformed(type_name(transform.get('type')), transform, size)
     return size
 
 
@@ -106,7 +108,7 @@ def _of_known(name: str, t: Mapping, size: Size) -> Size:
 
 def _batched(augment: Mapping, size: Size | None) -> Size | None:
     """Return what a data preprocessor makes of a whole batch."""
-    name = _name(augment)
+    name = type_name(augment.get('type'))
     if name == 'BatchFixedSizePad':
         height, width = augment['size']
         return (height, width) if size is None else (max(size[0], height), max(size[1], width))
@@ -143,8 +145,3 @@ def _largest(sizes: Iterable[Size | None]) -> Size | None:
 
 def _up(size: Size, divisor: int) -> Size:
     return tuple(-(-side // divisor) * divisor for side in size)
-
-
-def _name(node: Mapping) -> str:
-    kind = node.get('type')
-    return (kind if isinstance(kind, str) else getattr(kind, '__name__', '')).rpartition('.')[2]

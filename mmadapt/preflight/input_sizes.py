@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from ..type_names import type_name
+
 # Steps that leave an image's size alone, or make it smaller.
 _NO_LARGER = (
     'LoadImageFromFile',
@@ -32,7 +34,7 @@ def largest_image(pipeline: Sequence) -> tuple[int, int] | None:
     """
     size = None
     for step in pipeline:
-        kind = str(step.get('type')).split('.')[-1]
+        kind = type_name(step.get('type'))
         if kind in ('Resize', 'RandomChoiceResize', 'FixScaleResize'):
             scales = step.get('scales') or [step.get('scale')]
             if step.get('scale_factor') is not None or any(

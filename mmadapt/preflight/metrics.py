@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 
 from ..errors import UserError
+from ..type_names import type_name
 from ..values import close_names
 from .arguments import registered
 
@@ -30,10 +31,8 @@ def check_best(cfg: dict) -> None:
     hooks = [('default_hooks.checkpoint', (cfg.get('default_hooks') or {}).get('checkpoint'))]
     hooks += [(f'custom_hooks[{n}]', h) for n, h in enumerate(cfg.get('custom_hooks') or [])]
     for where, hook in hooks:
-        kind = str(hook.get('type')) if isinstance(hook, dict) else ''
-        cls = {'CheckpointHook': CheckpointHook, 'EarlyStoppingHook': EarlyStoppingHook}.get(
-            kind.split('.')[-1]
-        )
+        kind = type_name(hook.get('type')) if isinstance(hook, dict) else ''
+        cls = {'CheckpointHook': CheckpointHook, 'EarlyStoppingHook': EarlyStoppingHook}.get(kind)
         if cls is None:
             continue
         name = 'save_best' if cls is CheckpointHook else 'monitor'
@@ -59,14 +58,11 @@ def check_best(cfg: dict) -> None:
 def _unbuilt(evaluator: dict, classes: Mapping[str, list]) -> SimpleNamespace:
     """Return what is read here of an evaluator, which reads its annotations when it is built."""
     kind = evaluator.get('type')
-    kind, cls = (
-        (getattr(kind, '__name__', ''), kind)
-        if callable(kind)
-        else (str(kind).split('.')[-1], classes.get(str(kind).split('.')[-1], [None])[-1])
-    )
+    name = type_name(kind)
+    cls = kind if callable(kind) else classes.get(name, [None])[-1]
     metric = evaluator.get('metric', 'bbox')
     prefix = evaluator.get('prefix')
-    return type(kind, (SimpleNamespace,), {})(
+    return type(name, (SimpleNamespace,), {})(
         prefix=getattr(cls, 'default_prefix', None) if prefix is None else prefix,
         metrics=metric if isinstance(metric, (list, tuple)) else [metric],
         classwise=evaluator.get('classwise', False),

@@ -1,6 +1,7 @@
 """A `peft` key without the hook that reads it would be without effect."""
 
 from ..errors import UserError
+from ..type_names import type_name
 
 
 def check_peft_hook(cfg: dict) -> None:
@@ -27,4 +28,4 @@ def hook_names(cfg: dict) -> list[str]:
         for hook in hooks
         if hook is not None
     ]
-    return [getattr(kind, '__name__', str(kind)).split('.')[-1] for kind in kinds]
+    return [type_name(kind) for kind in kinds]

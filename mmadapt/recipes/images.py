@@ -9,6 +9,7 @@ from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
 from ..errors import UserError
+from ..files.base_weights import is_pretrained
 
 _NUM_BOXES = 8
 
@@ -89,9 +90,10 @@ def drop_downloads(node) -> None:
         node (dict or list): A config of a model; changed in place, at any depth.
     """
     if isinstance(node, dict):
-        init_cfg = node.get('init_cfg')
-        if isinstance(init_cfg, dict) and init_cfg['type'] == 'Pretrained':
-            node['init_cfg'] = None
+        inits = node.get('init_cfg') or []
+        inits = [inits] if isinstance(inits, dict) else inits
+        if any(map(is_pretrained, inits)):
+            node['init_cfg'] = [init for init in inits if not is_pretrained(init)] or None
     if isinstance(node, (dict, list, tuple)):
         for item in node.values() if isinstance(node, dict) else node:
             drop_downloads(item)

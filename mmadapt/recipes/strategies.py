@@ -13,6 +13,7 @@ from ..strategies.deepspeed import refusals as deepspeed
 from ..strategies.deepspeed.settings import parse_settings
 from ..strategies.fsdp2 import refusals as fsdp2
 from ..strategies.fsdp2.options import check_groups, check_values, refuse_unknown
+from ..type_names import type_name
 
 _AUTOCAST = ('AmpOptimWrapper', 'AutocastOptimWrapper')
 # What every strategy takes.
@@ -34,7 +35,7 @@ def strategy_of(cfg: Config) -> tuple[str | None, dict]:
     Raises:
         UserError: Nothing is known of the strategy, or it would refuse a setting.
     """
-    if cfg.get('runner_type') != 'FlexibleRunner' or not cfg.get('strategy'):
+    if type_name(cfg.get('runner_type')) != 'FlexibleRunner' or not cfg.get('strategy'):
         return None, {}
     kind = cfg.strategy.get('type')
     scope, _, name = (
@@ -67,10 +68,7 @@ def has_amp(cfg: Config) -> bool:
 
 def has_autocast(cfg: Config) -> bool:
     """Return whether a config's optimizer wrapper computes in mixed precision."""
-    kind = cfg.optim_wrapper.get('type')
-    return (
-        kind.rpartition('.')[2] if isinstance(kind, str) else getattr(kind, '__name__', '')
-    ) in _AUTOCAST
+    return type_name(cfg.optim_wrapper.get('type')) in _AUTOCAST
 
 
 def why_not(cfg: Config, processes: int) -> str:
@@ -88,7 +86,7 @@ def why_not(cfg: Config, processes: int) -> str:
         check_groups(settings, processes)
     try:
         check_run(cfg)
-        if cfg.get('runner_type') == 'FlexibleRunner':
+        if type_name(cfg.get('runner_type')) == 'FlexibleRunner':
             launcher = 'none' if processes == 1 else 'pytorch'
             with_runner_keys(choose_strategy(cfg.get('strategy'), launcher, cfg), cfg)
         if kind == 'fsdp2':

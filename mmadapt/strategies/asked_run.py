@@ -9,6 +9,8 @@ from typing import NamedTuple
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from ..type_names import type_name
+
 # What a runner adds to a config that does not say `default_hooks.checkpoint`.
 _CHECKPOINT = dict(type='CheckpointHook', interval=1)
 
@@ -91,7 +93,7 @@ def hooks_of_config(cfg: Mapping) -> list[UsedHook]:
             found += hooks_of_run([hook])
         elif hook is not None:
             kind = hook.get('type')
-            name = getattr(kind, '__name__', str(kind)).rpartition('.')[2]
+            name = type_name(kind)
             cls = HOOKS.get(name) if isinstance(kind, str) else kind
             found.append(UsedHook(name, cls if isinstance(cls, type) else None, hook))
     return found

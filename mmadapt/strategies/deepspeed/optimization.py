@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from mmengine.registry import OPTIMIZERS
 
 from ...errors import UserError
+from ...type_names import type_name
 
 _PLAIN = ('OptimWrapper', 'DeepSpeedOptimWrapper')
 _AUTOCAST = ('AmpOptimWrapper', 'AutocastOptimWrapper')
@@ -56,7 +57,7 @@ def read_optim_wrapper(cfg, settings: dict) -> tuple[dict, list[str]]:
     from .engine import DeepSpeedOptimWrapper
 
     cfg, said = dict(cfg), []
-    kind = class_name(cfg.get('type', 'OptimWrapper'))
+    kind = type_name(cfg.get('type', 'OptimWrapper'))
     _refuse_optimizer(cfg['optimizer']['type'])
     if kind in _AUTOCAST:
         if not settings['torch_autocast']['enabled']:
@@ -81,20 +82,15 @@ def read_optim_wrapper(cfg, settings: dict) -> tuple[dict, list[str]]:
     return cfg, said
 
 
-def class_name(kind: str | type) -> str:
-    """Return the name of the class that a config's ``type`` means, without its scope."""
-    return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
-
-
 def _refuse_optimizer(kind: str | type) -> None:
     cls = OPTIMIZERS.get(kind) if isinstance(kind, str) else kind
-    names = [class_name(kind)]  # of what is not registered, the registry says so itself
+    names = [type_name(kind)]  # of what is not registered, the registry says so itself
     for base in cls.__mro__ if isinstance(cls, type) else ():
         names += [base.__name__, base.__module__.partition('.')[0]]
     for name in names:
         if name in _REFUSED:
             raise UserError(
-                f'optim_wrapper.optimizer.type={class_name(kind)!r} does not work '
+                f'optim_wrapper.optimizer.type={type_name(kind)!r} does not work '
                 f'under DeepSpeedStrategy: it {_REFUSED[name]}'
             )
 

@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from ...runs import accumulative_counts
+from ...type_names import type_name
 from ..asked_run import AskedRun
 from ..ddp import DDPStrategy
 from ..registry import STRATEGIES
 from . import operators
 from .accumulation import Unreachable, refuse_inside
-from .optimization import class_name, read_optim_wrapper
+from .optimization import read_optim_wrapper
 from .refusals import check_run
 from .settings import parse_settings
 from .state import whole_state_dict
@@ -130,7 +131,7 @@ class DeepSpeedStrategy(DDPStrategy):
         optim_wrapper, said = read_optim_wrapper(optim_wrapper, self._settings)
         for line in said:
             self.logger.warning(line)
-        operators.start(class_name(optim_wrapper['optimizer']['type']))
+        operators.start(type_name(optim_wrapper['optimizer']['type']))
         return optim_wrapper
 
     def wrap(self, model: nn.Module) -> nn.Module:
