@@ -84,18 +84,22 @@ def _with_bases(source: Path) -> str:
     """Return the text of a config with what it inherits from beside itself named by ``base``."""
     text = source.read_text(encoding='utf-8')
     lines = text.splitlines(keepends=True)
-    for node in reversed(_inherited(text)):
-        if '::' in node.value:
+    for node, name in reversed(_inherited(text)):
+        if '::' in name:
             continue
-        path = Path(osp.normpath(source.parent / node.value))
+        path = Path(osp.normpath(source.parent / name))
         call = inherited(path.relative_to(_BASES).as_posix())
         line = lines[node.lineno - 1]
         lines[node.lineno - 1] = line[: node.col_offset] + call + line[node.end_col_offset :]
     return ''.join(lines)
 
 
-def _inherited(text: str) -> list[ast.Constant]:
+def _inherited(text: str) -> list[tuple[ast.Constant, str]]:
     for statement in ast.parse(text).body:
         if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == '_base_':
-            return [node for node in ast.walk(statement.value) if isinstance(node, ast.Constant)]
+            return [
+                (node, node.value)
+                for node in ast.walk(statement.value)
+                if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            ]
     return []

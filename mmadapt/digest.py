@@ -17,5 +17,5 @@ def tensor_digest(tensor: Tensor) -> str:
     """
     tensor = tensor.detach().cpu().contiguous()
     digest = hashlib.sha256(f'{tuple(tensor.shape)} {tensor.dtype}\n'.encode())
-    digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

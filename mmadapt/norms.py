@@ -5,7 +5,7 @@ reproduce the model. Runners call ``model.train()`` at every epoch, so a norm is
 by its class, not by a call.
 """
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mmengine.model.utils import _BatchNormXd
 from mmengine.utils.dl_utils.parrots_wrapper import SyncBatchNorm
@@ -19,7 +19,13 @@ MODE = 'stock_mode'
 """The attribute by which a norm of frozen statistics knows the mode that it would be in."""
 
 
-class FrozenStatistics:
+if TYPE_CHECKING:
+    _Norm = _NormBase  # what the mixin is mixed into
+else:
+    _Norm = object
+
+
+class FrozenStatistics(_Norm):
     """Mixin of norm layers that stay in eval mode, so that their statistics do not move.
 
     Attributes:
@@ -27,13 +33,13 @@ class FrozenStatistics:
         folded_into (tuple, optional): The convolution that computes the norm too while it trains.
     """
 
-    stock_class: ClassVar[type]
-    folded_into: tuple[nn.Module] | None = None
+    stock_class: ClassVar[type[nn.Module]]
+    folded_into: tuple[Any] | None = None
 
     @property
     def is_folded(self) -> bool:
         """bool: Whether the convolution before has computed this norm already."""
-        return self.folded_into is not None and self.folded_into[0].behind.is_applied
+        return self.folded_into is not None and bool(self.folded_into[0].behind.is_applied)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize, unless that has been done."""
@@ -77,7 +83,7 @@ class FrozenSyncBatchNorm(FrozenBatchNormXd):
     would put one with moving statistics into its place.
     """
 
-    stock_class = nn.SyncBatchNorm
+    stock_class: ClassVar[type[nn.Module]] = nn.SyncBatchNorm
 
 
 class FrozenMMSyncBatchNorm(FrozenBatchNormXd):
@@ -177,7 +183,7 @@ def unfreeze_statistics(module: nn.Module) -> None:
     """
     if isinstance(module, FrozenStatistics):
         mode = mode_of(module)
-        module.__class__ = module.stock_class
+        module.__class__ = module.stock_class  # type: ignore[assignment]  # another class
         set_mode(module, mode)
 
 

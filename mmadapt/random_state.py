@@ -1,6 +1,7 @@
 """The state of all random generators that a training draws from, as a checkpoint can hold it."""
 
 import random
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,11 +13,11 @@ def get_random_state() -> dict:
     Returns:
         dict: Only what ``torch.load(weights_only=True)`` reads.
     """
-    kind, keys, *rest = np.random.get_state()
-    state = dict(
+    kind, keys, *rest = np.random.get_state(legacy=True)
+    state: dict[str, Any] = dict(
         python=random.getstate(),
         torch=torch.get_rng_state(),
-        numpy=(kind, torch.from_numpy(keys.astype(np.int64)), *rest),
+        numpy=(kind, torch.from_numpy(np.asarray(keys, np.int64)), *rest),
     )
     if torch.cuda.is_available():
         state['cuda'] = torch.cuda.get_rng_state()

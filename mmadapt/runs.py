@@ -8,6 +8,7 @@ import os.path as osp
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from types import SimpleNamespace
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
@@ -29,13 +30,14 @@ def unwrap(model: nn.Module) -> nn.Module:
             wrappers for several processes, of a model that averages over augmented images, and of
             what ``torch.compile`` returns, in whatever order.
     """
+    inner: Any = model
     while True:
-        if is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-            model = model.module
-        elif hasattr(model, '_orig_mod'):
-            model = model._orig_mod
+        if is_model_wrapper(inner) or isinstance(inner, BaseTTAModel):
+            inner = inner.module
+        elif hasattr(inner, '_orig_mod'):
+            inner = inner._orig_mod
         else:
-            return model
+            return inner
 
 
 def checkpoint_hooks(hooks: Iterable[Hook]) -> list[CheckpointHook]:

@@ -6,8 +6,8 @@ tensors to it.
 """
 
 from .dora import DoRA
-from .layer import AdapterLayer, adapt_layer, attach_adapter, write_tensors
-from .layers import adapted_class, is_linear, register_layer
+from .layer import AdapterLayer, adapt_layer, adapted_layer, attach_adapter, write_tensors
+from .layers import adapted_class, is_linear, register_layer, require_adapted_class
 from .lora import LoRA
 from .method import AdapterMethod
 from .other_names import other_names
@@ -23,10 +23,12 @@ __all__ = [
     'SSF',
     'adapt_layer',
     'adapted_class',
+    'adapted_layer',
     'attach_adapter',
     'build_method',
     'is_linear',
     'other_names',
     'register_layer',
+    'require_adapted_class',
     'write_tensors',
 ]

@@ -7,7 +7,7 @@ looks for submodules, finds them.
 """
 
 from operator import attrgetter
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,13 @@ class StockView:
         return self._replaced[name] if name in self._replaced else getattr(self._layer, name)
 
 
-class AdapterLayer:
+if TYPE_CHECKING:
+    _Layer = nn.Module  # what these mixins are mixed into
+else:
+    _Layer = object
+
+
+class AdapterLayer(_Layer):
     """Mixin of all adapted layers; stands before the stock class in the bases.
 
     The stock class must be a *direct* base: MMEngine's weight initializers select layers by their
@@ -50,7 +56,7 @@ class AdapterLayer:
             ``compute`` it reads.
     """
 
-    stock_class: ClassVar[type]
+    stock_class: ClassVar[type[nn.Module]]
     method_options: ClassVar[frozenset[str]] = frozenset()
     standardizes: ClassVar[bool] = False
     adapter: AdapterMethod
@@ -114,7 +120,7 @@ class AdapterLayer:
         )
         for name in (*self.adapter_names, 'adapter', 'adapter_names'):
             delattr(self, name)
-        self.__class__ = self.stock_class
+        self.__class__ = self.stock_class  # type: ignore[assignment]  # swapped, as said above
         return kept
 
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
@@ -179,6 +185,13 @@ class AdapterLayer:
         return ', '.join(filter(None, [super().extra_repr(), f'adapter={self.adapter}']))
 
 
+def adapted_layer(model: nn.Module, name: str) -> AdapterLayer:
+    """Return an adapted layer of a model by its name."""
+    layer = model.get_submodule(name)
+    assert isinstance(layer, AdapterLayer)
+    return layer
+
+
 def write_tensors(layer: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Give parameters of a layer, by dotted name, other values; the parameters stay."""
     for name, tensor in tensors.items():
@@ -203,24 +216,26 @@ def attach_adapter(
         tensors (dict[str, Tensor]): Its tensors for this layer, by attribute name.
     """
     layer.__class__ = layer_class
-    layer.adapter = adapter
-    layer.adapter_names = tuple(tensors)
+    adapted = cast(AdapterLayer, layer)
+    adapted.adapter = adapter
+    adapted.adapter_names = tuple(tensors)
     for name, tensor in tensors.items():
         if isinstance(tensor, nn.Parameter):
-            layer.register_parameter(name, tensor)
+            adapted.register_parameter(name, tensor)
         else:
-            layer.register_buffer(name, tensor)
+            adapted.register_buffer(name, tensor)
 
 
 def adapt_layer(layer: nn.Module, layer_class: type[AdapterLayer], method: AdapterMethod) -> None:
     """Make an adapted layer of a stock layer, in place; it computes what it computed before."""
     attach_adapter(layer, layer_class, method, {})
+    adapted = cast(AdapterLayer, layer)
     try:
         tensors = {
             f'{name}_{part}' if part else name: tensor
-            for part, (weight, bias) in layer.weight_parts().items()
+            for part, (weight, bias) in adapted.weight_parts().items()
             for name, tensor in method.create(weight, bias).items()
-            if not (layer.standardizes and name in method.row_scales)
+            if not (adapted.standardizes and name in method.row_scales)
         }
         if not tensors:
             raise UserError(
@@ -229,6 +244,6 @@ def adapt_layer(layer: nn.Module, layer_class: type[AdapterLayer], method: Adapt
                 'its weight; put it into peft.exclude'
             )
     except Exception:
-        layer.detach_adapter()
+        adapted.detach_adapter()
         raise
     attach_adapter(layer, layer_class, method, tensors)

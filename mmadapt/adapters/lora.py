@@ -16,6 +16,7 @@ compute, on a base that stays untouched.
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +60,7 @@ class LoRA(AdapterMethod):
             cheaper for its shapes, forward and backward. Defaults to ``'auto'``.
     """
 
-    tensor_names = ('lora_A', 'lora_B', 'lora_A0', 'lora_B0')
+    tensor_names: ClassVar[tuple[str, ...]] = ('lora_A', 'lora_B', 'lora_A0', 'lora_B0')
     reads_weight = False
 
     def __init__(
@@ -105,7 +106,7 @@ class LoRA(AdapterMethod):
         """Return ``lora_A`` and ``lora_B`` in float32, and their first values if those count."""
         down, up = random_factors(self.init, weight, self.r)
         up = up.reshape(*up.shape, *(1,) * (weight.dim() - 2))
-        tensors = dict(lora_A=nn.Parameter(down), lora_B=nn.Parameter(up))
+        tensors: dict[str, Tensor] = dict(lora_A=nn.Parameter(down), lora_B=nn.Parameter(up))
         if self.init in WEIGHT_INITS:
             tensors.update(lora_A0=down.clone(), lora_B0=up.clone())
             with torch.no_grad():

@@ -33,6 +33,7 @@ class AdapterMethod(ABC):
         tensor_names (tuple[str]): The names of all tensors that :meth:`create` may return.
         row_scales (tuple[str]): Which of them only scale the rows of a weight. A layer that
             standardizes its rows undoes any scale of them, and gets none of these.
+        r (int): The rank of what it adds; 0 where it adds no low-rank product.
         dropout (float): Probability with which an element of a layer's input is dropped on its way
             to what the adapter adds.
         adapts_norms (bool): Whether the method adapts norm layers too. What it adapts by its
@@ -43,6 +44,7 @@ class AdapterMethod(ABC):
 
     tensor_names: ClassVar[tuple[str, ...]]
     row_scales: ClassVar[tuple[str, ...]] = ()
+    r: int = 0
     dropout: float = 0.0
     adapts_norms: ClassVar[bool] = False
     reads_weight: ClassVar[bool] = True

@@ -37,7 +37,9 @@ class SSF(AdapterMethod):
     def create(self, weight: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
         """Return ``ssf_scale`` (1) and, where there is a bias, ``ssf_shift`` (0), ``(out, )``."""
         channels = weight.shape[:1]
-        tensors = dict(ssf_scale=nn.Parameter(weight.new_ones(channels, dtype=torch.float32)))
+        tensors: dict[str, Tensor] = dict(
+            ssf_scale=nn.Parameter(weight.new_ones(channels, dtype=torch.float32))
+        )
         if bias is not None:
             tensors['ssf_shift'] = nn.Parameter(bias.new_zeros(channels, dtype=torch.float32))
         return tensors
@@ -59,10 +61,10 @@ class SSF(AdapterMethod):
         if bias is None:
             return None
         scale, shift = tensors.get('ssf_scale'), tensors.get('ssf_shift')
+        if shift is None:
+            return bias if scale is None else (bias * scale).to(bias.dtype)
         if scale is None:
             return (bias + shift).to(bias.dtype)
-        if shift is None:
-            return (bias * scale).to(bias.dtype)
         return torch.addcmul(shift, bias, scale).to(bias.dtype)
 
     def arguments(self) -> dict:

@@ -14,6 +14,7 @@ import sys
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
+from typing import Any
 
 from torch import nn
 
@@ -47,7 +48,8 @@ class _Finder(MetaPathFinder):
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader.exec_module = functools.partial(_execute, spec.loader.exec_module)
+            loader: Any = spec.loader
+            loader.exec_module = functools.partial(_execute, loader.exec_module)
         return spec
 
 
@@ -56,6 +58,6 @@ def _execute(exec_module, module: ModuleType) -> None:
     _provide(module)
 
 
-def _provide(module: ModuleType) -> None:
+def _provide(module: Any) -> None:
     if module.checkpoint_wrapper is None:
         module.checkpoint_wrapper = checkpoint_wrapper

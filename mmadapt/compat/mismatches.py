@@ -29,7 +29,7 @@ def say_mismatches_once() -> None:
             _said.add(msg)
         stock(msg, *args, **kwargs)
 
-    print_log._once = True
+    vars(print_log)['_once'] = True
     checkpoint.print_log = print_log
 
 

@@ -26,5 +26,5 @@ def check_run_configs() -> None:
         check_runner(cfg, 'Runner')
         return stock(cls, cfg)
 
-    from_cfg._checks_configs = True
+    vars(from_cfg)['_checks_configs'] = True
     Runner.from_cfg = classmethod(from_cfg)

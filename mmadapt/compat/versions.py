@@ -103,14 +103,14 @@ def unusable(versions: dict[str, str | None]) -> list[str]:
 
 def refused_mmcv(versions: dict[str, str | None]) -> list[str]:
     """One line when the installed MMDetection raises on import because of mmcv's version."""
-    limits = mmcv_limits()
-    if None in (versions['mmcv'], versions['mmdet'], limits):
+    mmcv, mmdet, limits = versions['mmcv'], versions['mmdet'], mmcv_limits()
+    if mmcv is None or mmdet is None or limits is None:
         return []
     lowest, end = limits
-    if parsed(lowest) <= parsed(versions['mmcv']) < parsed(end):
+    if parsed(lowest) <= parsed(mmcv) < parsed(end):
         return []
     return [
-        f'mmdet {versions["mmdet"]} refuses mmcv {versions["mmcv"]} (it takes {lowest} up to, but '
+        f'mmdet {mmdet} refuses mmcv {mmcv} (it takes {lowest} up to, but '
         f'not, {end}): pip uninstall mmcv, then {COMPILE_MMCV}'
     ]
 
@@ -128,11 +128,11 @@ def mmcv_limits() -> tuple[str, str] | None:
     if spec is None or spec.origin is None:
         return None
     source = Path(spec.origin).read_text(encoding='utf-8')
-    found = [
-        re.search(rf"^mmcv_{end}_version = '([^']+)'", source, re.M)
-        for end in ('minimum', 'maximum')
-    ]
-    return (found[0][1], found[1][1]) if all(found) else None
+    lowest, end = (
+        re.search(rf"^mmcv_{name}_version = '([^']+)'", source, re.M)
+        for name in ('minimum', 'maximum')
+    )
+    return (lowest[1], end[1]) if lowest and end else None
 
 
 def incomplete(versions: dict[str, str | None]) -> list[str]:
@@ -151,7 +151,7 @@ def incomplete(versions: dict[str, str | None]) -> list[str]:
 def torchvision_mismatch(versions: dict[str, str | None]) -> list[str]:
     """One line when torchvision was made for another torch, so that importing it fails."""
     torch, torchvision = versions['torch'], versions['torchvision']
-    if torchvision is None:
+    if torch is None or torchvision is None:
         return []
     remedy = 'install both from one index: pip install -U --force-reinstall torch torchvision'
     needs = [Requirement(line) for line in metadata.requires('torchvision') or ()]

@@ -7,6 +7,7 @@ begins with the data set's own; the leaf config binds them.
 import re
 from pathlib import Path
 from pprint import pformat
+from typing import Any
 
 from .coco_export import Export, Split
 
@@ -32,7 +33,8 @@ def distinct_palette(num_classes: int) -> list[tuple[int, int, int]]:
     from matplotlib import colormaps
 
     if num_classes <= 20:
-        colors = colormaps['tab10' if num_classes <= 10 else 'tab20'].colors[:num_classes]
+        listed: Any = colormaps['tab10' if num_classes <= 10 else 'tab20']
+        colors = listed.colors[:num_classes]
     else:
         # One step more than classes, as the circle of hues ends where it begins.
         hues = colormaps['hsv'].resampled(num_classes + 1)

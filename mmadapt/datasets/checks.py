@@ -6,6 +6,7 @@ classes trains without a word.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from mmengine.config import Config
 
@@ -125,7 +126,7 @@ def class_names_of(cfg: Config, loop: str) -> list[str] | None:
     return None
 
 
-def _metainfo(cls: type, leaf: dict, place: str) -> dict:
+def _metainfo(cls: Any, leaf: dict, place: str) -> dict:
     """Return the data set's meta information as it will have it once built."""
     given = leaf.get('metainfo') or {}
     for key, value in given.items():

@@ -139,7 +139,8 @@ def check_images(data: dict, file: str, problems: Problems) -> dict[int, dict]:
         width=is_positive,
         height=is_positive,
     )
-    images, names = {}, {}
+    images: dict[int, dict] = {}
+    names: dict[str, str] = {}
     for place, image in _well_formed(data, 'images', needs, file, problems):
         if image['id'] in images:
             problems.add(
@@ -210,7 +211,7 @@ def check_annotations(
         id=is_integer, image_id=is_integer, category_id=is_integer, bbox=lambda v: v is not None
     )
     good = []
-    ids = Counter()
+    ids: Counter[int] = Counter()
     for place, ann in _well_formed(data, 'annotations', needs, file, problems):
         ids[ann['id']] += 1
         image = images.get(ann['image_id'])

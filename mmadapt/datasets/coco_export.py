@@ -93,9 +93,9 @@ class Split:
     has_masks: bool
 
     @cached_property
-    def left_out(self) -> dict[str, list[str]]:
-        """dict[str, list[str]]: Why boxes are not trained on or evaluated, by category name."""
-        reasons = defaultdict(list)
+    def left_out(self) -> dict[str | None, list[str]]:
+        """dict: Why boxes are not trained on or evaluated, by category name."""
+        reasons: dict[str | None, list[str]] = defaultdict(list)
         for box in self.boxes:
             reason = self._why_left_out(box)
             if reason:
@@ -180,7 +180,8 @@ def read_export(
         split = _read_split(folder, name, path, problems)
         if split is not None:
             found[name] = split
-    classes, dropped = (), ()
+    classes: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
     if 'train' in found:
         classes, dropped = _choose_classes(found, keep_unused, problems)
         for split in found.values():
@@ -265,7 +266,7 @@ def _choose_classes(
         problems.add(PARENT_DROPPED, file, f'id {parent}, {name!r}')
         if name in classes:
             problems.add(PARENT_SHARES_NAME, file, repr(name))
-    used = Counter()
+    used: Counter[str] = Counter()
     for split in splits.values():
         used += split.all_counts
     for name in classes:
@@ -305,7 +306,8 @@ def _compare_categories(
 
 def _check_files(splits: dict[str, Split], problems: Problems) -> None:
     """Check the images themselves."""
-    present, listed = {}, {}
+    present: dict[str, list[Path]] = {}
+    listed: dict[Path, set[Path]] = {}
     for split in splits.values():
         images = list(split.images.values())
         present[split.name] = check_image_files(

@@ -50,7 +50,9 @@ class CocoFile:
     """
 
     def __init__(self, cfg: dict, classes: Sequence[str], folder: str | None = None) -> None:
-        self.path = local_file(cfg)
+        path = local_file(cfg)
+        assert path is not None  # who asks has looked
+        self.path = path
         self.folder = folder or cfg.get('data_root') or str(self.path.parent)
         self.remedy = f'mmadapt dataset {self.folder}'
         content = read_once(self.path)

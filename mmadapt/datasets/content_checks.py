@@ -55,7 +55,8 @@ def check_content(cfg: Config, loops: Sequence[str], classes_of: Callable) -> No
 
 def _check_training(leaves: list[tuple], hook_steps: list[dict], all_known: bool) -> None:
     """Check the training data: all data sets of the loop together."""
-    trained, reasons = Counter(), defaultdict(list)
+    trained: Counter[str] = Counter()
+    reasons = defaultdict(list)
     paths, unlisted = [], 0
     for place, leaf, classes in leaves:
         file = CocoFile(leaf, classes)
@@ -157,7 +158,7 @@ def _check_loading(file: CocoFile, steps: list[dict], place: str, trains: bool) 
             ignored += [(ann, 'run lengths')] * (reason is None)
         elif fault in (SHORT, ODD):
             # The other polygons of the object are trained on.
-            if all(polygon_fault(part, image, look_closely=False) for part in mask):
+            if all(polygon_fault(part, image, look_closely=False) for part in mask or ()):
                 ignored += [(ann, fault)] * (reason is None)
         elif fault:
             stops.append((ann, fault))

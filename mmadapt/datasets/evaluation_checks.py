@@ -67,7 +67,8 @@ def _predicts_masks(model) -> bool:
 
 
 def _check_ground_truth(file: CocoFile, masks: bool, place: str) -> None:
-    objects, faults = Counter(), []
+    objects: Counter[int] = Counter()
+    faults = []
     for ann, image, _ in file.boxes():
         file.need(ann, ('iscrowd',), 'annotations')
         if not ann['iscrowd']:
@@ -75,7 +76,7 @@ def _check_ground_truth(file: CocoFile, masks: bool, place: str) -> None:
         mask = ann.get('segmentation')
         fault = masks and mask_fault(mask, image, look_closely=False)
         # By the first polygon pycocotools decides what the mask is; of others it takes what it can.
-        if fault and not (fault in (SHORT, ODD) and len(mask[0]) > 4):
+        if fault and not (fault in (SHORT, ODD) and mask and len(mask[0]) > 4):
             faults.append((ann, fault))
     if not objects:
         marked = len(file.annotations)

@@ -53,7 +53,7 @@ def labels_by_category_order(cls: type | None) -> bool:
     return (
         isinstance(cls, type)
         and issubclass(cls, CocoDataset)
-        and cls.load_data_list is CocoDataset.load_data_list
+        and getattr(cls, 'load_data_list', None) is CocoDataset.load_data_list
     )
 
 
@@ -106,11 +106,13 @@ def _missing(path: Path, what: str, where: str) -> UserError:
     return UserError(f'{what} not found: {path} ({where}); {there}{hint}')
 
 
-def check_coco_dataset_cfg(dataset_cfg: dict, path: str = 'dataset', scope: str = 'mmdet') -> None:
+def check_coco_dataset_cfg(
+    dataset_cfg: dict | None, path: str = 'dataset', scope: str = 'mmdet'
+) -> None:
     """Check that the files of every data set in a config exist.
 
     Args:
-        dataset_cfg (dict): A data set config; wrappers are looked into.
+        dataset_cfg (dict, optional): A data set config; wrappers are looked into.
         path (str): Where it stands in the config, for messages.
         scope (str): The config's ``default_scope``.
 
@@ -141,7 +143,7 @@ def _prefixes(cfg: dict, cls: type | None, place: str) -> dict[str, str]:
         return {f'.{key}': value for key, value in prefix.items()}
     library = getattr(cls, '__module__', '').split('.')[0]
     wanted = dict(mmdet='img={0!r}', mmpose='img={0!r}', mmseg='img_path={0!r}, seg_map_path=...')
-    if library in wanted:
+    if cls is not None and library in wanted:
         raise UserError(
             f'{place}.data_prefix is the text {prefix!r}; {cls.__name__} reads '
             f'dict({wanted[library].format(prefix)})'

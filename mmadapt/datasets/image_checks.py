@@ -4,7 +4,7 @@ import hashlib
 import os
 import struct
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
@@ -96,7 +96,7 @@ def check_image_files(
         list[Path]: The images that are on disk.
     """
     present, entries = [], []
-    by_stem = {}
+    by_stem: dict = {}
     for image in images:
         path = image_dir / image['file_name']
         name = name_on_disk(image_dir, image['file_name'])
@@ -139,18 +139,18 @@ def check_unlisted(listed: dict[Path, set[Path]], problems: Problems) -> None:
                 problems.add(NOT_LISTED, f'{folder}{os.sep}', path.name)
 
 
-def check_leaks(images: dict[str, Sequence[Path]], problems: Problems) -> None:
+def check_leaks(images: Mapping[str, Sequence[Path]], problems: Problems) -> None:
     """Report images that two splits share.
 
     Only files of equal size are hashed, so a clean data set costs no reading. Roboflow names the
     augmented versions of one image ``NAME.rf.HASH.jpg``; they count as the same source.
 
     Args:
-        images (dict[str, Sequence[Path]]): The image files of each split.
+        images (Mapping[str, Sequence[Path]]): The image files of each split.
         problems (Problems): Takes what is found.
     """
-    by_size = {split: defaultdict(list) for split in images}
-    by_name = {split: {} for split in images}
+    by_size: dict[str, dict[int, list[Path]]] = {split: defaultdict(list) for split in images}
+    by_name: dict[str, dict[str, Path]] = {split: {} for split in images}
     for split, paths in images.items():
         for path in paths:
             by_size[split][path.stat().st_size].append(path)

@@ -94,13 +94,14 @@ def find_annotations(
         return {}
     files = {}
     for split in splits:
-        if chosen.get(split):
-            path = _resolve_choice(folder, chosen[split])
+        choice = chosen.get(split)
+        if choice:
+            path = _resolve_choice(folder, choice)
             if path is None:
                 there = [p.relative_to(folder).as_posix() for p in folder.glob('**/*.json')]
-                near = close_names(chosen[split], there)
+                near = close_names(choice, there)
                 hint = f'; did you mean {near[0]}?' if near else ''
-                problems.add(NO_SUCH_FILE, chosen[split], f'asked for by --{split}-ann{hint}')
+                problems.add(NO_SUCH_FILE, choice, f'asked for by --{split}-ann{hint}')
             else:
                 files[split] = path
             continue

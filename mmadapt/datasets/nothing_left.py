@@ -21,12 +21,14 @@ def nothing_left(error: BaseException) -> UserError | None:
         UserError | None: One line with the number that each filter removes; None where the error
         is another one.
     """
-    while error is not None:
-        for frame, _ in traceback.walk_tb(error.__traceback__):
-            dataset = frame.f_locals.get('self')
-            if frame.f_code is BaseDataset._serialize_data.__code__ and not dataset.data_list:
-                return UserError(_explain(dataset))
-        error = error.__cause__ or error.__context__
+    behind: BaseException | None = error
+    while behind is not None:
+        for frame, _ in traceback.walk_tb(behind.__traceback__):
+            if frame.f_code is BaseDataset._serialize_data.__code__:
+                dataset = frame.f_locals['self']
+                if not dataset.data_list:
+                    return UserError(_explain(dataset))
+        behind = behind.__cause__ or behind.__context__
     return None
 
 

@@ -1,6 +1,8 @@
 """Boxes and masks that are in a file and not in training or evaluation: shown apart."""
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from .masks import NO_MASK, good_parts, mask_fault
 from .problems import Kind, Problems
@@ -90,7 +92,7 @@ def check_marks(boxes: list[dict], images: dict[int, dict], file: str, problems:
 def check_left(
     all_counts: Counter,
     counts: Counter,
-    reasons: dict[str, list[str]],
+    reasons: Mapping[Any, list[str]],
     file: str,
     problems: Problems,
 ) -> None:
@@ -99,7 +101,7 @@ def check_left(
     Args:
         all_counts (Counter): Boxes by class.
         counts (Counter): Those that are not left out.
-        reasons (dict[str, list[str]]): Why the others are, by class.
+        reasons (Mapping[str, list[str]]): Why the others are, by class.
         file (str): The file's name for messages.
         problems (Problems): Takes what is found.
     """

@@ -17,12 +17,12 @@ _PathLike = str | Path
 _HERE, _EXCHANGE = -100, 2
 
 
-def write_atomically(path: _PathLike, write: Callable[[str], None]) -> None:
+def write_atomically(path: _PathLike, write: Callable[[str], object]) -> None:
     """Write a file beside its place and move it there when it is complete and on the disk.
 
     Args:
         path (str or Path): Where the file is to be. Its folder is made if need be.
-        write (Callable[[str], None]): Writes the file to the path it is given.
+        write (Callable[[str], object]): Writes the file to the path it is given.
 
     Raises:
         WriteError: It cannot be written; an older file there is whole.

@@ -4,6 +4,7 @@ import os.path as osp
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from mmengine.model import BaseModule, initialize
 from torch import Tensor, nn
@@ -87,7 +88,7 @@ def provided_keys(model: nn.Module, name: str) -> set[str]:
     Returns:
         set[str]: Keys of the model for which a tensor of the right shape was loaded.
     """
-    root = model.get_submodule(name)
+    root: Any = model.get_submodule(name)
     loaded = LoadedKeys(root)
     with naming_pretrained(name, pretrained_files(root)):
         if getattr(root, 'is_init', False) and type(root).init_weights is BaseModule.init_weights:
@@ -172,7 +173,7 @@ def base_state_dict(
         )
     for name in record.pretrained:
         _require_values(model, name)
-        module = model.get_submodule(name)
+        module: Any = model.get_submodule(name)
         if not getattr(module, 'is_init', False):
             with naming_pretrained(name, pretrained_files(module)):
                 module.init_weights()

@@ -133,6 +133,6 @@ def _why_no_form_of_conv(layer: ConvLayer) -> str | None:
 
 
 def _why_no_magnitude(layer: AdapterLayer) -> str | None:
-    if 'magnitude' in layer.adapter_names and not layer.magnitude.all():
+    if 'magnitude' in layer.adapter_names and not layer.get_parameter('magnitude').all():
         return 'a channel of zeros, by whose norm its DoRA divides'
     return None

@@ -3,11 +3,11 @@
 import math
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
-from ..adapters import DoRA, LoRA, is_linear
+from ..adapters import AdapterLayer, DoRA, LoRA, is_linear
 from ..adapters.lora_init import WEIGHT_INITS
 from ..errors import UserError
 from .base_weights import BaseRecord
@@ -58,17 +58,18 @@ _BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
 
 
 def hf_config(
-    model: nn.Module, layers: Mapping[str, nn.Module], trained: Collection[str] = ()
+    model: nn.Module, layers: Mapping[str, AdapterLayer], trained: Collection[str] = ()
 ) -> dict[str, Any]:
     """Return the settings with which PEFT adapts the same layers in the same way.
 
     Args:
         model (nn.Module): The adapted model.
-        layers (Mapping[str, nn.Module]): Its adapted layers, by name; each has a form.
+        layers (Mapping[str, AdapterLayer]): Its adapted layers, by name; each has a form.
         trained (Collection[str]): Names of the layers that were trained fully.
     """
-    sizes = {name: _rank_and_alpha(layer.adapter) for name, layer in layers.items()}
-    method = next(iter(layers.values())).adapter
+    methods = {name: cast(LoRA, layer.adapter) for name, layer in layers.items()}
+    sizes = {name: _rank_and_alpha(method) for name, method in methods.items()}
+    method = next(iter(methods.values()))
     r, alpha = max(sizes.values(), key=list(sizes.values()).count)
     return dict(
         peft_type='LORA',
@@ -128,7 +129,7 @@ def read_hf_config(config: Mapping[str, Any], keys: Collection[str], folder: str
             f'{folder} adapts {astray[0]}, which its target_modules '
             f'{config["target_modules"]!r} do not mean'
         )
-    patterns = {
+    patterns: dict[str, Any] = {
         pattern: {_exactly(name): value for name, value in values.items() if value is not None}
         for pattern, values in sizes.items()
     }
@@ -204,7 +205,7 @@ def _check(config: Mapping[str, Any], folder: str) -> None:
         )
 
 
-def _hold_weights_turned_round(layers: Mapping[str, nn.Module]) -> bool:
+def _hold_weights_turned_round(layers: Mapping[str, AdapterLayer]) -> bool:
     # Of all layers that have the choice; where they differ, PEFT corrects it layer by layer.
     linear = [layer for layer in layers.values() if is_linear(layer)]
     return bool(linear) and all(not isinstance(layer, nn.Linear) for layer in linear)

@@ -87,7 +87,7 @@ def _not_saved_whole(
     """
     names = [name for name, _ in model.named_modules(remove_duplicate=False)]
     names += [f'{name}.{inner}' for name in adapted for inner in _INNER]
-    shared, reasons = shared_layers(model), {}
+    shared, reasons = shared_layers(model), dict[str, str]()
     for layer in sorted(trained):
         others = [name for name in names if name != layer and name.endswith(layer)]
         if not layer:

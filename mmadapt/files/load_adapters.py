@@ -134,4 +134,4 @@ def _name_classes(model: nn.Module, class_names) -> None:
     if names != tuple(meta.get('classes') or ()) and not isinstance(meta.get('palette'), str):
         # One color for each of the base's classes: without it the visualizer chooses some.
         meta.pop('palette', None)
-    model.dataset_meta = {**meta, 'classes': names}
+    vars(model)['dataset_meta'] = {**meta, 'classes': names}

@@ -82,7 +82,7 @@ def _write_module(path: str, model: nn.Module, metainfo: dict) -> None:
         stock = copy.deepcopy(model)
         _make_stock(stock, merged_state_dict(model))
         if metainfo:
-            stock.dataset_meta = metainfo
+            vars(stock)['dataset_meta'] = metainfo
         save_torch(stock, path)
     except (PicklingError, AttributeError, TypeError) as error:
         raise UserError(
@@ -118,6 +118,8 @@ def _own_globals(path: str) -> list[str]:
     with zipfile.ZipFile(path) as archive:
         (pickled,) = (archive.read(n) for n in archive.namelist() if n.endswith('/data.pkl'))
     found = [
-        arg.split() for opcode, arg, _ in pickletools.genops(pickled) if opcode.name == 'GLOBAL'
+        str(arg).split()
+        for opcode, arg, _ in pickletools.genops(pickled)
+        if opcode.name == 'GLOBAL'
     ]
     return sorted(f'{module}.{name}' for module, name in found if module.split('.')[0] == _PACKAGE)

@@ -36,7 +36,7 @@ def part_of_checkpoint(model: nn.Module, state_dict: Mapping[str, Tensor]) -> st
         part: sum(shapes.get(f'{part}.{key}') == shape for key, shape in given.items())
         for part in parts
     }
-    best = max(fits, key=fits.get, default='')
+    best = max(fits, key=lambda part: fits[part], default='')
     # A norm of the same size is in many a model: most of the file must be there.
     return best if best and 2 * fits[best] > len(given) else ''
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import MethodType
 
 import torch
+from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ..downloads import naming_pretrained
@@ -74,9 +75,9 @@ def initializing(model: nn.Module, covered: Collection[str]) -> Iterator[None]:
                     f'{name or "the model"}: {files} is not read, the checkpoint that is loaded '
                     'has all of these weights'
                 )
-                module.init_weights = MethodType(_leave_alone, module)
+                vars(module)['init_weights'] = MethodType(_leave_alone, module)
             else:
-                module.init_weights = MethodType(_reader(name), module)
+                vars(module)['init_weights'] = MethodType(_reader(name), module)
         yield
     finally:
         for module in changed.values():
@@ -84,11 +85,11 @@ def initializing(model: nn.Module, covered: Collection[str]) -> Iterator[None]:
 
 
 def _leave_alone(module: nn.Module) -> None:
-    module._is_init = True
+    vars(module)['_is_init'] = True
 
 
 def _reader(name: str):
-    def init_weights(module: nn.Module) -> None:
+    def init_weights(module: BaseModule) -> None:
         with naming_pretrained(name, pretrained_files(module)):
             type(module).init_weights(module)
 

@@ -1,5 +1,6 @@
 """What a file with an adapter in it says of that adapter."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -84,7 +85,7 @@ class AdapterRecord:
         )
 
     @classmethod
-    def from_dict(cls, record: dict, source: str) -> 'AdapterRecord':
+    def from_dict(cls, record: Mapping, source: str) -> 'AdapterRecord':
         """Read a record.
 
         Args:

@@ -60,9 +60,9 @@ def write_sharded(folder: str, checkpoint: Mapping) -> None:
     except UserError as error:
         own_error = error
     # No process goes on as if it were written, or waits for one that has stopped.
-    for error in all_gather_object(own_error):
-        if error is not None:
-            raise error
+    for failed in all_gather_object(own_error):
+        if failed is not None:
+            raise failed
 
 
 def _write_first(folder: str, checkpoint: Mapping) -> None:
@@ -153,11 +153,13 @@ def read_sharded(folder: str) -> dict:
 
 def _fill(wanted: dict[str, Tensor], folder: str) -> None:
     from torch.distributed.checkpoint import HuggingFaceStorageReader, load
+    from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
     try:
         found = HuggingFaceStorageReader(folder).read_metadata().state_dict_metadata
         for key, tensor in wanted.items():
-            pieces = found[key].chunks if key in found else []
+            stored = found.get(key)
+            pieces = stored.chunks if isinstance(stored, TensorStorageMetadata) else []
             if sum(piece.sizes.numel() for piece in pieces) != tensor.numel():
                 raise UserError(f'{folder} is incomplete: a file with a piece of {key} is missing')
         with warnings.catch_warnings(), _ordinary_errors():

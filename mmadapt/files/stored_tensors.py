@@ -114,6 +114,7 @@ def complete_state_dict(
     }
     result: OrderedDict[str, Tensor] = OrderedDict()
     for key, first in first_keys.items():
+        of_base = base.get(key, base.get(first))
         if first in stored and first not in anew:
             if stored[first].shape != state[key].shape:
                 raise UserError(
@@ -121,9 +122,9 @@ def complete_state_dict(
                     f'{tuple(state[key].shape)} there: its config (classes, rank) is another one'
                 )
             result[key] = stored[first]
-        elif _fits(base.get(key, base.get(first)), state[key]):
+        elif of_base is not None and of_base.shape == state[key].shape:
             # A base may be kept in half precision; loading it casts it.
-            result[key] = base.get(key, base.get(first)).to(state[key].dtype)
+            result[key] = of_base.to(state[key].dtype)
         elif key.endswith('num_batches_tracked') or first in anew:
             result[key] = state[key]
         else:
@@ -135,7 +136,3 @@ def complete_state_dict(
             'this model does not have: it belongs to another model'
         )
     return result
-
-
-def _fits(tensor: Tensor | None, wanted: Tensor) -> bool:
-    return tensor is not None and tensor.shape == wanted.shape

@@ -36,7 +36,7 @@ def said_of(path: str | Path) -> Iterator[None]:
         cause = _cause(error)
         if cause is None:
             raise
-        if not isinstance(cause, Exception):
+        if not isinstance(cause, OSError):  # whoever stops the process
             raise cause from None
         raise WriteError(f'{path} cannot be written: {_reason(cause, path)}') from error
 

@@ -3,6 +3,8 @@ r"""A BatchNorm of frozen statistics as the affine map that it is.
 .. math:: y = \gamma \frac{x - \mu}{\sqrt{v + \epsilon}} + \beta = f x + g
 """
 
+from typing import TypeGuard
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -11,24 +13,29 @@ from ..adapters.layers.norm import NormLayer
 from ..norms import FrozenStatistics
 
 
-def is_affine(norm: nn.Module) -> bool:
+def is_affine(norm: nn.Module) -> TypeGuard[_BatchNorm]:
     """Return whether a norm is an affine map of its channels, whatever its input."""
     return isinstance(norm, FrozenStatistics) and isinstance(norm, _BatchNorm)
 
 
-def affine_of(norm: nn.Module, stock: bool = False) -> tuple[Tensor, Tensor]:
+def affine_of(norm: _BatchNorm, stock: bool = False) -> tuple[Tensor, Tensor]:
     """Return factor and shift of a BatchNorm of frozen statistics.
 
     Args:
-        norm (nn.Module): The norm, for which :func:`is_affine` holds.
+        norm (_BatchNorm): A norm for which :func:`is_affine` holds.
         stock (bool): Whether to leave its adapter out, if it has one. Defaults to False.
 
     Returns:
         tuple[Tensor, Tensor]: Each ``(channels, )``.
     """
-    adapted = isinstance(norm, NormLayer) and not stock
-    weight, bias = norm.effective() if adapted else (norm.weight, norm.bias)
-    factor = torch.rsqrt(norm.running_var + norm.eps)
+    weight: Tensor | None = norm.weight
+    bias: Tensor | None = norm.bias
+    if isinstance(norm, NormLayer) and not stock:
+        weight, bias = norm.effective()
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None  # it would not be frozen
+    assert variance is not None
+    factor = torch.rsqrt(variance + norm.eps)
     factor = factor if weight is None else weight * factor
-    shift = -norm.running_mean * factor
+    shift = -mean * factor
     return factor, shift if bias is None else bias + shift

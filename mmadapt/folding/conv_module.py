@@ -6,6 +6,7 @@ it computes what it always did, bit for bit.
 
 from mmcv.cnn import ConvModule
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..adapters.affine import move_affine
 from ..adapters.layers.norm import NormLayer
@@ -19,6 +20,7 @@ class FoldingConvModule(ConvModule):
     """A ConvModule whose norm follows its convolution directly and is an affine map."""
 
     stock_class = ConvModule
+    norm: _BatchNorm
 
     def forward(self, x: Tensor, activate: bool = True, norm: bool = True) -> Tensor:
         """Map ``(batch, in, *size)`` to ``(batch, out, *size')``.

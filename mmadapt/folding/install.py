@@ -2,8 +2,10 @@
 
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..adapters.affine import Affine, move_affine
 from ..adapters.layers.norm import NormLayer
@@ -18,12 +20,12 @@ class NormBehind:
     """The norm that a convolution computes too.
 
     Attributes:
-        norm (nn.Module): A BatchNorm of frozen statistics.
+        norm (_BatchNorm): A BatchNorm of frozen statistics.
         is_applied (bool): Whether the last call of the convolution has computed it, and the norm
             has nothing left to do.
     """
 
-    norm: nn.Module
+    norm: _BatchNorm
     is_applied: bool = False
 
     def __call__(self, conv: nn.Module) -> Affine | None:
@@ -36,6 +38,7 @@ class FoldingConv2d(nn.Conv2d):
     """A stock convolution that computes the frozen norm behind it too while it trains."""
 
     stock_class = nn.Conv2d
+    behind: NormBehind
 
     def forward(self, x):
         """Map ``(batch, in, height, width)`` to ``(batch, out, height', width')``."""
@@ -63,8 +66,9 @@ def fold_norms(model: nn.Module) -> int:
         if _is_conv_module(site.owner):
             from .conv_module import FoldingConvModule
 
-            site.owner.__class__ = FoldingConvModule
-            _keep_output(site.owner, site.norm)
+            owner: Any = site.owner
+            owner.__class__ = FoldingConvModule
+            _keep_output(owner, site.norm)
             folded += 1
     for site in pairs:
         # Folded into a frozen convolution, a trained norm would cost it a weight gradient.
@@ -78,6 +82,7 @@ def fold_norms(model: nn.Module) -> int:
 
 def unfold_norms(model: nn.Module) -> None:
     """Undo :func:`fold_norms`; the layers compute what they always did, one after the other."""
+    module: Any
     for module in model.modules():
         if 'behind' in module.__dict__:
             del module.behind
@@ -90,13 +95,15 @@ def unfold_norms(model: nn.Module) -> None:
 
 
 def _fold_pair(site: Site) -> None:
-    site.conv.behind = NormBehind(site.norm)
-    if not isinstance(site.conv, WeightLayer):
-        site.conv.__class__ = FoldingConv2d
-    site.norm.folded_into = (site.conv,)
+    conv: Any = site.conv
+    norm: Any = site.norm
+    conv.behind = NormBehind(norm)
+    if not isinstance(conv, WeightLayer):
+        conv.__class__ = FoldingConv2d
+    norm.folded_into = (conv,)
 
 
-def _keep_output(owner: nn.Module, norm: nn.Module) -> None:
+def _keep_output(owner: Any, norm: nn.Module) -> None:
     # What SSF keeps is the output itself: the activation must not write into it.
     if (
         hasattr(norm, 'adapter')

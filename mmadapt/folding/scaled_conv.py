@@ -12,6 +12,7 @@ y, and the ordinary way is taken.
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..adapters import SSF
 from ..adapters.affine import move_affine
@@ -76,13 +77,13 @@ def can_rescale(conv: nn.Module, norm: nn.Module) -> bool:
     )
 
 
-def rescaled_conv(x: Tensor, conv: nn.Conv2d, norm: nn.Module) -> Tensor:
+def rescaled_conv(x: Tensor, conv: nn.Conv2d, norm: _BatchNorm) -> Tensor:
     """Compute a frozen convolution, its frozen norm, and the norm's scale and shift.
 
     Args:
         x (Tensor): The input, ``(batch, in, height, width)``.
         conv (nn.Conv2d): The convolution.
-        norm (nn.Module): A norm for which :func:`can_rescale` holds.
+        norm (_BatchNorm): A norm for which :func:`can_rescale` holds.
 
     Returns:
         Tensor: ``(batch, out, height', width')``; no later operation may write into it.

@@ -21,7 +21,7 @@ def far_from_zero(norm: nn.Module) -> bool:
     On a GPU an answer that has become wrong is found one step late. Within a step it is the same,
     also where a block is computed again in the backward pass.
     """
-    scale = norm.ssf_scale.detach()
+    scale = norm.get_parameter('ssf_scale').detach()
     if not _is_waited_for(scale):
         return bool(_are_large(scale))
     return _ANSWERS.setdefault(norm, LateAnswer()).of(scale)
@@ -44,7 +44,7 @@ class LateAnswer:
     def of(self, scale: Tensor) -> bool:
         """Return the answer that there is; what was no is asked again, and waited for."""
         if self.is_old and not _in_backward():
-            if self._is_far and self._question.is_answered():
+            if self._is_far and self._question is not None and self._question.is_answered():
                 self._is_far = self._question.answer()
             self._question, self.is_old = _Question(scale), False
         if not self._is_far:

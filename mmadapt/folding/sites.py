@@ -7,6 +7,7 @@ pair belongs to the place of the call: one convolution may stand before several 
 
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
@@ -48,7 +49,7 @@ def find_sites(model: nn.Module) -> list[Site]:
     return sites
 
 
-def _in_conv_module(module: nn.Module) -> list[Site]:
+def _in_conv_module(module: Any) -> list[Site]:
     order = module.order
     follows = order.index('norm') == order.index('conv') + 1 if 'norm' in order else False
     if not follows or not module.with_norm or module.with_spectral_norm:

@@ -182,7 +182,7 @@ def _on_one_storage(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     for key, tensor in tensors.items():
         if not isinstance(tensor, DTensor):  # these have a file a process
             alike[tensor.dtype, tensor.device].append(key)
-    moved = {}
+    moved: dict[str, Tensor] = {}
     for keys in alike.values():
         together = torch.cat([tensors[key].flatten() for key in keys])
         pieces = together.split([tensors[key].numel() for key in keys])

@@ -29,11 +29,9 @@ def find_misfits(
     """
     canonical = canonical_keys(model)
     given = {
-        first: (stored.get(first, base.get(key, base.get(first))), tensor.shape)
+        first: (value.shape, tensor.shape)
         for (key, tensor), first in zip(model.state_dict().items(), canonical.values(), strict=True)
-    }
-    given = {
-        key: (value.shape, shape) for key, (value, shape) in given.items() if value is not None
+        if (value := stored.get(first, base.get(key, base.get(first)))) is not None
     }
     misfits = {key for key, (there, here) in given.items() if there != here}
     if not misfits:

@@ -3,6 +3,7 @@
 from mmengine.dist import broadcast
 from torch import nn
 
+from ..adapters import adapted_layer
 from ..peft import require_state
 from ..runs import averaged_models
 
@@ -19,7 +20,7 @@ def start_from_weights(runner, model: nn.Module) -> None:
     copies = averaged_models(runner)
     handed_out = getattr(getattr(runner, 'strategy', None), 'first_has_weights', False)
     for name in require_state(model).adapted:
-        layer = model.get_submodule(name)
+        layer = adapted_layer(model, name)
         layer.reset_adapter()
         for tensor in layer.adapter_names:
             value = getattr(layer, tensor).data

@@ -112,16 +112,16 @@ class PEFTInjectHook(Hook):
                 f'inherit {inherited("peft/lora.py")} or write '
                 'peft=dict(method=...)'
             )
-        self._config = PEFTConfig.parse(runner.cfg.peft)
+        config = self._config = PEFTConfig.parse(runner.cfg.peft)
         self._check_order(runner)
         add_run_check_hook(runner, self)
         model = _adaptable(runner.model)
         path = checkpoint_to_load(runner)
         checkpoint = {} if path is None else read_checkpoint(path)
         if trains(runner):
-            self._prepare_training(runner, model, path, checkpoint)
+            self._prepare_training(runner, model, config, path, checkpoint)
         else:
-            self.adapt_to_evaluate(model, self._config, path, checkpoint)
+            self.adapt_to_evaluate(model, config, path, checkpoint)
         self._path, self._source = path, self._adapter or path
         # MMEngine's own checkpointing would leave adapters at rest.
         if lacks_memory_hook(runner, model):
@@ -197,8 +197,8 @@ class PEFTInjectHook(Hook):
             self._is_new = False
         self._load_pending_adapter()
 
-    def _prepare_training(self, runner, model, path, checkpoint) -> None:
-        base, report = self.adapt(runner, model, self._config, path, checkpoint)
+    def _prepare_training(self, runner, model, config, path, checkpoint) -> None:
+        base, report = self.adapt(runner, model, config, path, checkpoint)
         if isinstance(runner, Runner):
             rewire(runner, model)
         secure_checkpoints(runner)
@@ -206,7 +206,7 @@ class PEFTInjectHook(Hook):
             if hook.published_keys is not None:
                 hook.published_keys = [*hook.published_keys, KEY, NOTE]
         add_random_state_hook(runner)
-        register_in_before_run(runner, PEFTCheckpointHook(model, self._config, base))
+        register_in_before_run(runner, PEFTCheckpointHook(model, config, base))
         for line in (report.summary(), *report.warnings, report.line()):
             say(line)
 
@@ -236,7 +236,7 @@ class PEFTInjectHook(Hook):
         if resumes(runner) and path is not None:
             check_can_resume(checkpoint, path, bool(runner.cfg.get('param_scheduler')))
         _take_as_base(runner, checkpoint)
-        if KEY in checkpoint:
+        if path is not None and KEY in checkpoint:
             record = AdapterRecord.from_dict(checkpoint[KEY], path)
             stored = checkpoint['state_dict']
             check_one_adapter(record, path, config.adapter)
@@ -306,7 +306,7 @@ class PEFTInjectHook(Hook):
         Raises:
             UserError: They do not fit each other.
         """
-        if KEY in checkpoint:
+        if path is not None and KEY in checkpoint:
             record, source = AdapterRecord.from_dict(checkpoint[KEY], path), path
             check_one_adapter(record, path, config.adapter)
         elif config.adapter is not None:
@@ -324,10 +324,13 @@ class PEFTInjectHook(Hook):
         say(f'{source}: ' + record.inject_into(model, source).line())
 
     def _complete(self, checkpoint: dict, source: str) -> None:
+        model, config = self._model, self._config
+        assert model is not None
+        assert config is not None
         record = AdapterRecord.from_dict(checkpoint[KEY], source)
         stored = checkpoint['state_dict']
-        base = base_state_dict(self._model, record.base, self._config.base)
-        checkpoint['state_dict'] = restore(self._model, record, stored, base, source, self._anew)
+        base = base_state_dict(model, record.base, config.base)
+        checkpoint['state_dict'] = restore(model, record, stored, base, source, self._anew)
         if 'ema_state_dict' in checkpoint:
             averaged = checkpoint['ema_state_dict']
             average = {
@@ -336,7 +339,7 @@ class PEFTInjectHook(Hook):
                 if key.startswith('module.')
             }
             counters = {k: v for k, v in averaged.items() if not k.startswith('module.')}
-            average = complete_state_dict(self._model, average, base, source, self._anew)
+            average = complete_state_dict(model, average, base, source, self._anew)
             checkpoint['ema_state_dict'] = {
                 **counters,
                 **{f'module.{key}': value for key, value in average.items()},
@@ -344,7 +347,7 @@ class PEFTInjectHook(Hook):
 
     def _load_pending_adapter(self) -> None:
         # Only where no checkpoint was loaded; otherwise it came with it.
-        if self._adapter is not None:
+        if self._model is not None and self._adapter is not None:
             load_adapter(self._model, self._adapter)
             self._adapter = None
 

@@ -104,12 +104,9 @@ def check_fits(
     Raises:
         UserError: A weight has another shape than in the model, which would have a random one.
     """
-    differ = names is not None and here is not None and names != here
-    classes = (
-        f'its classes are {_list(names)}, those of the data set here {_list(here)}'
-        if differ
-        else ''
-    )
+    classes = ''
+    if names is not None and here is not None and names != here:
+        classes = f'its classes are {_list(names)}, those of the data set here {_list(here)}'
     misfits = [
         (key, tuple(state[key].shape), tuple(p.shape))
         for key, p in unwrap(model).named_parameters()

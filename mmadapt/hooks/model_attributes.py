@@ -8,6 +8,7 @@ run that is resumed needs them as they were.
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from types import FunctionType, MethodType, ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,7 +87,7 @@ def set_attributes(model: nn.Module, changed: list[tuple[Path, object]]) -> list
     homeless = []
     for path, value in changed:
         try:
-            owner = model.get_submodule(path[0])
+            owner = model.get_submodule(str(path[0]))
             for step in path[1:-1]:
                 owner = _step_into(owner, step)
             if str(path[-1]).startswith('__'):
@@ -97,10 +98,11 @@ def set_attributes(model: nn.Module, changed: list[tuple[Path, object]]) -> list
     return homeless
 
 
-def _step_into(owner, name: str | int):
+def _step_into(owner: Any, name: str | int):
     # A path comes from a file. It leads through what belongs to the model, not by `__class__` or a
     # method's globals to what belongs to the process.
-    inner = owner[name] if isinstance(owner, _CONTAINERS) else vars(owner)[name]
+    inside: Any = owner if isinstance(owner, _CONTAINERS) else vars(owner)
+    inner = inside[name]
     if not _may_look_into(inner):
         raise AttributeError(name)
     return inner
@@ -130,7 +132,7 @@ def _read(model: nn.Module, owners: set[Path], fresh: bool) -> Iterator[tuple[Pa
 
 def _entries(owner) -> list[tuple[str | int, object]]:
     if isinstance(owner, nn.Module):
-        own = [
+        own: list[tuple[str | int, object]] = [
             (name, value)
             for name, value in vars(owner).items()
             # DeepSpeed counts there what it has gathered.
@@ -197,7 +199,7 @@ def _decode(value, device: torch.device | None):
     return set(items) if kind == 'set' else deque(items, value['maxlen'])
 
 
-def _put(owner, name: str | int, value) -> None:
+def _put(owner: Any, name: Any, value) -> None:
     """Assign a value; within the object that is there, if it can be: others may refer to it."""
     inside = isinstance(owner, _CONTAINERS)
     try:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -22,7 +23,7 @@ def check_boxes_wanted(model: nn.Module) -> None:
         UserError: There are, so that the first validation would fail.
     """
     for option, wanted, queries, classes in _choices(model):
-        if None not in (wanted, queries) and wanted > queries * classes:
+        if wanted is not None and queries is not None and wanted > queries * classes:
             times = f' x {classes} classes = {queries * classes}' if classes > 1 else ''
             raise UserError(
                 f'{option}={wanted} of {queries} queries{times}: the first validation would end '
@@ -67,7 +68,7 @@ def _choices(model: nn.Module) -> Iterator[tuple[str, int | None, int | None, in
         )
 
 
-def check_sizes(model: nn.Module, pipelines: dict[str, list]) -> None:
+def check_sizes(model: Any, pipelines: dict[str, list]) -> None:
     """Check that pipelines make images of enough tokens, where their steps say how large these are.
 
     Args:
@@ -93,7 +94,7 @@ def check_sizes(model: nn.Module, pipelines: dict[str, list]) -> None:
             )
 
 
-def watch_tokens(model: nn.Module) -> list:
+def watch_tokens(model: Any) -> list:
     """Have a detector say at a batch of images that are too small what is wrong with them.
 
     Args:

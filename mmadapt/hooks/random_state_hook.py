@@ -52,7 +52,7 @@ class RandomStateHook(Hook):
         self._states: list | None = None
         self._resumed: dict | None = None
         self.epoch_begin: dict | None = None
-        self._before_val: dict | None = None
+        self._before_val: dict = {}
         self._attributes: ModelAttributes | None = None
         self._saved_attributes: list | None = None
         self._said = False
@@ -114,7 +114,7 @@ class RandomStateHook(Hook):
         if self._attributes is None:  # all that changes a model before it is trained is done
             self._attributes = ModelAttributes(unwrap(runner.model))
         if self._resumed is not None:
-            self._resume(runner)
+            self._resume(runner, self._resumed)
         else:
             self._restore_attributes(runner)
         self.epoch_begin = get_random_state()
@@ -146,33 +146,33 @@ class RandomStateHook(Hook):
                 }
         self._states = gather_object(state)
 
-    def _resume(self, runner) -> None:
+    def _resume(self, runner, resumed: dict) -> None:
         if isinstance(runner.train_loop, IterBasedTrainLoop):
-            drop_batches(runner.train_loop, runner.iter, lambda: self._restore(runner))
+            drop_batches(runner.train_loop, runner.iter, lambda: self._restore(runner, resumed))
             return
-        count, length = self._resumed.get('batches'), len(runner.train_dataloader)
+        count, length = resumed.get('batches'), len(runner.train_dataloader)
         if not count:
-            self._restore(runner)
-        elif self._resumed['batches_of_epoch'] != length:
+            self._restore(runner, resumed)
+        elif resumed['batches_of_epoch'] != length:
             print_log(
-                f'the epoch had {self._resumed["batches_of_epoch"]} batches when the '
+                f'the epoch had {resumed["batches_of_epoch"]} batches when the '
                 f'checkpoint was written and has {length} now: it begins again',
                 'current',
                 logging.WARNING,
             )
-            self._restore(runner)
+            self._restore(runner, resumed)
         else:
             print_log(
                 f'resuming inside epoch {runner.epoch + 1}: the first {count} of its '
                 f'{length} batches, trained on already, are loaded and dropped',
                 'current',
             )
-            set_random_state(self._resumed['epoch_begin'])
-            drop_batches(runner.train_loop, count, lambda: self._restore(runner))
+            set_random_state(resumed['epoch_begin'])
+            drop_batches(runner.train_loop, count, lambda: self._restore(runner, resumed))
 
-    def _restore(self, runner) -> None:
-        set_random_state(self._resumed)
-        gradients = self._resumed.get('gradients')
+    def _restore(self, runner, resumed: dict) -> None:
+        set_random_state(resumed)
+        gradients = resumed.get('gradients')
         if gradients is not None:
             with _parameters(runner) as parameters:
                 for name, gradient in gradients.items():

@@ -45,7 +45,7 @@ def rehearse(cfg: Config, trains: bool) -> None:
     path = checkpoint_to_load(planned_run(cfg))
     if path is not None and is_first_process():
         check_is_there(path)
-    refused = None
+    refused: UserError | None = None
     # What is refused is tried once more with values: they may be what was missed.
     for building in (without_values, nullcontext):
         try:
@@ -59,6 +59,7 @@ def rehearse(cfg: Config, trains: bool) -> None:
             if misspelled is None:
                 return  # what is no matter of values comes again in the run
             raise UserError(misspelled) from error
+    assert refused is not None  # the last try did not return
     raise refused
 
 
@@ -90,7 +91,7 @@ def _rehearse_peft(cfg: Config, model: nn.Module, trains: bool, path: str | None
         hook.adapt(runner, model, config, path, checkpoint)
     else:
         hook.adapt_to_evaluate(model, config, path, checkpoint)
-    if KEY in checkpoint and (resumes(runner) or not trains):
+    if path is not None and KEY in checkpoint and (resumes(runner) or not trains):
         check_base_is_there(AdapterRecord.from_dict(checkpoint[KEY], path).base, config.base)
     if trains:
         return

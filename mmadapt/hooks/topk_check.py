@@ -26,8 +26,9 @@ def check_topk(model: nn.Module, metrics: Iterable, where: str) -> None:
         wanted = getattr(metric, 'topk', None)
         if type(metric).__name__ == 'Accuracy' and _exceeds(wanted, classes):
             raise UserError(_line(f'{where}.topk', wanted, classes, 'the first validation'))
-    if getattr(head, 'cal_acc', False) and _exceeds(getattr(head, 'topk', None), classes):
-        raise UserError(_line('model.head.topk', head.topk, classes, 'the first training step'))
+    wanted = getattr(head, 'topk', None)
+    if getattr(head, 'cal_acc', False) and _exceeds(wanted, classes):
+        raise UserError(_line('model.head.topk', wanted, classes, 'the first training step'))
 
 
 def _exceeds(topk, classes: int) -> bool:

@@ -75,7 +75,7 @@ def write_measured(report: dict, path: str) -> None:
 
 def _measured_rows(report: dict) -> list[dict]:
     """Return the rows with what follows from their figures."""
-    first = next((row for row in report['rows'] if not row['status']), None)
+    first: dict = next((row for row in report['rows'] if not row['status']), {})
     rows = []
     for row in report['rows']:
         row = dict(row)

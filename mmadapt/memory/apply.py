@@ -47,7 +47,7 @@ def apply_memory(
     named = find_blocks(model, config.checkpoint, config.every)
     asked = {
         'memory.checkpoint': named,
-        'activation_checkpointing': modules_named(model, activation_checkpointing),
+        'activation_checkpointing': modules_named(model, [*activation_checkpointing]),
         **take_over(model),
     }
     asked = {key: blocks for key, blocks in asked.items() if blocks}

@@ -8,6 +8,7 @@ requires a gradient; an image does not, so that the adapters of a backbone would
 
 import functools
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import nn
@@ -83,9 +84,10 @@ class StatisticsAtRest:
         self._module = module
 
     def __enter__(self) -> None:
+        modules: list[Any] = [*self._module.modules()]
         self._norms = [
             (m, m.momentum, m.num_batches_tracked.clone())
-            for m in self._module.modules()
+            for m in modules
             # Not by class: MMCV's SyncBatchNorm is none of torch's norms.
             if m.training and getattr(m, 'track_running_stats', False)
         ]

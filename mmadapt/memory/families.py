@@ -47,7 +47,7 @@ def find_islands(model: nn.Module) -> dict[str, nn.Module]:
         dict[str, nn.Module]: The outermost ones by their full name, in the order of the model;
         none where all of it may compute in a low precision.
     """
-    islands, inside = {}, set()
+    islands, inside = {}, set[nn.Module]()
     for name, module in _needing(model):
         if module not in inside:
             islands[name] = module
@@ -73,7 +73,7 @@ def _needing(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         if name != 'shared_head'
         for head in (part if isinstance(part, nn.ModuleList) else [part])
     }
-    deformable = set()
+    deformable: set[nn.Module] = set()
     for name, module in model.named_modules():
         kinds = class_names(module)
         if any(kind in kinds for kind in _DEFORMABLE):
@@ -101,8 +101,10 @@ def _layers(module: nn.Module, kinds: list[str]) -> dict[str, nn.Module]:
     if any(kind in kinds for kind in _NOT_ONLY):
         return {}
     for kind in kinds:
-        layers = {key: getattr(module, key, None) for key in _LAYERS.get(kind, ())}
-        if layers and all(isinstance(layer, nn.Module) for layer in layers.values()):
+        wanted = _LAYERS.get(kind, ())
+        found = {key: getattr(module, key, None) for key in wanted}
+        layers = {key: layer for key, layer in found.items() if isinstance(layer, nn.Module)}
+        if wanted and len(layers) == len(wanted):
             return layers
     return {}
 

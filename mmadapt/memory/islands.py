@@ -145,7 +145,8 @@ def _in_float32(value: Any) -> Any:
         return value  # a method may write into what it is given
     if isinstance(value, BaseDataElement):
         return value.new(**cast)
+    kind: Any = type(value)
     if isinstance(value, Mapping):
-        return type(value)(cast)
+        return kind(cast)
     values = cast.values()
-    return type(value)(*values) if hasattr(value, '_fields') else type(value)(values)
+    return kind(*values) if hasattr(value, '_fields') else kind(values)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -30,7 +31,7 @@ class Column:
 
     key: str
     title: str
-    text: Callable[[object], str]
+    text: Callable[[Any], str]
 
 
 def milliseconds(value: float) -> str:

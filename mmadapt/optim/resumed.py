@@ -35,7 +35,7 @@ def resumed_differences(
     Returns:
         list[str]: Name, the checkpoint's value and the config's, each as one string.
     """
-    found = []
+    found: list[str] = []
     saved = checkpoint.get('param_schedulers')
     if saved is not None and schedulers is not None:
         if isinstance(schedulers, Mapping) and isinstance(saved, Mapping):

@@ -74,7 +74,7 @@ class Change:
                 else:
                     live[name] = value
         for name, flag in self.requires_grad.items():
-            parameter = module._parameters[name]
+            parameter = module.get_parameter(name)
             if parameter.is_floating_point():  # quantizing has put codes into its place otherwise
                 self.requires_grad[name] = parameter.requires_grad
                 parameter.requires_grad_(flag)
@@ -129,7 +129,11 @@ class Snapshot:
         # A parameter that several modules have is one parameter afterwards too.
         copies = {id(t): copy.deepcopy(t) for t in tensors if id(t) in held}
         for state in self._modules:
-            for live in (state.module._parameters, state.module._buffers):
+            tensors_of: tuple[dict[str, Any], ...] = (
+                state.module._parameters,
+                state.module._buffers,
+            )
+            for live in tensors_of:
                 live.update({name: copies[id(t)] for name, t in live.items() if id(t) in copies})
 
 
@@ -138,7 +142,8 @@ class _ModuleState:
 
     def __init__(self, module: nn.Module) -> None:
         self.module, self.kind, self.mode = module, type(module), mode_of(module)
-        self.parameters, self.buffers = dict(module._parameters), dict(module._buffers)
+        self.parameters: dict[str, Any] = dict(module._parameters)
+        self.buffers = dict(module._buffers)
         self.attributes = _attributes(module)
         self.requires_grad = {
             name: p.requires_grad for name, p in self.parameters.items() if p is not None

@@ -5,6 +5,7 @@ layers; loading other tensors alone would leave them with the old number.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +65,9 @@ def _resize(
     for key, tensor in tensors.items():
         prefix, _, name = key.rpartition('.')
         module = modules.get(prefix)
-        old = None if module is None else module._parameters.get(name, module._buffers.get(name))
+        if module is None:
+            continue
+        old = module._parameters.get(name, module._buffers.get(name))
         if (
             old is None
             or not old.dim()
@@ -81,7 +84,8 @@ def _resize(
             if name == 'weight' and vars(module).get(attribute) == old.shape[0]:
                 setattr(module, attribute, tensor.shape[0])
     for module in model.modules():
-        for own in (module._parameters, module._buffers):
+        tensors_of: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for own in tensors_of:
             own.update({name: new[id(t)] for name, t in own.items() if id(t) in new})
     return resized
 
@@ -100,16 +104,16 @@ def _counts_from_shapes(
         if owner is not None:
             heads.setdefault(owner, []).append(sizes)
     counts = {}
-    for head, sizes in heads.items():
+    for head, pairs in heads.items():
         old = _count(modules[head])
-        possible = set.intersection(*(_possible_counts(old, *pair) for pair in sizes))
+        possible = set.intersection(*(_possible_counts(old, *pair) for pair in pairs))
         if class_names is not None:
             possible &= {len(class_names)}
         if len(possible) != 1 or 'num_things_classes' in vars(modules[head]):
             raise UserError(
                 f'{source} does not say how many classes {head or "the model"} predicts, and its '
-                f'shapes do not tell: this model has {old}, and an output of {sizes[0][0]} became '
-                f'{sizes[0][1]}. Load it into a model of its number of classes and save it again'
+                f'shapes do not tell: this model has {old}, and an output of {pairs[0][0]} became '
+                f'{pairs[0][1]}. Load it into a model of its number of classes and save it again'
             )
         new = possible.pop()
         below = {
@@ -145,6 +149,7 @@ def _possible_counts(old: int, before: int, after: int) -> set[int]:
 
 def _fit_class_weights(head: nn.Module, old: int, new: int) -> None:
     """Fit weights of the losses where all classes have the same, beside the background."""
+    module: Any
     for module in head.modules():
         weights = vars(module).get('class_weight')
         if (

@@ -129,7 +129,8 @@ class PEFTConfig:
         }
         method = self.build_method()
         plan['method'] = None if method is None else method.to_dict()
-        plan['quant'] = None if self.quant is None else quant_to_dict(self.quant_options())
+        quant = self.quant_options()
+        plan['quant'] = None if quant is None else quant_to_dict(quant)
         return plan
 
 

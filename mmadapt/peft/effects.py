@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 
 from torch import nn
 
-from ..adapters import AdapterMethod, adapted_class
+from ..adapters import AdapterMethod, require_adapted_class
 from ..errors import UserError
 from ..norms import can_freeze, has_statistics, is_norm
 from ..values import check_together
@@ -133,7 +133,7 @@ def _check_method(model: nn.Module, method: AdapterMethod, decisions, quantized)
 
 def _options_of(layer: nn.Module, is_quantized: bool) -> frozenset[str]:
     # A quantized weight is never added to, so there is only one way to compute.
-    return adapted_class(layer).method_options - ({'compute'} if is_quantized else set())
+    return require_adapted_class(layer).method_options - ({'compute'} if is_quantized else set())
 
 
 def _is_same(value, default) -> bool:

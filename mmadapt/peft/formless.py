@@ -25,7 +25,8 @@ def formless_warning(model: nn.Module, modules: Iterable[nn.Module], method: str
         method (str): The method's name.
     """
     inside = {m.out_proj for m in model.modules() if isinstance(m, nn.MultiheadAttention)}
-    sizes, counts = Counter(), Counter()
+    sizes: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for module in modules:
         kind = type(module).__name__
         size = sum(

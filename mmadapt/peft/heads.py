@@ -65,7 +65,10 @@ def find_heads(model: nn.Module) -> dict[str, nn.Module]:
         elif isinstance(child, BaseModel):
             heads.update(_find_inside(child, name))
     parts = _parts(model)
-    return _find_inside(*reversed(*parts.items())) if not heads and len(parts) == 1 else heads
+    if heads or len(parts) != 1:
+        return heads
+    [(name, inner)] = parts.items()
+    return _find_inside(inner, name)
 
 
 def _find_inside(model: nn.Module, name: str) -> dict[str, nn.Module]:

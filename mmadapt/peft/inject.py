@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from ..adapters import adapt_layer, adapted_class
+from ..adapters import adapt_layer, adapted_layer, require_adapted_class
 from ..errors import UserError
 from ..folding import find_sites, fold_norms
 from ..norms import (
@@ -97,13 +97,14 @@ def inject(
         if method is not None and method.adapts_norms:
             plan = _behind_norms(model, plan)
         _check(model, plan, config, method)
-        if config.quant is not None:
+        options = config.quant_options()
+        if options is not None:
             frozen = [
                 module
                 for module, _, decision in plan
                 if decision.action != 'train' and module not in rules.tied
             ]
-            state.quantized = layers_to_quantize(model, frozen, config.quant_options())
+            state.quantized = layers_to_quantize(model, frozen, options)
         if check_options:
             check_effects(
                 model,
@@ -126,7 +127,7 @@ def inject(
         remember(model, before, state, quantize=not weights_follow)
         if not weights_follow:
             for layer in set(state.quantized) & set(state.adapted):
-                model.get_submodule(layer).reset_adapter()
+                adapted_layer(model, layer).reset_adapter()
     except Exception:
         if name in adapter_names(model):
             drop_state(model, name)
@@ -243,7 +244,7 @@ def _behind_norms(model: nn.Module, plan: _Plan) -> _Plan:
         if (
             decision.action == 'adapt'
             and decision.why != 'peft.targets'
-            and adapted_class(module).standardizes
+            and require_adapted_class(module).standardizes
             and module.bias is None
         ):
             decisions[module] = replace(
@@ -279,13 +280,12 @@ def _apply(model: nn.Module, plan: _Plan, rules: Rules, state: TuningState, repo
             freeze_statistics(module, names[0])
         if decision.action == 'adapt':
             method = rules.method_for(module)
-            adapt_layer(module, adapted_class(module), method)
+            adapt_layer(module, require_adapted_class(module), method)
             state.adapted.append(names[0])
-            layer.rank = getattr(method, 'r', 0)
+            layer.rank = method.r
+            own = adapted_layer(module, '').adapter_names
             layer.extra = sum(
-                module._parameters[name].numel()
-                for name in module.adapter_names
-                if name in module._parameters
+                p.numel() for name, p in module._parameters.items() if p is not None and name in own
             )
     if rules.config.fold_norm:
         fold_norms(model)
@@ -296,7 +296,7 @@ def _apply(model: nn.Module, plan: _Plan, rules: Rules, state: TuningState, repo
     adapters = {
         f'{layer}.{name}'.lstrip('.')
         for layer in state.adapted
-        for name in model.get_submodule(layer).adapter_names
+        for name in adapted_layer(model, layer).adapter_names
     }
     state.trained = sorted(trainable - adapters)
     model.train()

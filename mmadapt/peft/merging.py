@@ -1,11 +1,9 @@
 """Merging the active adapter into the weights, and taking it out again."""
 
-from collections import OrderedDict
-
 import torch
 from torch import Tensor, nn
 
-from ..adapters import AdapterLayer, attach_adapter, write_tensors
+from ..adapters import AdapterLayer, adapted_layer, attach_adapter, write_tensors
 from ..errors import UserError
 from ..folding import fold_norms, unfold_norms
 from ..norms import FrozenStatistics, freeze_statistics, unfreeze_statistics
@@ -36,7 +34,7 @@ def merge(model: nn.Module) -> None:
     unfold_norms(model)
     state.merged, state.packed = {}, packed_base(model)
     for name in state.adapted:
-        layer = model.get_submodule(name)
+        layer = adapted_layer(model, name)
         kept, adapter = layer.merge_adapter()
         state.merged[name] = kept, adapter, precision(layer)
         if name in state.packed:
@@ -79,14 +77,14 @@ def unmerge(model: nn.Module) -> None:
     put_up_guards(model)
 
 
-def merged_state_dict(model: nn.Module) -> 'OrderedDict[str, Tensor]':
+def merged_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """Return the state dict of the stock model that computes what an adapted model computes.
 
     Args:
         model (nn.Module): An adapted model, merged or not. It is not changed.
 
     Returns:
-        OrderedDict[str, Tensor]: Stock keys only. Frozen tensors are the model's own, not copies.
+        dict[str, Tensor]: Stock keys only. Frozen tensors are the model's own, not copies.
     """
     result = model.state_dict()
     with torch.no_grad():

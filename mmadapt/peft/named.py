@@ -8,7 +8,15 @@ from ..values import check_text, nearest
 from .guards import check_intact
 from .merging import unmerge
 from .quantized_base import packed_base
-from .state import Adapters, TuningState, drop_state, get_adapters, get_state, require_state
+from .state import (
+    Adapters,
+    TuningState,
+    drop_state,
+    get_adapters,
+    get_state,
+    require_adapters,
+    require_state,
+)
 
 
 def adapter_names(model: nn.Module) -> list[str]:
@@ -68,13 +76,11 @@ def remove(model: nn.Module, name: str | None = None) -> None:
     Raises:
         UserError: The model is not adapted, or has no adapter of that name.
     """
-    adapters = get_adapters(model)
-    if adapters is None:
-        require_state(model)
+    adapters = require_adapters(model)
     if name is not None:
         check_known(model, name)
     names = list(adapters.states) if name is None else [name]
-    if adapters.active in names:
+    if adapters.active is not None and adapters.active in names:
         if adapters.states[adapters.active].merged is not None:
             unmerge(model)
         leave(model, adapters)
@@ -128,7 +134,7 @@ def check_not_merged(model: nn.Module) -> None:
 def leave(model: nn.Module, adapters: Adapters) -> None:
     """Bring a model from its active adapter to its base."""
     check_intact(model)
-    state = adapters.states[adapters.active]
+    state = require_state(model)
     for change in state.changes:
         # Quantizing, which may come after the adapter, is done to the base.
         if isinstance(change.module, QuantizedLinear) and 'weight' not in change.parameters:

@@ -91,9 +91,11 @@ def quantize_base(model: nn.Module) -> dict[str, Packed]:
     options = state.config.quant_options()
     if options is None or state.merged is not None:
         return {}
-    layers = {name: model.get_submodule(name) for name in state.quantized}
     layers = {
-        name: layer for name, layer in layers.items() if not isinstance(layer, QuantizedLinear)
+        name: layer
+        for name in state.quantized
+        if isinstance(layer := model.get_submodule(name), nn.Linear)
+        and not isinstance(layer, QuantizedLinear)
     }
     packed = {name: pack(layer, options) for name, layer in layers.items()}
     dense = sum(layer.weight.numel() * layer.weight.element_size() for layer in layers.values())
@@ -118,8 +120,10 @@ def quantize_base(model: nn.Module) -> dict[str, Packed]:
 
 def pack_base(model: nn.Module, packed: dict[str, Packed]) -> None:
     """Quantize layers with weights that have been packed, by name."""
-    for name, layer in packed.items():
-        quantize(model.get_submodule(name), layer)
+    for name, weight in packed.items():
+        layer = model.get_submodule(name)
+        assert isinstance(layer, nn.Linear)  # no other is packed
+        quantize(layer, weight)
 
 
 def packed_base(model: nn.Module) -> dict[str, Packed]:

@@ -11,8 +11,9 @@ import inspect
 import operator
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FunctionType
+from typing import Any
 
 from torch import nn
 
@@ -32,7 +33,7 @@ _NO_VALUES = {
 }
 # Functions that look at what a tensor is, not at its values.
 _NO_VALUES_OF = {'hasattr', 'id', 'isinstance', 'type'}
-_COMPARISONS = {
+_COMPARISONS: dict[type[ast.cmpop], Callable[[float, float], bool]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
     ast.Lt: operator.lt,
@@ -42,7 +43,7 @@ _COMPARISONS = {
 }
 
 _Path = tuple[str, ...]
-_Condition = tuple[_Path, type, float]
+_Condition = tuple[_Path, type[ast.cmpop], float]
 
 
 def layers_read(model: nn.Module) -> dict[nn.Module, str]:
@@ -60,7 +61,8 @@ def layers_read(model: nn.Module) -> dict[nn.Module, str]:
     """
     found = {}
     for reader in model.modules():
-        for (*path, name), conditions in _reads(type(reader)):
+        cls: Any = type(reader)
+        for (*path, name), conditions in _reads(cls):
             if not all(_may_hold(reader, condition) for condition in conditions):
                 continue
             try:
@@ -76,7 +78,7 @@ def layers_read(model: nn.Module) -> dict[nn.Module, str]:
 @functools.cache
 def _reads(reader: type) -> frozenset[tuple[_Path, tuple[_Condition, ...]]]:
     """Return what the methods of a class read as ``self.<path>.weight`` or ``.bias``, and when."""
-    methods = {}
+    methods: dict[str, object] = {}
     for cls in reader.__mro__:
         if cls.__module__.split('.')[0] not in ('torch', 'builtins', __package__.split('.')[0]):
             for name, value in vars(cls).items():
@@ -124,8 +126,9 @@ def _reads_in(method: FunctionType) -> set[tuple[_Path, tuple[_Condition, ...]]]
 def _walk(node: ast.AST, conditions: tuple = ()) -> Iterator[tuple[ast.AST, tuple]]:
     """Yield all nodes, each with the conditions under which it is reached."""
     yield node, conditions
-    branch = node.body if isinstance(node, ast.If) else ()
-    inner = (*conditions, *_conditions(node.test)) if branch else ()
+    branch, inner = [], conditions
+    if isinstance(node, ast.If):
+        branch, inner = node.body, (*conditions, *_conditions(node.test))
     for child in ast.iter_child_nodes(node):
         yield from _walk(child, inner if child in branch else conditions)
 
@@ -141,9 +144,10 @@ def _conditions(test: ast.expr) -> Iterator[_Condition]:
             and type(part.ops[0]) in _COMPARISONS
             and _path(part.left)
             and isinstance(part.comparators[0], ast.Constant)
-            and type(part.comparators[0].value) in (int, float)
+            and isinstance(number := part.comparators[0].value, (int, float))
+            and not isinstance(number, bool)
         ):
-            yield _path(part.left), type(part.ops[0]), part.comparators[0].value
+            yield _path(part.left), type(part.ops[0]), number
 
 
 def _may_hold(reader: nn.Module, condition: _Condition) -> bool:

@@ -81,7 +81,7 @@ class Report:
             key = (layer.name.split('.')[0], layer.action, layer.why)
             groups[key] += 1
             parameters[key] += layer.parameters
-        extra = Counter()
+        extra: Counter = Counter()
         for layer in self.layers:
             extra[layer.name.split('.')[0], layer.action, layer.why] += layer.extra
         table = Table('part', 'what', 'why', title='mmadapt')

@@ -116,7 +116,8 @@ class Rules:
         )
 
     def _has_form(self, module: nn.Module) -> bool:
-        return adapted_class(module) is not None and self.method.supports(module)
+        method = self.method
+        return method is not None and adapted_class(module) is not None and method.supports(module)
 
     def _why_not_usable(self, hits) -> str:
         if self.method is None:
@@ -142,6 +143,7 @@ class Rules:
 
     def method_for(self, module: nn.Module) -> AdapterMethod:
         """Return the method with the rank and alpha that it has for a layer."""
+        assert self.method is not None  # else nothing is adapted
         return self.method.for_layer(self.overrides.get(module, {}))
 
     def _select_overrides(self, model) -> dict[nn.Module, dict]:

@@ -91,11 +91,26 @@ def add_state(
 
 def drop_state(model: nn.Module, name: str) -> None:
     """Forget an adapter; a model without any is a stock model again."""
-    adapters = get_adapters(model)
+    adapters = require_adapters(model)
     adapters.states.pop(name, None)
     adapters.active = None if adapters.active == name else adapters.active
     if not adapters.states:
         del model.__dict__[ATTRIBUTE]
+
+
+def require_adapters(model: nn.Module) -> Adapters:
+    """Return all adapters of a model.
+
+    Raises:
+        UserError: The model is not adapted.
+    """
+    adapters = get_adapters(model)
+    if adapters is None:
+        raise UserError(
+            f'this {type(model).__name__} is not adapted; call mmadapt.inject or '
+            'mmadapt.load_adapter first'
+        )
+    return adapters
 
 
 def require_state(model: nn.Module) -> TuningState:
@@ -104,15 +119,10 @@ def require_state(model: nn.Module) -> TuningState:
     Raises:
         UserError: The model is not adapted, or all its adapters are off.
     """
-    state, adapters = get_state(model), get_adapters(model)
-    if state is None and adapters is not None:
+    adapters = require_adapters(model)
+    if adapters.active is None:
         raise UserError(
             f'no adapter of this {type(model).__name__} is active; call '
             f'mmadapt.set_adapter(model, {next(iter(adapters.states))!r})'
         )
-    if state is None:
-        raise UserError(
-            f'this {type(model).__name__} is not adapted; call mmadapt.inject or '
-            'mmadapt.load_adapter first'
-        )
-    return state
+    return adapters.states[adapters.active]

@@ -71,7 +71,7 @@ def write_plan(report: dict, path: str) -> None:
 
 
 def _refused(report: dict) -> list[str]:
-    reasons = {}
+    reasons: dict[str, list[str]] = {}
     for row in report['rows']:
         if row['reason']:
             reasons.setdefault(row['reason'], []).append(row['recipe'])

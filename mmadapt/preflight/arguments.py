@@ -5,10 +5,11 @@ config it is, and for most of it behind the printed config.
 """
 
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from types import MappingProxyType
+from typing import Any
 
 from mmengine.registry import Registry, root
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, TestLoop, ValLoop
@@ -99,7 +100,9 @@ def unread_factors(wrapper, path: str = 'optim_wrapper') -> Iterator[str]:
     if not isinstance(wrapper, Mapping) or wrapper.get('constructor', _CONSTRUCTOR) != _CONSTRUCTOR:
         return
     paramwise, where = wrapper.get('paramwise_cfg') or {}, f'{path}.paramwise_cfg'
-    read = [(f'{where}.{key}', key, _FACTORS) for key in paramwise]
+    read: list[tuple[str, str, Collection[str]]] = [
+        (f'{where}.{key}', key, _FACTORS) for key in paramwise
+    ]
     # What else is there is put into the optimizer's groups.
     read += [
         (f'{where}.custom_keys[{name!r}].{key}', key, ('lr_mult', 'decay_mult'))
@@ -124,6 +127,7 @@ def _walk(node, path: str, classes: Mapping[str, list]) -> Iterator[str]:
 
 def _check(node: Mapping, path: str, classes: Mapping[str, list]) -> Iterator[str]:
     kind = node.get('type')
+    found: Sequence[Any]
     if kind is None:
         found, taken = _LOOPS.get(path, ()), _TAKEN.get(path, set())
         if path.endswith('_dataloader'):
@@ -170,7 +174,8 @@ def parameters(function: Callable) -> tuple[set[str], bool]:
     """
     if not inspect.isclass(function):
         return _named(function)
-    found = [_named(cls.__init__) for cls in function.__mro__[:-1] if '__init__' in vars(cls)]
+    own = [vars(cls).get('__init__') for cls in function.__mro__[:-1]]
+    found = [_named(init) for init in own if init is not None]
     if not found or found[0][1]:
         return (
             set().union(*(names for names, _ in found)) - {'args', 'kwargs', 'self'},
@@ -202,7 +207,7 @@ def registered(scope: str) -> dict[str, list]:
     """
     with suppress(ImportError):
         import_module(f'{scope}.registry')
-    found = {}
+    found: dict[str, list] = {}
     roots = [value for value in vars(root).values() if isinstance(value, Registry)]
     while roots:
         registry = roots.pop()

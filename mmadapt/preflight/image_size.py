@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ..type_names import type_name
 
@@ -99,7 +100,8 @@ def _of_known(name: str, t: Mapping, size: Size) -> Size:
         width, height = t.get('border', (0, 0))
         return size[0] + 2 * height, size[1] + 2 * width
     if name == 'Expand':
-        return tuple(math.ceil(side * max(t.get('ratio_range', (1, 4)))) for side in size)
+        most = max(t.get('ratio_range', (1, 4)))
+        return math.ceil(size[0] * most), math.ceil(size[1] * most)
     if name == 'Pad':
         side = max(size)
         return _up((side, side) if t.get('pad_to_square') else size, t.get('size_divisor') or 1)
@@ -113,7 +115,8 @@ def _batched(augment: Mapping, size: Size | None) -> Size | None:
         height, width = augment['size']
         return (height, width) if size is None else (max(size[0], height), max(size[1], width))
     if name == 'BatchResize':
-        return _up(_resized(augment['scale'], True), augment.get('pad_size_divisor', 1))
+        scaled = _resized(augment['scale'], True)
+        return None if scaled is None else _up(scaled, augment.get('pad_size_divisor', 1))
     if name == 'BatchSyncRandomResize' and size is not None:
         divisor = augment.get('size_divisor', 32)
         most = round(max(augment['random_size_range']) / divisor)
@@ -122,7 +125,7 @@ def _batched(augment: Mapping, size: Size | None) -> Size | None:
     return size
 
 
-def _resized(scale, keep_ratio: bool) -> Size | None:
+def _resized(scale: Any, keep_ratio: bool) -> Size | None:
     """Return what is resized to a scale, ``(width, height)`` or any order where it keeps ratios."""
     if scale is None:
         return None
@@ -136,7 +139,7 @@ def _longest(t: Mapping) -> Size:
     if not isinstance(scale[0], (int, float)):
         return max(map(max, scale)), max(map(min, scale))
     most = max(t.get('ratio_range') or (1,))
-    return tuple(int(side * most) for side in scale)
+    return int(scale[0] * most), int(scale[1] * most)
 
 
 def _largest(sizes: Iterable[Size | None]) -> Size | None:
@@ -144,4 +147,4 @@ def _largest(sizes: Iterable[Size | None]) -> Size | None:
 
 
 def _up(size: Size, divisor: int) -> Size:
-    return tuple(-(-side // divisor) * divisor for side in size)
+    return -(-size[0] // divisor) * divisor, -(-size[1] // divisor) * divisor

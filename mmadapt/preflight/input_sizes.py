@@ -32,7 +32,7 @@ def largest_image(pipeline: Sequence) -> tuple[int, int] | None:
     Returns:
         tuple[int, int], optional: None where the steps do not say, or are not known.
     """
-    size = None
+    size: tuple[int, int] | None = None
     for step in pipeline:
         kind = type_name(step.get('type'))
         if kind in ('Resize', 'RandomChoiceResize', 'FixScaleResize'):
@@ -44,8 +44,9 @@ def largest_image(pipeline: Sequence) -> tuple[int, int] | None:
             scales = [(max(s), min(s)) for s in scales]
             size = max(s[1] for s in scales), max(s[0] for s in scales)
         elif kind == 'RandomChoice':
-            ends = [_after(size, branch) for branch in step.get('transforms', [])]
-            if not ends or None in ends:
+            branches = step.get('transforms', [])
+            ends = [end for branch in branches if (end := _after(size, branch)) is not None]
+            if not ends or len(ends) < len(branches):
                 return None
             size = max(end[0] for end in ends), max(end[1] for end in ends)
         elif kind == 'Pad':
@@ -54,7 +55,8 @@ def largest_image(pipeline: Sequence) -> tuple[int, int] | None:
                 side = max(step['size'])
                 size = (max(side, size[0]), max(side, size[1])) if size else None
             elif size and step.get('size_divisor'):
-                size = tuple(_up(side, step['size_divisor']) for side in size)
+                divisor = step['size_divisor']
+                size = _up(size[0], divisor), _up(size[1], divisor)
         elif kind not in _NO_LARGER:
             return None
     return size

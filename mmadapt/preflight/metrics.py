@@ -31,7 +31,9 @@ def check_best(cfg: dict) -> None:
     hooks = [('default_hooks.checkpoint', (cfg.get('default_hooks') or {}).get('checkpoint'))]
     hooks += [(f'custom_hooks[{n}]', h) for n, h in enumerate(cfg.get('custom_hooks') or [])]
     for where, hook in hooks:
-        kind = type_name(hook.get('type')) if isinstance(hook, dict) else ''
+        if not isinstance(hook, dict):
+            continue
+        kind = type_name(hook.get('type'))
         cls = {'CheckpointHook': CheckpointHook, 'EarlyStoppingHook': EarlyStoppingHook}.get(kind)
         if cls is None:
             continue
@@ -57,7 +59,7 @@ def check_best(cfg: dict) -> None:
 
 def _unbuilt(evaluator: dict, classes: Mapping[str, list]) -> SimpleNamespace:
     """Return what is read here of an evaluator, which reads its annotations when it is built."""
-    kind = evaluator.get('type')
+    kind: object = evaluator.get('type')
     name = type_name(kind)
     cls = kind if callable(kind) else classes.get(name, [None])[-1]
     metric = evaluator.get('metric', 'bbox')
@@ -88,9 +90,10 @@ def check_metrics(hooks: Iterable, metrics: Iterable) -> None:
             if key == 'auto':
                 _check_auto(hook, metrics)
                 continue
-            given = [_names(metric) for metric in metrics]
-            if metrics and None not in given and key not in {k for keys in given for k in keys}:
-                raise UserError(_not_given(name, key, [k for keys in given for k in keys]))
+            known = [names for metric in metrics if (names := _names(metric)) is not None]
+            given = [each for names in known for each in names]
+            if metrics and len(known) == len(metrics) and key not in given:
+                raise UserError(_not_given(name, key, given))
 
 
 def check_given(hooks: Iterable, found: dict) -> None:
@@ -135,7 +138,9 @@ def _names(metric) -> set[str] | None:
 
 
 def _check_auto(hook, metrics: list) -> None:
-    first = metrics[0] if metrics else None
+    if not metrics:
+        return
+    first = metrics[0]
     kind = type(first).__name__
     name = f'{first.metrics[0]}_AP' if kind == 'LVISMetric' else _FIRST.get(kind)
     if name is not None:

@@ -109,7 +109,7 @@ def explain_building(error: BaseException, cfg: Mapping | None = None) -> str | 
         if 'is not in the' not in str(error) or known.get('obj_cls', '') is not None:
             return None
         kind, registry = known['obj_type'], known['registry']
-        names, above = set(), registry
+        names, above = set[str](), registry
         while above is not None:
             names, above = names.union(above.module_dict), above.parent
         return (

@@ -6,8 +6,10 @@ with the adapter's gain :math:`g` (DoRA, SSF). The quantized weight is never add
 to be dense for that. Merging makes it dense first.
 """
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..adapters import register_layer
 from ..adapters.layers.linear import LinearLayer
@@ -18,6 +20,9 @@ class QuantizedLayer(LinearLayer):
     """How an adapted quantized Linear computes."""
 
     method_options = frozenset({'dropout'})
+    bias: nn.Parameter
+    dense_weight: Callable[[], Tensor]
+    product: Callable[[Tensor], Tensor]
 
     def weight_parts(self) -> dict[str, tuple[Tensor, Tensor | None]]:
         """Return the weight, dense, and the bias."""

@@ -10,7 +10,7 @@ import logging
 import bitsandbytes
 import torch
 from bitsandbytes import functional
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import UserError
 from .linear import QuantizedLinear
@@ -82,6 +82,7 @@ class Linear8bit(QuantizedLinear):
     """A Linear in 8 bits: ``weight`` holds integers, or 16-bit weights to be quantized."""
 
     scale_names = ('weight_scale',)
+    weight_scale: nn.Parameter
     options: EightBit
 
     @staticmethod

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..adapters import AdapterLayer, adapted_class, attach_adapter
+from ..adapters import AdapterLayer, attach_adapter, require_adapted_class
 from ..digest import tensor_digest
 from ..errors import UserError
 from .linear import QuantizedLinear
@@ -98,7 +98,7 @@ def dequantize(layer: QuantizedLinear) -> Packed:
     names = ('options', 'dense_class', 'dense_dtype', 'dense_digest')
     packed = Packed(
         type(layer),
-        {name: layer._parameters[name] for name in layer.packed_names},
+        {name: layer.get_parameter(name) for name in layer.packed_names},
         {name: layer.__dict__.pop(name) for name in names},
     )
     for name in list(packed.parameters)[1:]:
@@ -128,4 +128,4 @@ def _frozen(tensor: Tensor) -> nn.Parameter:
 
 def _adapt_again(layer: nn.Module, kept: dict | None) -> None:
     if kept is not None:
-        attach_adapter(layer, adapted_class(layer), kept['adapter'], kept['tensors'])
+        attach_adapter(layer, require_adapted_class(layer), kept['adapter'], kept['tensors'])

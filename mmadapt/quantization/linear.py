@@ -5,7 +5,7 @@ its scales, all frozen, none a buffer (MMEngine averages buffers over processes)
 and with it its names, its aliases and its place in a wrapper.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +35,7 @@ class QuantizedLinear(nn.Linear):
     dense_digest: str
 
     @staticmethod
-    def pack(weight: Tensor, options: QuantOptions) -> dict[str, Tensor]:
+    def pack(weight: Tensor, options: Any) -> dict[str, Tensor]:
         """Quantize a weight ``(out, in)``: return ``weight`` and the scales, by name."""
         raise NotImplementedError
 
@@ -92,7 +92,7 @@ class QuantizedLinear(nn.Linear):
 
     def _holds(self, state_dict, prefix: str) -> bool:
         return all(
-            torch.equal(state_dict[prefix + name].to(self.weight.device), self._parameters[name])
+            torch.equal(state_dict[prefix + name].to(self.weight.device), self.get_parameter(name))
             for name in self.packed_names
             if prefix + name in state_dict
         )

@@ -130,7 +130,8 @@ def keys_of(recipe: Recipe, cfg: Config, model: Model) -> dict:
     Raises:
         UserError: A part of the model has no blocks to recompute.
     """
-    keys, memory = {}, {}
+    keys: dict = {}
+    memory: dict = {}
     if recipe.tuning:
         keys['peft'] = _peft_of(recipe.tuning, cfg)
     if recipe.checkpoint:
@@ -143,7 +144,7 @@ def keys_of(recipe: Recipe, cfg: Config, model: Model) -> dict:
         keys['memory'] = memory
     if recipe.strategy:
         keys['runner_type'] = 'FlexibleRunner'
-        keys['strategy'] = _strategy(recipe)
+        keys['strategy'] = _strategy(recipe.strategy, recipe.amp)
     return keys
 
 
@@ -181,10 +182,10 @@ def _blocks_of(part: str, model: Model) -> list[str]:
     )
 
 
-def _strategy(recipe: Recipe) -> dict:
-    file = recipe.strategy.replace('zero', 'deepspeed_zero')
+def _strategy(name: str, amp: bool) -> dict:
+    file = name.replace('zero', 'deepspeed_zero')
     strategy = _read(f'strategies/{file}').strategy
-    if file != recipe.strategy and not recipe.amp:
+    if file != name and not amp:
         strategy.torch_autocast = dict(enabled=False)
     return strategy
 

@@ -3,8 +3,8 @@
 import copy
 from collections.abc import Iterator
 
-import torch
 from mmengine.config import Config
+from mmengine.model import BaseModel
 from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
@@ -115,7 +115,7 @@ def hint(size: tuple[int, int], error: Exception) -> str:
     )
 
 
-def batch_for(cfg: Config, model: torch.nn.Module) -> dict:
+def batch_for(cfg: Config, model: BaseModel) -> dict:
     """Return a preprocessed batch, as :func:`use_images` has put it into a config."""
     loader = cfg.train_dataloader
     items = DATASETS.build(loader.dataset)

@@ -50,6 +50,13 @@ def adapted_class(layer: nn.Module) -> type[AdapterLayer] | None:
     return _CLASSES.get(type(layer))
 
 
+def require_adapted_class(layer: nn.Module) -> type[AdapterLayer]:
+    """Return the class that a layer gets when it is adapted, of one that has been chosen for it."""
+    cls = adapted_class(layer)
+    assert cls is not None
+    return cls
+
+
 def is_linear(layer: nn.Module) -> bool:
     """Return whether a layer, adapted or not, is a linear map with a form, whatever its library."""
     cls = type(layer) if isinstance(layer, AdapterLayer) else adapted_class(layer)

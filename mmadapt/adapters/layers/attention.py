@@ -4,6 +4,8 @@ So an adapted ``out_proj`` alone would do nothing; the attention is adapted as a
 for each chosen projection.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,6 +13,8 @@ from torch import Tensor, nn
 from ..layer import AdapterLayer, StockView
 
 _INPUTS = ('q', 'k', 'v')
+# It is given a view of its module.
+_stock_forward: Callable[..., tuple[Tensor, Tensor | None]] = nn.MultiheadAttention.forward
 
 
 class AdaptedMultiheadAttention(AdapterLayer, nn.MultiheadAttention):
@@ -53,11 +57,11 @@ class AdaptedMultiheadAttention(AdapterLayer, nn.MultiheadAttention):
         if self.training and self.adapter.dropout:
             return self._forward_with_dropout(query, key, value, *args, **kwargs)
         view = self._view(self.merged_tensors())
-        return nn.MultiheadAttention.forward(view, query, key, value, *args, **kwargs)
+        return _stock_forward(view, query, key, value, *args, **kwargs)
 
     def _projections(self) -> dict[str, tuple[Tensor, Tensor | None]]:
         if self._qkv_same_embed_dim:
-            weights = self.in_proj_weight.chunk(3)
+            weights = list(self.in_proj_weight.chunk(3))
         else:
             weights = [getattr(self, f'{part}_proj_weight') for part in _INPUTS]
         biases = [None] * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
@@ -102,7 +106,7 @@ class AdaptedMultiheadAttention(AdapterLayer, nn.MultiheadAttention):
             kdim=self.embed_dim,
             vdim=self.embed_dim,
         )
-        output, weights = nn.MultiheadAttention.forward(view, *inputs, *args, **kwargs)
+        output, weights = _stock_forward(view, *inputs, *args, **kwargs)
         return self._project('out', output), weights
 
     def _project(self, part: str, x: Tensor) -> Tensor:

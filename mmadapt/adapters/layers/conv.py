@@ -1,5 +1,8 @@
 """Adapted convolutions: any dimension, stride, padding mode, dilation and number of groups."""
 
+from collections.abc import Callable
+from typing import Any, Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,6 +20,14 @@ class ConvLayer(WeightLayer):
 
     method_options = frozenset({'dropout', 'compute'})
     foldable = True
+    stride: tuple[int, ...]
+    padding: tuple[int, ...] | str
+    dilation: tuple[int, ...]
+    kernel_size: tuple[int, ...]
+    out_channels: int
+    groups: int
+    padding_mode: Literal['zeros', 'reflect', 'replicate', 'circular']
+    _conv_forward: Callable[..., Tensor]
 
     def run(self, x: Tensor, *, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Map ``(batch, in, *size)`` to ``(batch, out, *size')``."""
@@ -27,8 +38,9 @@ class ConvLayer(WeightLayer):
         if not self._pays_low_rank_backward(x):
             return super().compute(x, affine=affine)
         tensors, (weight, bias) = self.adapter_tensors(), self.weight_parts()['']
-        bias, (down, up) = self.adapter.adapt_bias(bias, tensors), self.adapter.low_rank(tensors)
-        factor = None
+        bias, factors = self.adapter.adapt_bias(bias, tensors), self.adapter.low_rank(tensors)
+        assert factors is not None  # what is a free sum has some
+        (down, up), factor = factors, None
         if affine is not None:
             factor = affine[0]
             if factor.requires_grad:  # the norm behind is trained
@@ -62,14 +74,14 @@ class ConvLayer(WeightLayer):
             and type(self).run is ConvLayer.run
         )
 
-    def branch(self, x: Tensor, *, down: Tensor, up: Tensor) -> Tensor:
+    def branch(self, x: Tensor, *inputs: Any, down: Tensor, up: Tensor) -> Tensor | None:
         """Convolve to ``r`` channels, for each group of input channels, and from those to all."""
         narrow = self.run(x, weight=self._for_each_group(down), bias=None)
         return mix_channels(narrow, up, down.dim() - 2, self.groups)
 
     def branch_behind_dropout(
         self, x: Tensor, probability: float, *, down: Tensor, up: Tensor
-    ) -> Tensor:
+    ) -> Tensor | None:
         """Convolve an input some of whose elements are dropped."""
         if not self._is_plain(x):
             return super().branch_behind_dropout(x, probability, down=down, up=up)

@@ -12,6 +12,8 @@ class LinearLayer(WeightLayer):
     """How an adapted Linear computes."""
 
     method_options = frozenset({'dropout', 'compute'})
+    in_features: int
+    out_features: int
 
     def run(self, x: Tensor, *, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Map ``(..., in)`` to ``(..., out)``."""
@@ -23,7 +25,7 @@ class LinearLayer(WeightLayer):
 
     def branch_behind_dropout(
         self, x: Tensor, probability: float, *, down: Tensor, up: Tensor
-    ) -> Tensor:
+    ) -> Tensor | None:
         """Map features some of which are dropped."""
         if torch.compiler.is_compiling():
             return super().branch_behind_dropout(x, probability, down=down, up=up)

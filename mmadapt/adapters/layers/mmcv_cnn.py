@@ -1,5 +1,7 @@
 """Adapted layers of ``mmcv.cnn``: its wrappers of torch's layers, and weight standardization."""
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from mmcv.cnn.bricks import wrappers
 from mmcv.cnn.bricks.conv2d_adaptive_padding import Conv2dAdaptivePadding
@@ -67,6 +69,7 @@ class AdaptedConvWS2d(ConvLayer, ConvWS2d):
 
     stock_class = ConvWS2d
     standardizes = True
+    eps: float
     method_options = WeightLayer.method_options
     branch = WeightLayer.branch
 
@@ -82,6 +85,7 @@ class AdaptedConvAWS2d(ConvLayer, ConvAWS2d):
 
     stock_class = ConvAWS2d
     standardizes = True
+    _get_weight: Callable[[Tensor], Tensor]
     method_options = WeightLayer.method_options
     branch = WeightLayer.branch
 

@@ -3,6 +3,8 @@
 Their offsets come from the input as it is: dropout is for what the adapter adds alone.
 """
 
+from collections.abc import Callable
+
 import torch
 from mmcv.ops import (
     DeformConv2d,
@@ -20,6 +22,7 @@ class DeformConvLayer(WeightLayer):
     """How an adapted deformable convolution computes."""
 
     foldable = True
+    conv_offset: Callable[[Tensor], Tensor]
 
     def forward(self, x: Tensor, offset: Tensor) -> Tensor:
         """Map ``(batch, in, height, width)`` to ``(batch, out, height', width')``."""
@@ -35,6 +38,7 @@ class ModulatedDeformConvLayer(WeightLayer):
     """How an adapted modulated deformable convolution computes."""
 
     foldable = True
+    conv_offset: Callable[[Tensor], Tensor]
 
     def forward(self, x: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
         """Map ``(batch, in, height, width)`` to ``(batch, out, height', width')``."""
@@ -64,7 +68,7 @@ class AdaptedDeformConv2dPack(DeformConvLayer, DeformConv2dPack):
     """An adapted DeformConv2dPack (``DCN``)."""
 
     stock_class = DeformConv2dPack
-    forward = WeightLayer.forward
+    forward = WeightLayer.forward  # type: ignore[assignment]  # it finds its offsets itself
 
     def compute(self, x: Tensor, **kwargs) -> Tensor:
         """Map ``(batch, in, height, width)`` to ``(batch, out, height', width')``."""
@@ -75,7 +79,7 @@ class AdaptedModulatedDeformConv2dPack(ModulatedDeformConvLayer, ModulatedDeform
     """An adapted ModulatedDeformConv2dPack (``DCNv2``)."""
 
     stock_class = ModulatedDeformConv2dPack
-    forward = WeightLayer.forward
+    forward = WeightLayer.forward  # type: ignore[assignment]  # it finds its offsets itself
 
     def compute(self, x: Tensor, **kwargs) -> Tensor:
         """Map ``(batch, in, height, width)`` to ``(batch, out, height', width')``."""

@@ -1,5 +1,7 @@
 """Adapted norm layers: another weight and bias are another affine map of the same shape."""
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from mmengine.model.utils import _BatchNormXd
 from mmengine.utils.dl_utils.parrots_wrapper import SyncBatchNorm
@@ -11,6 +13,9 @@ from ..layer import AdapterLayer, StockView
 
 class NormLayer(AdapterLayer):
     """What adapted norms share."""
+
+    weight: nn.Parameter
+    bias: nn.Parameter
 
     def weight_parts(self) -> dict[str, tuple[Tensor, Tensor | None]]:
         """Return weight and bias, ``(channels, )``."""
@@ -26,7 +31,7 @@ class NormLayer(AdapterLayer):
         return dict(weight=weight) if bias is None else dict(weight=weight, bias=bias)
 
 
-class FrozenBatchNormLayer(NormLayer):
+class FrozenBatchNormLayer(NormLayer, norms.FrozenStatistics):
     """How an adapted BatchNorm of frozen statistics computes."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,7 +52,8 @@ class MovingBatchNormLayer(NormLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(batch, channels, *size)`` to the same shape."""
-        return self.stock_class.forward(StockView(self, self.merged_tensors()), x)
+        stock_forward: Callable[..., Tensor] = self.stock_class.forward
+        return stock_forward(StockView(self, self.merged_tensors()), x)
 
 
 class AdaptedLayerNorm(NormLayer, nn.LayerNorm):
@@ -75,7 +81,7 @@ class AdaptedRMSNorm(NormLayer, nn.RMSNorm):
 
     stock_class = nn.RMSNorm
 
-    def weight_parts(self) -> dict[str, tuple[Tensor, None]]:
+    def weight_parts(self) -> dict[str, tuple[Tensor, Tensor | None]]:
         """Return the weight, ``(channels, )``."""
         return {'': (self.weight, None)}
 
@@ -150,7 +156,7 @@ class AdaptedSyncBatchNorm(MovingBatchNormLayer, nn.SyncBatchNorm):
     stock_class = nn.SyncBatchNorm
 
 
-CLASSES = (
+CLASSES: tuple[type[NormLayer], ...] = (
     AdaptedLayerNorm,
     AdaptedGroupNorm,
     AdaptedRMSNorm,

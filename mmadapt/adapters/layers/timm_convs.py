@@ -13,6 +13,9 @@ class StdConvLayer(ConvLayer):
     """How an adapted standardized convolution computes."""
 
     standardizes = True
+    eps: float
+    gain: Tensor
+    scale: float
     method_options = WeightLayer.method_options
     branch = WeightLayer.branch
 

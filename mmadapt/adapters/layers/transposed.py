@@ -4,7 +4,8 @@ Their weight is ``(in, out / groups, *kernel)``, the transpose of a convolution'
 as ``(out, in / groups, *kernel)``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,6 +21,12 @@ class TransposedConvLayer(WeightLayer):
 
     method_options = frozenset({'dropout', 'compute'})
     foldable = True
+    stride: tuple[int, ...]
+    padding: Any  # numbers, as torch takes no name of a padding here
+    dilation: tuple[int, ...]
+    kernel_size: tuple[int, ...]
+    groups: int
+    _output_padding: Callable[..., list[int]]
 
     def forward(self, x: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         """Map ``(batch, in, *size)`` to ``(batch, out, *output_size)``."""

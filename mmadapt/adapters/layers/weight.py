@@ -30,6 +30,7 @@ class WeightLayer(AdapterLayer):
 
     method_options = frozenset({'dropout'})
     foldable = False
+    weight: Tensor
     behind: Callable[[nn.Module], Affine | None] | None = None
 
     def run(self, x: Tensor, *inputs, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -141,7 +142,9 @@ class WeightLayer(AdapterLayer):
         output = self.run(x, *inputs, weight=self.weight, bias=bias if gain is None else None)
         if factors is not None:
             down, up = (factor.to(weight.dtype) for factor in factors)
-            output = output + self.branch(x, *inputs, down=down, up=up)
+            added = self.branch(x, *inputs, down=down, up=up)
+            assert added is not None  # what is factored has this form
+            output = output + added
         if gain is None:
             return output
         # Rounded once, or half precision would swallow small changes of the gain.
