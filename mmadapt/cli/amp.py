@@ -105,7 +105,7 @@ def _set_islands(cfg: Config) -> str:
 
 def _set_wrapper(cfg: Config) -> str:
     wrapper = cfg.get('optim_wrapper')
-    if not isinstance(wrapper, dict) or 'optimizer' not in wrapper:
+    if not isinstance(wrapper, ConfigDict) or 'optimizer' not in wrapper:
         raise UserError('--amp: the config has no optim_wrapper=dict(optimizer=dict(type=...))')
     kind = type_name(wrapper.get('type', 'OptimWrapper'))
     if kind in _KEPT:

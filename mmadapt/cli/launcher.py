@@ -70,7 +70,8 @@ def start_before_stopping() -> None:
     it is interrupted before its first line.
     """
     start, stop = LocalElasticAgent._start_workers, processes._terminate_process_handler
-    starting, came = [], []
+    starting: list[bool] = []
+    came: list[int] = []
 
     def stop_later(number, frame):
         if not starting:
@@ -92,7 +93,7 @@ def start_before_stopping() -> None:
             stop(came[0], None)
         return started
 
-    LocalElasticAgent._start_workers = start_all
+    LocalElasticAgent._start_workers = start_all  # type: ignore[method-assign]  # as said above
     processes._terminate_process_handler = stop_later
 
 
@@ -129,7 +130,9 @@ def launch(arguments: list[str]) -> int:
         except processes.SignalException as error:
             return stopped(Stopped(error.sigval), said.read().decode(), training)
         except KeyboardInterrupt as error:
-            return stopped(stop_behind(error), said.read().decode(), training)
+            stop = stop_behind(error)
+            assert stop is not None  # an interrupt is one
+            return stopped(stop, said.read().decode(), training)
     return 0
 
 

@@ -49,9 +49,9 @@ def explain(error: Exception, path: str) -> str:
     if isinstance(error, KeyError) and keys:
         return _duplicate(sorted(keys), file, reading[-1].f_locals.get('base_cfg_path'))
     if isinstance(error, ImportError) and str(error).startswith('Failed to import custom modules'):
-        cause = error
-        while cause.__cause__ or cause.__context__:
-            cause = cause.__cause__ or cause.__context__
+        cause: BaseException = error
+        while behind := cause.__cause__ or cause.__context__:
+            cause = behind
         name = str(error.__cause__).removeprefix('Failed to import ')
         return (
             f'{file}: custom_imports={name}: {type(cause).__name__}: {cause}; the '
@@ -90,7 +90,7 @@ def nearest_file(path: Path) -> str:
     Returns:
         str: `; nearest: ...`, or what of the path is not there.
     """
-    files = {}
+    files: dict[str, str] = {}
     for file in (*sorted(path.parent.glob('*.py')), *sorted(Path('configs').rglob('*.py'))):
         files.setdefault(file.name, str(file))
     near = close_names(path.name if path.suffix else f'{path.name}.py', files, most=3)

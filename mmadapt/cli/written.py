@@ -38,7 +38,7 @@ def what_was_written(runner, config: str) -> list[str]:
     lines = [f'written to {runner.work_dir}: {", ".join(left)}']
     tested, merged = [*best, *last][:1], [path for path in exports if osp.isdir(path)][-1:]
     if tested and runner.cfg.get('test_dataloader') is not None:
-        lines.append(_to_test(runner.cfg, config, *tested))
+        lines.append(_to_test(runner.cfg, config, tested[0]))
     if merged:
         lines.append(
             'to make an ordinary checkpoint of it: '
@@ -86,9 +86,9 @@ def _checkpoints(runner) -> tuple[dict[str, str], dict[str, str]]:
             continue
         paths = getattr(hook, 'best_ckpt_path_dict', None)
         single = paths is None
-        for metric, path in (
-            {hook.key_indicators[0]: hook.best_ckpt_path} if single else paths
-        ).items():
+        if paths is None:
+            paths = {hook.key_indicators[0]: hook.best_ckpt_path}
+        for metric, path in paths.items():
             score = info.get('best_score' if single else f'best_score_{metric}')
             if path:
                 best[str(path)] = f'the best: {metric} {score:.4f}'

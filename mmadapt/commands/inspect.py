@@ -6,6 +6,7 @@ mmadapt inspect configs/peft/rtmdet_tiny_lora_face.py
 import argparse
 import shutil
 import sys
+from collections.abc import Collection
 
 from ..cli import load_config
 from ..cli.arguments import add_config, make_parser
@@ -35,7 +36,7 @@ def main(arguments: list[str]) -> None:
     if load_from:
         refuse_adapter(load_from)
     file = load_from and local_file(load_from)
-    not_loaded = []
+    not_loaded: Collection[str] = ()
     if file:
         checkpoint = read_checkpoint(file)
         state = checkpoint['state_dict']

@@ -169,7 +169,7 @@ def parse_memory(text: str) -> int:
     """
     match = re.fullmatch(r'(\d+(?:\.\d+)?) ?([A-Za-z]+)', text)
     unit = match and next((u for u in _UNITS if u.lower() == match[2].lower()), None)
-    if not unit or float(match[1]) <= 0:
+    if not match or not unit or float(match[1]) <= 0:
         raise UserError(
             f'--memory {text}: not an amount of memory; write a number and one of '
             f'{", ".join(_UNITS)}, such as 24GiB'

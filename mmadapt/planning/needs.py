@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -80,7 +81,7 @@ def measure(cfg: Config) -> Needs:
     set_random_seed(SEED)
     shapes = ShapesOnly()
     with shapes:
-        model = _build(cfg)
+        model: Any = _build(cfg)
         wrapper = build_for_trained(
             lambda: build_optim_wrapper(model, cfg.optim_wrapper), MMLogger.get_current_instance()
         )

@@ -125,11 +125,12 @@ def _batched(augment: Mapping, size: Size | None) -> Size | None:
     return size
 
 
-def _resized(scale: Any, keep_ratio: bool) -> Size | None:
+def _resized(scale, keep_ratio: bool) -> Size | None:
     """Return what is resized to a scale, ``(width, height)`` or any order where it keeps ratios."""
     if scale is None:
         return None
-    width, height = (scale, scale) if isinstance(scale, (int, float)) else scale
+    sides: Any = (scale, scale) if isinstance(scale, (int, float)) else scale
+    width, height = sides
     return (min(width, height), max(width, height)) if keep_ratio else (height, width)
 
 

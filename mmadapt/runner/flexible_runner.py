@@ -49,6 +49,7 @@ class FlexibleRunner(StockRunner):
 
     def __init__(self, *args, **kwargs) -> None:
         self._begun = False
+        self._compile: bool | dict
         super().__init__(*args, **kwargs)
         # from_cfg does not pass it on.
         self._compile = self._compile or self.cfg.get('compile', False)

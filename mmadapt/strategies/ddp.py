@@ -1,6 +1,7 @@
 """A copy of the model in every process, gradients averaged between them."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from mmengine._strategy import DDPStrategy as StockStrategy
 from mmengine.device import get_device
@@ -25,7 +26,9 @@ class DDPStrategy(AdaptingStrategy, StockStrategy):
     """
 
     _offload = False
-    _whole: ClassVar[dict] = {}  # what all processes have put together while the first one writes
+    sync_bn: str | None
+    # What all processes have put together while the first one writes.
+    _whole: Mapping = MappingProxyType({})
 
     def _setup_env(self, **kwargs) -> None:
         super()._setup_env(**kwargs)

@@ -4,6 +4,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from mmengine._strategy import SingleDeviceStrategy
 from mmengine.dist import get_world_size
@@ -33,9 +34,11 @@ class AdaptingStrategy(SingleDeviceStrategy):
         first_has_weights (bool): Whether only the first process has the weights until then.
     """
 
-    runner = None
-    sharded = False
-    first_has_weights = False
+    runner: Any = None
+    sharded: bool = False
+    first_has_weights: bool = False
+    model: nn.Module
+    _prepared: bool
     _pending: dict | None = None  # what a resumed run restores once it is built
 
     def prepare(
@@ -73,13 +76,13 @@ class AdaptingStrategy(SingleDeviceStrategy):
         self.check_run(optim_wrapper, compile, dispatch_kwargs)
         optim_wrapper = self.make_ready(optim_wrapper)
         self.dispatch_kwargs.update(dispatch_kwargs or {})
-        model = self.build_model(model)
-        with initializing(model, covered_modules(model, self.runner)):
-            model = self._init_model_weights(model)
-        model = self.place(model)
-        self.model = model
-        self.runner.begin(model)
-        self.model = self.compile_model(self.wrap(model), compile)
+        built: nn.Module = self.build_model(model)
+        with initializing(built, covered_modules(built, self.runner)):
+            built = self._init_model_weights(built)
+        built = self.place(built)
+        self.model = built
+        self.runner.begin(built)
+        self.model = self.compile_model(self.wrap(built), compile)
         if optim_wrapper is not None:
             self._build_optimization(optim_wrapper, param_scheduler)
         self._prepared = True
@@ -206,7 +209,7 @@ class AdaptingStrategy(SingleDeviceStrategy):
             revised = OrderedDict(
                 (re.sub(pattern, replacement, key), value) for key, value in revised.items()
             )
-        revised._metadata = getattr(state, '_metadata', OrderedDict())
+        vars(revised)['_metadata'] = getattr(state, '_metadata', OrderedDict())
         self._check_some_fit(revised, filename)
         self.load_weights(revised, strict)
         return checkpoint
@@ -277,11 +280,11 @@ class AdaptingStrategy(SingleDeviceStrategy):
         return weights_to_cpu(module.state_dict())
 
     @contextmanager
-    def accumulated_gradients(self) -> Iterator[dict[str, nn.Parameter]]:
+    def accumulated_gradients(self) -> Iterator[Mapping[str, nn.Parameter]]:
         """Have, while it is entered, this process's gradients that no step has been made with yet.
 
         Yields:
-            dict[str, nn.Parameter]: What is trained, by name; gradients can be read and set.
+            Mapping[str, nn.Parameter]: What is trained, by name; gradients can be read and set.
         """
         yield {name: p for name, p in self.unwrapped.named_parameters() if p.requires_grad}
 

@@ -1,6 +1,7 @@
 """DeepSpeed's engine and optimizer, as MMEngine's loops, hooks and schedulers use them."""
 
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mmengine._strategy.deepspeed import MMDeepSpeedEngineWrapper
@@ -50,7 +51,7 @@ def _broadcastable_scalars(model: nn.Module, stage: int):
 
     DeepSpeed broadcasts parameters as bytes, as which such a tensor cannot be viewed.
     """
-    scalars = [p for p in model.parameters() if p.dim() == 0]
+    scalars: list[Any] = [p for p in model.parameters() if p.dim() == 0]
     for parameter in scalars:
         if stage == 3:
             parameter.data = parameter.data.view(1)
@@ -95,7 +96,8 @@ class DeepSpeedOptimWrapper(OptimWrapper):
         pending (bool): Whether there are gradients that no step has been made with yet.
     """
 
-    engine = None
+    engine: Any = None
+    base_param_settings: dict | None
 
     def __init__(self, **kwargs) -> None:
         super().__init__(**kwargs)

@@ -89,7 +89,7 @@ def parse_settings(config: str | Mapping | None, sections: Mapping) -> tuple[dic
         UserError: Something in it is unknown, or cannot be used for training a detector.
     """
     given = {**_read(config), **{k: v for k, v in sections.items() if v is not None}}
-    said = []
+    said: list[str] = []
     for key, message in _REFUSED.items():
         section = given.pop(key, None)
         # An empty or a disabled section, as in configs that list all of them, asks for nothing.
@@ -134,11 +134,13 @@ def _read(config: str | Mapping | None) -> dict:
             config = json.loads(Path(config).read_text())
         except ValueError as error:
             raise UserError(f'strategy.config: {config} is not JSON: {error}') from None
-    if not isinstance(config or {}, Mapping):
+    if not config:
+        return {}
+    if not isinstance(config, Mapping):
         raise UserError(
             f'strategy.config must be a dict or the name of a JSON file, got {config!r}'
         )
-    return dict(config or {})
+    return dict(config)
 
 
 def _translate_bf16(given: dict, said: list[str]) -> None:

@@ -7,6 +7,7 @@ parameter by parameter.
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -137,7 +138,7 @@ def _link(zero) -> None:
         zero._lazy_init_hp_params_optimizer_state()
 
 
-def _set_piece(param: nn.Parameter, key: str, value: Tensor) -> None:
+def _set_piece(param: Any, key: str, value: Tensor) -> None:
     from deepspeed.utils import safe_set_full_optimizer_state, safe_set_local_optimizer_state
 
     if not _is_sharded(param):
@@ -151,7 +152,8 @@ def _set_piece(param: nn.Parameter, key: str, value: Tensor) -> None:
 
 def _keys_by_element(own: list) -> set[str]:
     """Return the keys under which there is a value for each element, not one for a parameter."""
-    found, others = set(), set()
+    found: set[str] = set()
+    others: set[str] = set()
     for _, param, state in own:
         for key, value in state.items():
             alike = isinstance(value, Tensor) and value.shape == _shape(param)
@@ -187,7 +189,7 @@ def _flat_of(zero, group: int, param: nn.Parameter) -> Tensor:
     return zero.single_partition_of_fp32_groups[group]
 
 
-def _shape(param: nn.Parameter) -> torch.Size:
+def _shape(param: Any) -> torch.Size:
     return param.ds_shape if _is_sharded(param) else param.shape
 
 

@@ -97,7 +97,7 @@ class DeepSpeedStrategy(DDPStrategy):
         return self._settings['zero_optimization']['stage']
 
     @property
-    def sharded(self) -> bool:
+    def sharded(self) -> bool:  # type: ignore[override]  # nobody sets it
         """bool: Whether a process has only a part of each weight once training has begun."""
         return self.stage == 3
 

@@ -1,6 +1,7 @@
 """Parameters without dimensions, such as the scales of FCOS: there are no rows to divide."""
 
 from collections import defaultdict
+from typing import Any
 
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
@@ -31,7 +32,8 @@ def give_a_dimension(model: nn.Module) -> list[str]:
             cls.__name__, (cls,), {name: _without_dimension(name) for name in names}
         )
         for name in names:
-            parameter = module._parameters[name]
+            own: dict[str, Any] = module._parameters
+            parameter = own[name]
             parameter.data = parameter.data.view(1)
     return scalars
 
@@ -47,7 +49,8 @@ def trained_scalars(model: nn.Module) -> list[str]:
 
 def _without_dimension(name: str) -> property:
     def see(module: nn.Module) -> Tensor:
-        parameter = module._parameters[name]
+        own: dict[str, Any] = module._parameters
+        parameter = own[name]
         return parameter if isinstance(parameter, DTensor) else parameter.view(())
 
     return property(see)

@@ -8,6 +8,7 @@ gathered before its forward, and its gradients divided after its backward.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from mmengine.device import get_device
@@ -63,8 +64,8 @@ class Sharding:
         policy = OffloadPolicy()
         if self.offload:
             policy = CPUOffloadPolicy(pin_memory=get_device() != 'cpu')
-        how = dict(mesh=self.mesh, offload_policy=policy, ignored_params=whole)
-        units = [model.get_submodule(name) for name in self.units]
+        how: dict[str, Any] = dict(mesh=self.mesh, offload_policy=policy, ignored_params=whole)
+        units: list[Any] = [model.get_submodule(name) for name in self.units]
         for unit in [*reversed(units), model]:  # inner ones come after outer ones in their order
             rest = [p for p in unit.parameters() if not isinstance(p, DTensor) and p not in whole]
             hand_out(rest)
@@ -91,7 +92,9 @@ class Sharding:
             model (nn.Module): The divided model.
             in_training (bool): Whether a backward pass follows.
         """
-        units = [model.get_submodule(name) for name in self.units] if self.prefetch else []
+        units: list[Any] = []
+        if self.prefetch:
+            units = [model.get_submodule(name) for name in self.units]
         count = self.prefetch if in_training else 0
         for index, unit in enumerate(units):
             unit.set_modules_to_forward_prefetch(units[index + 1 : index + 1 + count])
@@ -132,7 +135,7 @@ class Calls:
         self._sharding = sharding
         self._syncs = True
         self._gathers_ahead = False
-        model.no_sync = self.no_sync
+        vars(model)['no_sync'] = self.no_sync
         model.register_forward_pre_hook(self._before)
         model.register_forward_hook(self._after)
 
@@ -145,7 +148,7 @@ class Calls:
         finally:
             self._syncs = True
 
-    def _before(self, model: nn.Module, args: tuple) -> None:
+    def _before(self, model: Any, args: tuple) -> None:
         in_training = torch.is_grad_enabled()
         if in_training != self._gathers_ahead:
             self._sharding.gather_ahead(model, in_training)

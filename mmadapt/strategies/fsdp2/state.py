@@ -1,7 +1,7 @@
 """The state of a divided model and its optimizer as it is without division."""
 
-from collections import OrderedDict
 from collections.abc import Collection
+from typing import Any
 
 import torch
 from mmengine.dist import is_main_process
@@ -32,7 +32,7 @@ def gather(state):
     return tree_map_only(Tensor, whole, state)
 
 
-def model_state(model: nn.Module, scalars: Collection[str]) -> 'OrderedDict[str, Tensor]':
+def model_state(model: nn.Module, scalars: Collection[str]) -> dict[str, Tensor]:
     """Return the tensors of a model, divided ones among them, but those without dimensions whole.
 
     Args:
@@ -55,7 +55,7 @@ def serve_whole_state(optimizer: Optimizer, scalars: Collection[nn.Parameter]) -
             none in its state dict.
     """
 
-    def divide(key: str, value, param: nn.Parameter):
+    def divide(key: str, value, param: Any):
         # `step` has no dimension, whatever the parameter has.
         whole = (
             isinstance(value, Tensor)

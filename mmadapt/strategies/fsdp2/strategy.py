@@ -3,8 +3,9 @@
 import time
 import warnings
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from typing import Any
 from unittest import mock
 
 import mmengine
@@ -162,7 +163,8 @@ class FSDP2Strategy(DDPStrategy):
             and hasattr(model, 'init_weights')
             and self.dispatch_kwargs.get('init_weights_for_test_or_val', True)
         ):
-            model.init_weights()
+            initialized: Any = model
+            initialized.init_weights()
         return model
 
     @property
@@ -236,12 +238,12 @@ class FSDP2Strategy(DDPStrategy):
         return whole if is_main_process() else OrderedDict()
 
     @contextmanager
-    def accumulated_gradients(self) -> Iterator[dict[str, nn.Parameter]]:
+    def accumulated_gradients(self) -> Iterator[Mapping[str, nn.Parameter]]:
         """Have this process's gradients that have not been divided yet."""
         with gathered(self.unwrapped):
             yield {name: p for name, p in self.unwrapped.named_parameters() if p.requires_grad}
 
-    def save_checkpoint(
+    def save_checkpoint(  # type: ignore[override]  # all that every strategy takes
         self,
         filename: str,
         *,
