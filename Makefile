@@ -13,7 +13,7 @@ help:
 	@echo 'make demo                                          adapt a detector to sample faces, on two processes'
 	@echo 'make test [PYTEST_ARGS=...]                        all tests, in two runs; stops at the first that fails'
 	@echo 'make test-core                                     the first run: what needs no extra'
-	@echo 'make lint                                          code style'
+	@echo 'make lint                                          code style, format and types'
 	@echo 'make docs                                          the documentation, into build/docs'
 	@echo 'make clean-env                                     remove .venv and .venv-extras (the compiled mmcv stays in the cache)'
 
@@ -60,7 +60,14 @@ test-extras: env-extras
 	@.venv/bin/python tests/helpers/outcomes.py build/tests/core.json build/tests/extras.json
 
 lint: env
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check --quiet .
+	@.venv/bin/ruff check --quiet .
+	@unformatted=$$(.venv/bin/ruff format --check . 2>&1 | sed -n 's/^Would reformat: //p' | tr '\n' ' '); \
+	if [ -n "$$unformatted" ]; then \
+	  echo "make lint: not formatted: $${unformatted}(.venv/bin/ruff format . does it)" >&2; \
+	  exit 1; \
+	fi
+	@.venv/bin/mypy --no-error-summary
+	@echo 'make lint: style, format and types are right'
 
 docs:
 	@$(MAKE) --no-print-directory env BESIDE=1 EXTRAS=docs

@@ -6,6 +6,7 @@ Every check names the key, the value, and what to write instead.
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from typing import TypeGuard
 
 from .errors import UserError
 
@@ -29,12 +30,12 @@ def check_together(*checks: Callable[[], object]) -> None:
         raise UserError('\n'.join(found))
 
 
-def is_number(value) -> bool:
+def is_number(value) -> TypeGuard[float]:
     """Return whether a value is a number; True is none."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def is_integer(value) -> bool:
+def is_integer(value) -> TypeGuard[int]:
     """Return whether a value is an integer; True is none."""
     return isinstance(value, int) and not isinstance(value, bool)
 

@@ -93,7 +93,7 @@ def _write_part(folder: str, checkpoint: Mapping) -> None:
 def _write(path: Path, checkpoint: Mapping) -> None:
     from torch.distributed.checkpoint import HuggingFaceStorageWriter, save
 
-    pieces: dict[str, DTensor] = {}
+    pieces: dict[str, Tensor] = {}
 
     def take(key, value):
         if not isinstance(value, DTensor):

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from typing import Any
 
 from mmengine.registry import STRATEGIES
 
@@ -60,7 +61,7 @@ def with_runner_keys(strategy, cfg: Mapping):
 
 def _class_of(strategy: Mapping) -> type:
     kind = strategy.get('type')
-    cls = STRATEGIES.get(kind) if isinstance(kind, str) else kind
+    cls: Any = STRATEGIES.get(kind) if isinstance(kind, str) else kind
     if cls is None:
         names = [*(f'mmadapt.{name}' for name in OURS.module_dict), *STRATEGIES.module_dict]
         check_one_of('strategy.type', kind, names)

@@ -1,7 +1,7 @@
 """Adapted linear layers of transformers that are not torch's own, each known to one family."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from .linear import LinearLayer
@@ -11,6 +11,7 @@ class AdaptedConv1D(LinearLayer, Conv1D):
     """An adapted Conv1D, the linear layer of GPT-2, whose weight is ``(in, out)``."""
 
     stock_class = Conv1D
+    weight: nn.Parameter
 
     @property
     def in_features(self) -> int:
