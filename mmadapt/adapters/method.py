@@ -17,7 +17,7 @@ class AdapterMethod(ABC):
     """A way to adapt weights: its tensors, and what they make of a weight.
 
     A third party adds a method by registering one subclass in
-    :data:`~mmadapt.adapters.registry.ADAPTERS`. Its constructor's arguments are the keys of
+    :data:`~mmadapt.adapters.ADAPTERS`. Its constructor's arguments are the keys of
     ``peft.method`` and are kept as attributes of the same names. Every kind of layer in
     :mod:`mmadapt.adapters.layers` then works with it: the layers know how to compute with another
     weight, the method knows which one.

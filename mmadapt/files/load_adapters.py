@@ -30,14 +30,14 @@ def load_adapter(model: nn.Module, folder: str, name: str = DEFAULT_NAME) -> Non
 
     The adapter is active afterwards. The base's own tensors are not written to: adapters that
     differ in anything, also in the number of classes, stand beside each other under their names,
-    each with its own tensors, and :func:`~mmadapt.peft.named.set_adapter` switches.
+    each with its own tensors, and :func:`mmadapt.set_adapter` switches.
 
     Args:
         model (nn.Module): A stock model, or one with adapters. It is changed only if everything
             fits.
         folder (str): The folder, written by :func:`save_adapter` or by Hugging Face's PEFT.
         name (str): The adapter's name. One that the model has already, such as the only one of a
-            model that :func:`~mmadapt.peft.inject.inject` has adapted, gets other values; the
+            model that :func:`mmadapt.inject` has adapted, gets other values; the
             folder must be of the same ``peft``. Defaults to ``'default'``.
 
     Raises:

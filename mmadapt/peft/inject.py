@@ -57,7 +57,7 @@ def inject(
         weights_follow (bool): Whether weights are going to be loaded. What ``peft.quant`` asks for
             is then left to :func:`~mmadapt.peft.quantized_base.quantize_base`, and there are no
             base values to keep. Defaults to False.
-        name (str): The adapter's name, for :func:`~mmadapt.peft.named.set_adapter`. It is active
+        name (str): The adapter's name, for :func:`mmadapt.set_adapter`. It is active
             afterwards. Defaults to ``'default'``.
         keep_base (bool): Whether to keep the values that the base model has in what trains fully,
             which costs that much memory. Without them the adapter cannot be switched off. Defaults

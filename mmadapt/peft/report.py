@@ -73,7 +73,7 @@ class Report:
         """Return a table with one row for each part of the model, action and reason.
 
         Args:
-            width (int): How many characters a line may have. Defaults to :data:`WIDE`.
+            width (int): How many characters a line may have. Defaults to 400.
         """
         groups: Counter = Counter()
         parameters: Counter = Counter()
@@ -100,7 +100,7 @@ class Report:
 
         Args:
             width (int): How many characters a row may have; one that is too long has neither kind
-                nor shape nor reason. Defaults to :data:`WIDE`.
+                nor shape nor reason. Defaults to 400.
         """
         rows = [
             (

@@ -142,7 +142,8 @@ def _build(cfg: Config) -> nn.Module:
 def _backward(loss: Tensor) -> None:
     """Call the engine itself: inside of ``loss.backward()`` no mode of functions is active.
 
-    What blocks recompute there would not be what they computed :func:`~memory.like_cuda.like_cuda`.
+    What blocks recompute there would not be what they computed
+    :func:`~mmadapt.meters.like_cuda.like_cuda`.
     """
     _engine_run_backward(
         (loss,),

@@ -12,6 +12,7 @@ import mmadapt
 from mmadapt.adapters.layers.dropout import _DropAndMap
 from mmadapt.adapters.layers.low_rank_conv import _LowRankConv
 from mmadapt.folding.scaled_conv import _RescaledConv
+from mmadapt.meters.like_cuda import _Kernel
 from mmadapt.quantization.linear import _FrozenProduct
 
 
@@ -93,6 +94,7 @@ def test_every_gradient_written_by_hand_is_among_them():
             if isinstance(value, type)
             and issubclass(value, torch.autograd.Function)
             and value.__module__.startswith('mmadapt.')
+            and value is not _Kernel  # which computes nothing
         }
     assert found == {*RIGHT, *REFUSED}
 

@@ -78,7 +78,7 @@ CONTRACT = {
     'mmcv.cnn.bricks.conv_ws.ConvAWS2d._get_weight': 'adapters/layers/mmcv_cnn.py',
     # torch.
     'torch.nn.Module._parameters': 'adapters/layer.py files/loaded_keys.py memory/islands.py norms.py '
-    'quantization/convert.py quantization/linear.py strategies/fsdp2/scalars.py '
+    'quantization/linear.py strategies/fsdp2/scalars.py '
     'strategies/fsdp2/units.py peft/changes.py peft/class_counts.py peft/inject.py '
     'peft/read_layers.py peft/rules.py peft/targets.py',
     'torch.nn.Module._buffers': 'files/stored_tensors.py files/loaded_keys.py hooks/model_attributes.py peft/changes.py '
@@ -97,7 +97,8 @@ CONTRACT = {
     'torch.nn.Conv3d._conv_forward': 'adapters/layers/conv.py folding/conv_module.py folding/install.py',
     'torch.nn.ConvTranspose2d._output_padding': 'adapters/layers/transposed.py',
     'torch.nn.MultiheadAttention._qkv_same_embed_dim': 'adapters/layers/attention.py',
-    'torch.nn.modules.batchnorm._BatchNorm': 'folding/affine.py',
+    'torch.nn.modules.batchnorm._BatchNorm': 'folding/affine.py folding/conv_module.py '
+    'folding/install.py folding/scaled_conv.py',
     'torch.nn.modules.batchnorm._NormBase': 'norms.py',
     'torch.nn.modules.conv._ConvNd': 'folding/sites.py peft/rules.py',
     'torch.Tensor._base': 'meters/tally.py',

@@ -82,13 +82,12 @@ def _defined(tree):
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             found.add(node.name)
-        targets = (
-            node.targets
-            if isinstance(node, ast.Assign)
-            else [node.target]
-            if isinstance(node, (ast.AnnAssign, ast.For))
-            else []
-        )
+        if isinstance(node, ast.Assign):
+            targets = node.targets
+        elif isinstance(node, ast.For) or (isinstance(node, ast.AnnAssign) and node.value):
+            targets = [node.target]
+        else:  # a type alone is what is known of a name of another's
+            targets = []
         for target in targets:
             for part in ast.walk(target):
                 if isinstance(part, ast.Name):
