@@ -61,11 +61,8 @@ test-extras: env-extras
 
 lint: env
 	@.venv/bin/ruff check --quiet .
-	@unformatted=$$(.venv/bin/ruff format --check . 2>&1 | sed -n 's/^Would reformat: //p' | tr '\n' ' '); \
-	if [ -n "$$unformatted" ]; then \
-	  echo "make lint: not formatted: $${unformatted}(.venv/bin/ruff format . does it)" >&2; \
-	  exit 1; \
-	fi
+	@.venv/bin/ruff format --check --quiet --output-format concise . || { \
+	  echo 'make lint: what is named above is not formatted; .venv/bin/ruff format . does it' >&2; exit 1; }
 	@.venv/bin/mypy --no-error-summary
 	@echo 'make lint: style, format and types are right'
 

@@ -162,6 +162,10 @@ def freeze_statistics(module: nn.Module, name: str) -> None:
 def frozen_class(module: nn.Module, name: str) -> type[nn.Module]:
     """Return the class that :func:`freeze_statistics` gives a norm layer.
 
+    Args:
+        module (nn.Module): The norm.
+        name (str): Its name in the model, for messages.
+
     Raises:
         UserError: There is none.
     """

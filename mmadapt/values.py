@@ -131,6 +131,12 @@ def check_keys(
 def check_one_of(where: str, value, allowed: Sequence, otherwise: str = '') -> None:
     """Check that a value is one of several.
 
+    Args:
+        where (str): What has this value, for the message.
+        value: The value.
+        allowed (Sequence): The values that it may have.
+        otherwise (str): What else the message says. Defaults to ''.
+
     Raises:
         UserError: It is another one.
     """
@@ -143,6 +149,10 @@ def check_one_of(where: str, value, allowed: Sequence, otherwise: str = '') -> N
 def check_flag(where: str, value) -> None:
     """Check that a value is True or False.
 
+    Args:
+        where (str): What has this value, for the message.
+        value: The value.
+
     Raises:
         UserError: It is something else.
     """
@@ -152,6 +162,11 @@ def check_flag(where: str, value) -> None:
 
 def check_count(where: str, value, least: int = 1) -> None:
     """Check that a value is an integer of at least ``least``.
+
+    Args:
+        where (str): What has this value, for the message.
+        value: The value.
+        least (int): The smallest one allowed. Defaults to 1.
 
     Raises:
         UserError: It is something else.
@@ -179,6 +194,11 @@ def check_number(where: str, value, allowed: Callable[[float], bool], what: str)
 
 def check_text(where: str, value, what: str) -> None:
     """Check that a value is a string that is not empty.
+
+    Args:
+        where (str): What has this value, for the message.
+        value: The value.
+        what (str): What it has to be, for the message.
 
     Raises:
         UserError: It is something else.

@@ -126,6 +126,10 @@ class AdapterLayer(_Layer):
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
         """Refuse a new weight, such as ``fuse_conv_bn`` puts into a convolution.
 
+        Args:
+            name (str): The parameter's name.
+            param (nn.Parameter, optional): The new one.
+
         Raises:
             UserError: The weight or bias is replaced, other than by loading a state dict.
         """

@@ -92,6 +92,9 @@ class AdapterMethod(ABC):
     def low_rank(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
         """Return what is added to a weight as two factors, where it has that form.
 
+        Args:
+            tensors (Mapping[str, Tensor]): The adapter's.
+
         Returns:
             tuple: ``down`` of shape ``(r, in / groups, *kernel)`` and ``up`` of shape ``(out, r)``;
             None if the method adds no low-rank product.

@@ -57,6 +57,9 @@ def _checkpoints_in(folder: Path) -> str:
 def last_checkpoint(work_dir: str) -> str | None:
     """Find the checkpoint that a run in this folder wrote last.
 
+    Args:
+        work_dir (str): Where a run wrote to.
+
     Returns:
         str or None: Its path; None when the folder has none.
 

@@ -69,6 +69,9 @@ def explain(error: Exception, path: str) -> str:
 def nearest_stock(path: str) -> str:
     """Return up to three configs of an installed package named like ``package::folder/name.py``.
 
+    Args:
+        path (str): As it was written.
+
     Returns:
         str: `; nearest: ...`, or nothing.
     """
@@ -86,6 +89,9 @@ def nearest_stock(path: str) -> str:
 
 def nearest_file(path: Path) -> str:
     """Return up to three config files like ``path``, of its folder and of configs/.
+
+    Args:
+        path (Path): As it was written.
 
     Returns:
         str: `; nearest: ...`, or what of the path is not there.

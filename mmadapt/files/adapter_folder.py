@@ -82,6 +82,10 @@ def save_adapter(
 def check_can_save(model: nn.Module, folder: str) -> None:
     """Check that a model has an adapter to save, and that a folder may be replaced by it.
 
+    Args:
+        model (nn.Module): The adapted model.
+        folder (str): Where the adapter is to go.
+
     Raises:
         UserError: The model is not adapted, or merged, or has lost an adapter, or ``folder`` is
             something else.

@@ -157,6 +157,11 @@ def read_hf_config(config: Mapping[str, Any], keys: Collection[str], folder: str
 def trained_key(key: str, config: Mapping[str, Any], folder: str) -> str:
     """Return the state-dict key of a tensor of a fully trained layer.
 
+    Args:
+        key (str): The name of a tensor in the folder.
+        config (Mapping[str, Any]): Its settings.
+        folder (str): The folder, for messages.
+
     Raises:
         UserError: It belongs to none of ``modules_to_save``.
     """

@@ -82,6 +82,9 @@ def _load(
 def read_trained(path: str) -> tuple[AdapterRecord, Mapping[str, Tensor]]:
     """Read what was trained from an adapter folder or a checkpoint of a training with ``peft``.
 
+    Args:
+        path (str): An adapter folder or a checkpoint.
+
     Returns:
         tuple: The record and the tensors by canonical state-dict key.
 

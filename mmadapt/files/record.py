@@ -125,6 +125,11 @@ class AdapterRecord:
     def inject_into(self, model: nn.Module, source: str, name: str = DEFAULT_NAME):
         """Adapt a stock model, or the base of adapters, as the recorded one was adapted.
 
+        Args:
+            model (nn.Module): A stock model.
+            source (str): Where the record comes from, for messages.
+            name (str): The adapter's name.
+
         Returns:
             Report: What was adapted.
 
@@ -153,6 +158,10 @@ class AdapterRecord:
     def check_layers(self, model: nn.Module, source: str) -> None:
         """Check that a model has the layers that were adapted or trained.
 
+        Args:
+            model (nn.Module): The model.
+            source (str): Where the record comes from, for messages.
+
         Raises:
             UserError: It has not.
         """
@@ -169,6 +178,10 @@ class AdapterRecord:
 
     def check_form(self, model: nn.Module, source: str) -> None:
         """Check that what Hugging Face's PEFT has written means the same in an adapted model.
+
+        Args:
+            model (nn.Module): The model.
+            source (str): Where the record comes from, for messages.
 
         Raises:
             UserError: PEFT computes one of its layers otherwise.

@@ -303,6 +303,12 @@ class PEFTInjectHook(Hook):
     ) -> None:
         """Adapt a model that is to be evaluated; takes what :meth:`adapt` takes.
 
+        Args:
+            model (nn.Module): The model, not wrapped.
+            config (PEFTConfig): The value of ``peft``.
+            path (str, optional): The checkpoint that will be loaded.
+            checkpoint (dict): What it holds.
+
         Raises:
             UserError: They do not fit each other.
         """

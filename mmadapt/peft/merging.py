@@ -52,6 +52,9 @@ def merge(model: nn.Module) -> None:
 def unmerge(model: nn.Module) -> None:
     """Take merged adapters out of the weights again; the weights are bit-identical to before.
 
+    Args:
+        model (nn.Module): A model whose active adapter is merged.
+
     Raises:
         UserError: The model is not merged.
     """

@@ -95,6 +95,10 @@ def remove(model: nn.Module, name: str | None = None) -> None:
 def check_known(model: nn.Module, name: str) -> None:
     """Check that a model has an adapter of a name.
 
+    Args:
+        model (nn.Module): The model.
+        name (str): The name.
+
     Raises:
         UserError: It has not.
     """
@@ -114,6 +118,9 @@ def check_known(model: nn.Module, name: str) -> None:
 def check_name(name) -> None:
     """Check that something can be the name of an adapter.
 
+    Args:
+        name: Anything.
+
     Raises:
         UserError: It is no string, or empty.
     """
@@ -122,6 +129,9 @@ def check_name(name) -> None:
 
 def check_not_merged(model: nn.Module) -> None:
     """Check that no adapter is merged into a model.
+
+    Args:
+        model (nn.Module): The model.
 
     Raises:
         UserError: One is.

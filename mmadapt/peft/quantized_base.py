@@ -129,6 +129,9 @@ def pack_base(model: nn.Module, packed: dict[str, Packed]) -> None:
 def packed_base(model: nn.Module) -> dict[str, Packed]:
     """Make all quantized layers of a model dense.
 
+    Args:
+        model (nn.Module): The model.
+
     Returns:
         dict[str, Packed]: What :func:`pack_base` takes to undo it exactly.
     """

@@ -101,6 +101,9 @@ def drop_state(model: nn.Module, name: str) -> None:
 def require_adapters(model: nn.Module) -> Adapters:
     """Return all adapters of a model.
 
+    Args:
+        model (nn.Module): The model.
+
     Raises:
         UserError: The model is not adapted.
     """
@@ -115,6 +118,9 @@ def require_adapters(model: nn.Module) -> Adapters:
 
 def require_state(model: nn.Module) -> TuningState:
     """Return the active adapter of a model.
+
+    Args:
+        model (nn.Module): The model.
 
     Raises:
         UserError: The model is not adapted, or all its adapters are off.

@@ -89,6 +89,9 @@ def dequantize(layer: QuantizedLinear) -> Packed:
 
     Its weight is what the bits say: close to what it was before, not the same.
 
+    Args:
+        layer (QuantizedLinear): The layer.
+
     Returns:
         Packed: What :func:`quantize` takes to undo it exactly.
     """

@@ -127,6 +127,11 @@ def _peft_of(tuning: str, cfg: Config) -> ConfigDict:
 def keys_of(recipe: Recipe, cfg: Config, model: Model) -> dict:
     """Return the top-level keys of a config that a recipe consists of.
 
+    Args:
+        recipe (Recipe): The recipe.
+        cfg (Config): The config that it changes.
+        model (Model): What its model is made of.
+
     Raises:
         UserError: A part of the model has no blocks to recompute.
     """

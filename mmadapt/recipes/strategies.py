@@ -28,6 +28,9 @@ _FSDP2 = {
 def strategy_of(cfg: Config) -> tuple[str | None, dict]:
     """Return which of :data:`~mmadapt.recipes.recipe.STRATEGIES` a config trains by, if any.
 
+    Args:
+        cfg (Config): A whole config.
+
     Returns:
         tuple[str, dict]: It, and its settings: of FSDP2Strategy all its own arguments, of
         DeepSpeedStrategy DeepSpeed's configuration.

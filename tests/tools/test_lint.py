@@ -39,6 +39,16 @@ def test_what_lint_runs_is_pinned_in_one_place():
         assert named == ['dev.txt']
 
 
+def test_a_file_that_is_not_formatted_is_named(tmp_path):
+    (tmp_path / 'wrong.py').write_text('one   = 1\n', encoding='utf-8')
+    (tmp_path / 'right.py').write_text('one = 1\n', encoding='utf-8')
+    line = re.search(r'ruff (format --check .*) \. \|\|', (ROOT / 'Makefile').read_text())[1]
+    command = [sys.executable, '-m', 'ruff', *line.split(), '--no-cache', '.']
+    found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert found.returncode
+    assert [line.split(':')[0] for line in found.stdout.splitlines()] == ['wrong.py']
+
+
 def test_style_and_docstrings_are_right():
     check = [sys.executable, '-m', 'ruff', 'check', '--quiet', '--no-cache', str(ROOT)]
     found = subprocess.run(check, capture_output=True, text=True, cwd=ROOT)

@@ -20,6 +20,10 @@ def draw_mask(x: Tensor, probability: float) -> tuple[Tensor, float]:
     From 16 random bits each, which costs a ninth of ``F.dropout`` on a CPU, where the drawing would
     cost more than the convolution behind it.
 
+    Args:
+        x (Tensor): Of any shape.
+        probability (float): With which an element is dropped.
+
     Returns:
         tuple[Tensor, float]: Booleans of its shape, and the factor that keeps the mean: the inverse
         of the probability to be kept, to which the one asked for is rounded (1.5e-5).

@@ -46,6 +46,9 @@ def refuse_unknown(unknown: Mapping, known: Collection[str]) -> None:
 def check_values(options: Mapping) -> None:
     """Check the types of the strategy's arguments.
 
+    Args:
+        options (Mapping): The arguments of the strategy, by name.
+
     Raises:
         UserError: One has a value that is none of those allowed.
     """

@@ -44,6 +44,9 @@ class Sharding:
     def apply(self, model: nn.Module) -> list[str]:
         """Divide a model, with the values that it has in the first process.
 
+        Args:
+            model (nn.Module): The model, not wrapped.
+
         Returns:
             list[str]: The names of parameters without dimensions, of which there are no rows: they
             have one element along one dimension now.
