@@ -1,10 +1,8 @@
 """The table of what recipes take: on the terminal and as Markdown."""
 
-from pathlib import Path
-
 from rich.console import Console
 
-from ..meters.tables import Column, markdown_table, mib, setting_of, show_table
+from ..meters.tables import Column, markdown_table, mib, setting_of, show_table, write_page
 
 MEASURED = (
     Column('recipe', 'recipe', str),
@@ -53,24 +51,14 @@ def show_measured(report: dict, console: Console) -> None:
 
 def write_measured(report: dict, path: str) -> None:
     """Write what was measured for people."""
-    versions = ', '.join(f'{name} {version}' for name, version in report['versions'].items())
     rows = _measured_rows(report)
-    lines = [
-        '# What a recipe takes',
-        '',
-        f'`{report["command"]}`',
-        '',
-        versions + '.',
-        '',
-        f'{report["device"]}, {report["cores"]} cores. {setting_of(report)}.',
-        '',
-        *markdown_table(_filled(rows), rows),
-        '',
-        _ABOUT,
-        '',
-        *(f'* {note}' for note in _notes(report)),
-    ]
-    Path(path).write_text('\n'.join(lines).rstrip() + '\n', encoding='utf-8')
+    write_page(
+        report,
+        path,
+        f'{report["device"]}, {report["cores"]} cores. {setting_of(report)}',
+        markdown_table(_filled(rows), rows),
+        [_ABOUT, '', *(f'* {note}' for note in _notes(report))],
+    )
 
 
 def _measured_rows(report: dict) -> list[dict]:

@@ -128,6 +128,24 @@ def markdown_table(columns: Sequence[Column], rows: list[dict]) -> list[str]:
     ]
 
 
+def write_page(
+    report: dict, path: str, setting: str, table: Sequence[str], below: Sequence[str]
+) -> None:
+    """Write a report of recipes for people, in Markdown.
+
+    Args:
+        report (dict): What was measured or planned.
+        path (str): The file.
+        setting (str): What all rows have in common.
+        table (list[str]): The lines of the table.
+        below (list[str]): The lines below it.
+    """
+    versions = ', '.join(f'{name} {version}' for name, version in report['versions'].items())
+    head = ['# What a recipe takes', f'`{report["command"]}`', f'{versions}.', f'{setting}.']
+    lines = [*(line for part in head for line in (part, '')), *table, '', *below]
+    Path(path).write_text('\n'.join(lines).rstrip() + '\n', encoding='utf-8')
+
+
 def write_json(report: dict, path: str) -> None:
     """Write everything, in bytes and seconds."""
     Path(path).write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')

@@ -1,10 +1,8 @@
 """A plan's table: on the terminal and as Markdown."""
 
-from pathlib import Path
-
 from rich.console import Console
 
-from ..meters.tables import Column, gib, markdown_table, setting_of, show_table
+from ..meters.tables import Column, gib, markdown_table, setting_of, show_table, write_page
 from .demand import CONTEXT, MARGIN
 
 PLANNED = (
@@ -50,24 +48,19 @@ def show_plan(report: dict, console: Console) -> None:
 
 def write_plan(report: dict, path: str) -> None:
     """Write a plan for people."""
-    versions = ', '.join(f'{name} {version}' for name, version in report['versions'].items())
-    lines = [
-        '# What a recipe takes',
-        '',
-        f'`{report["command"]}`',
-        '',
-        versions + '.',
-        '',
-        f'{setting_of(report)}, on {gib(report["memory_bytes"])} GiB.',
-        '',
-        *markdown_table(PLANNED, report['rows']),
-        '',
+    below = [
         _ABOUT,
         '',
         *(line for note in _refused(report) for line in (f'* {note}', '')),
         *_advice(report, fence=True),
     ]
-    Path(path).write_text('\n'.join(lines).rstrip() + '\n', encoding='utf-8')
+    write_page(
+        report,
+        path,
+        f'{setting_of(report)}, on {gib(report["memory_bytes"])} GiB',
+        markdown_table(PLANNED, report['rows']),
+        below,
+    )
 
 
 def _refused(report: dict) -> list[str]:
