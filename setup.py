@@ -6,7 +6,18 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
-EXTRAS = ('openmmlab', 'pose', 'seg', 'cls', 'deepspeed', 'fairscale', 'quant', 'docs', 'dev')
+EXTRAS = (
+    'openmmlab',
+    'pose',
+    'seg',
+    'cls',
+    'deepspeed',
+    'fairscale',
+    'quant',
+    'mim',
+    'docs',
+    'dev',
+)
 
 
 def requirements(name):
@@ -27,7 +38,7 @@ setup(
     package_dir={'': '.'},
     packages=find_packages(include=['mmadapt', 'mmadapt.*']),
     py_modules=['mmadapt_command'],
-    package_data={'mmadapt': ['configs/**/*.py', 'py.typed']},
+    package_data={'mmadapt': ['configs/**/*.py', '.mim/*.yml', '.mim/tools/*.py', 'py.typed']},
     entry_points=dict(console_scripts=['mmadapt = mmadapt_command:main']),
     python_requires='>=3.10,<3.13',
     # torch and mmcv are not named: each is bound to the machine's CUDA, and pip would replace them.

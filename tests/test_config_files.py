@@ -1,6 +1,9 @@
 """The config files that come along: found, listed, copied, and inherited from anywhere."""
 
+from pathlib import Path
+
 import pytest
+import yaml
 from mmengine.config import Config
 
 import mmadapt
@@ -53,3 +56,15 @@ def test_a_copy_goes_into_a_folder_and_over_nothing(tmp_path):
     assert copy.read_text() != 'mine'
     with pytest.raises(UserError, match='is no folder, nor does it end with .py'):
         copy_of('_base_/peft/lora.py', str(tmp_path / 'lora.txt'))
+
+
+def test_what_mim_shows_is_what_there_is():
+    index = yaml.safe_load((CONFIGS.parent / '.mim' / 'model-index.yml').read_text())
+    assert [f'configs/{name}' for name in LEAVES] == [model['Config'] for model in index['Models']]
+    collections = {collection['Name'] for collection in index['Collections']}
+    for model in index['Models']:
+        assert model['Name'] == Path(model['Config']).stem
+        assert model['In Collection'] in collections
+        cfg = Config.fromfile(CONFIGS.parent / model['Config'])
+        assert model['Weights'] == cfg.load_from
+        assert cfg.peft.method.type in collections

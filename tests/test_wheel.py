@@ -1,7 +1,7 @@
 """What a person has who installs the wheel, beside torch, mmcv and MMDetection, without a clone."""
 
 import os
-import site
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +18,9 @@ STOCK = 'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
 @pytest.fixture(scope='module')
 def installed(tmp_path_factory):
     """The folder of the programs of an environment that has the wheel, and not this checkout."""
-    return make_environment(tmp_path_factory.mktemp('wheel'), site.getsitepackages())
+    # That this one may be beside another is its own business.
+    packages = [path for path in sys.path if Path(path).name == 'site-packages']
+    return make_environment(tmp_path_factory.mktemp('wheel'), packages)
 
 
 @pytest.fixture(scope='module')
@@ -83,6 +85,29 @@ def test_a_stock_config_with_three_lines_is_trained_by_the_unmodified_tool(run, 
     said = run('python', MMDET_TOOLS / 'train.py', config)
     assert 'trainable params' in said
     assert (run.cwd / 'work_dirs' / 'three_lines' / 'iter_2.pth').is_file()
+
+
+def test_every_subcommand_can_be_imported(run):
+    run(
+        'python',
+        '-c',
+        'import mmadapt_command as c, importlib; '
+        '[importlib.import_module(f"mmadapt.commands.{name}") for name in c.COMMANDS]',
+    )
+
+
+def test_mim_finds_the_configs_and_the_tools(run):
+    pytest.importorskip('mim')
+    mim = ['env', f'HOME={run.cwd}', 'python', '-m', 'mim']
+    assert re.search('^mmadapt ', run(*mim, 'list'), re.M)
+    assert "'rtmdet_tiny_lora_face'" in run(*mim, 'search', 'mmadapt', '--valid-config')
+    # It finds the config by its name alone, and the tool, which refuses this and trains nothing.
+    wrong = ['--cfg-options', 'peft.methd.r=16']
+    said = run(*mim, 'train', 'mmadapt', 'rtmdet_tiny_lora_face.py', '--gpus', '0', *wrong, code=1)
+    assert 'peft.methd' in said
+    assert 'mmadapt/.mim/tools/train.py' in said
+    said = run(*mim, 'run', 'mmadapt', 'test', 'gone.py', 'gone.pth', code=1)
+    assert 'there is no config file gone.py' in said
 
 
 def test_files_to_inherit_are_read_in_the_pure_python_form_too(run):

@@ -119,7 +119,7 @@ def copy_train_test_and_merge(run: Callable[..., str]) -> None:
     run('mmadapt', 'configs', 'copy', 'peft/rtmdet_tiny_lora_face.py', 'face.py')
     (run.cwd / 'small.py').write_text(_SMALL)
     options = ['--cfg-options', 'load_from=base.pth']
-    said = run('mmadapt', 'launch', '2', 'train', 'small.py', *options)
+    said = run('python', '-m', 'mmadapt', 'launch', '2', 'train', 'small.py', *options)
     assert (run.cwd / 'work_dirs' / 'small' / 'iter_2.pth').is_file()
     test, merge = said.splitlines()[-2:]
     for line in (test, merge):
@@ -127,7 +127,7 @@ def copy_train_test_and_merge(run: Callable[..., str]) -> None:
         run('mmadapt', *words)
     merged = run.cwd / 'work_dirs' / 'small' / 'merged.pth'
     again = run('mmadapt', 'merge', 'small.py', 'work_dirs/small/adapter', merged, *options, code=2)
-    assert 'is there; --force' in again
+    assert 'merged.py are there; --force' in again
     state = torch.load(merged, weights_only=True)['state_dict']
     base = torch.load(run.cwd / 'base.pth', weights_only=True)['state_dict']
     assert state.keys() == base.keys()

@@ -22,6 +22,7 @@ EXTRA_MODULES = dict(
     deepspeed=('deepspeed',),
     fairscale=('fairscale',),
     quant=('bitsandbytes',),
+    mim=('mim',),
     docs=('sphinx', 'myst_parser'),
 )
 REMEDIES = {

@@ -18,7 +18,7 @@ from pathlib import Path
 from .console import SetupError
 
 BASE_FILES = ('torch', 'build', 'core', 'mmcv', 'dev', 'constraints', 'forks')
-EXTRAS = ('pose', 'seg', 'cls', 'deepspeed', 'fairscale', 'quant', 'docs', 'dev')
+EXTRAS = ('pose', 'seg', 'cls', 'deepspeed', 'fairscale', 'quant', 'mim', 'docs', 'dev')
 STAMP = 'mmadapt-stamp.json'
 OWNER = 'mmadapt-made'
 
