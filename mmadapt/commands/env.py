@@ -1,6 +1,7 @@
 """Show the versions that a report of a fault needs, and what importing mmadapt changes.
 
-mmadapt env
+Examples:
+    mmadapt env
 """
 
 import argparse
@@ -12,7 +13,7 @@ from mmengine.utils.dl_utils import collect_env
 
 from ..cli.arguments import make_parser
 from ..compat import CHANGES, check_environment
-from ..compat.versions import TESTED, installed_version
+from ..compat.versions import TESTED, installed_version, tried
 from ..config_files import CONFIGS
 from ..version import __version__
 
@@ -42,9 +43,8 @@ def main(arguments: list[str]) -> None:
     parse_args(arguments)
     print(f'mmadapt {__version__}, its configs in {CONFIGS}')
     print(f'Python {platform.python_version()}, {platform.platform()}')
-    for name, (lowest, highest) in TESTED.items():
-        tried = lowest if lowest == highest else f'{lowest} to {highest}'
-        print(f'{name} {installed_version(name) or "not installed"} (tested: {tried})')
+    for name in TESTED:
+        print(f'{name} {installed_version(name) or "not installed"} (tested: {tried(name)})')
     others = {name: installed_version(name) for name in _OTHERS}
     print('beside it:', ', '.join(f'{name} {at}' for name, at in others.items() if at))
     print('GPUs:', _gpus())

@@ -11,12 +11,13 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.version import InvalidVersion, Version
 
-# Name: lowest and highest version tried; outside of them is untested, not wrong.
+# Name: lowest and highest version tried, of the stock package and of its maintained fork; outside of
+# them is untested, not wrong.
 TESTED = {
-    'torch': ('2.11.0', '2.13.0'),
-    'mmengine': ('0.10.7', '0.10.12'),  # from 0.10.8 on as onedl-mmengine
-    'mmcv': ('2.1.0', '2.1.0'),
-    'mmdet': ('3.3.0', '3.3.0'),
+    'torch': (('2.11.0', '2.13.0'),),
+    'mmengine': (('0.10.7', '0.10.12'),),
+    'mmcv': (('2.1.0', '2.1.0'), ('2.3.6', '2.3.6')),
+    'mmdet': (('3.3.0', '3.3.0'), ('3.5.1', '3.5.1')),
 }
 # Below these, functions that mmadapt uses are not there.
 REQUIRED = {
@@ -196,13 +197,17 @@ def transformers_too_new(for_detectors: bool = False) -> str | None:
     )
 
 
+def tried(name: str) -> str:
+    """Return the versions of a package that mmadapt was tried with, for a sentence."""
+    ranges = (low if low == high else f'{low} to {high}' for low, high in TESTED[name])
+    return ' or '.join(ranges)
+
+
 def untested(versions: dict[str, str | None]) -> list[str]:
-    """Return one line for each package of a version that mmadapt was never tried with."""
-    lines = []
-    for name, (lowest, highest) in TESTED.items():
-        version = versions[name]
-        if version is None or Version(lowest) <= parsed(version) <= Version(highest):
-            continue
-        tried = lowest if lowest == highest else f'{lowest} to {highest}'
-        lines.append(f'{name} {version} is untested, tried was {tried}')
-    return lines
+    """One line for each package of a version that mmadapt was never tried with."""
+    return [
+        f'{name} {versions[name]} is untested, tried was {tried(name)}'
+        for name, ranges in TESTED.items()
+        if versions[name] is not None
+        and not any(Version(low) <= parsed(versions[name]) <= Version(high) for low, high in ranges)
+    ]
