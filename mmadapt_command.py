@@ -61,7 +61,7 @@ def main() -> None:
     elif name in COMMANDS:
         run(name, sys.argv[2:])
     else:
-        near = get_close_matches(name, COMMANDS, n=1, cutoff=0.0)
+        near = get_close_matches(name, (*COMMANDS, '--help', '--version'), n=1, cutoff=0.0)
         sys.stderr.write(
             f'mmadapt has no subcommand {name!r}; nearest: {near[0]!r}, all: '
             f'{", ".join(COMMANDS)}\n'
@@ -94,7 +94,8 @@ def _help() -> str:
             '',
             *(f'  {name:9} {what}' for name, what in COMMANDS.items()),
             '',
-            '  mmadapt train configs/peft/rtmdet_tiny_lora_face.py --cfg-options peft.method.r=16',
+            '  mmadapt configs copy peft/rtmdet_tiny_lora_face.py .',
+            '  mmadapt inspect rtmdet_tiny_lora_face.py',
             '',
             '`mmadapt SUBCOMMAND --help` has its arguments; `mmadapt --version` the version.',
         ]

@@ -4,16 +4,23 @@ import re
 import shlex
 import subprocess
 import sys
+import warnings
+from contextlib import nullcontext
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 import mmadapt_command
 from mmadapt.compat import CHANGES
+from mmadapt.config_files import config_names
 from mmadapt_command import COMMANDS, typed_words
 
 
 def call(monkeypatch, *words):
+    # What a command does to signals and warnings must not last.
+    monkeypatch.setattr('signal.signal', lambda *_: None)
+    monkeypatch.setattr('warnings.showwarning', warnings.showwarning)
     monkeypatch.setattr(sys, 'argv', ['/usr/bin/mmadapt', *words])
     mmadapt_command.main()
 
@@ -43,7 +50,14 @@ def test_the_version_is_that_of_the_package(monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ('wrong', 'nearest'),
-    [('tran', 'train'), ('datasets', 'dataset'), ('inspect_targets', 'inspect'), ('--resume', '')],
+    [
+        ('tran', 'train'),
+        ('datasets', 'dataset'),
+        ('inspect_targets', 'inspect'),
+        ('--resume', ''),
+        ('--verion', '--version'),
+        ('help', '--help'),
+    ],
 )
 def test_a_misspelled_subcommand_is_one_line_that_names_the_nearest(
     wrong, nearest, monkeypatch, capsys
@@ -55,13 +69,50 @@ def test_a_misspelled_subcommand_is_one_line_that_names_the_nearest(
     assert said.count('\n') == 1
 
 
-@pytest.mark.parametrize('name', COMMANDS)
-def test_every_subcommand_has_a_help_with_an_example(name, capsys):
-    with pytest.raises(SystemExit, match='0'):
-        import_module(f'mmadapt.commands.{name}').main(['--help'])
+def examples(text):
+    """Return the lines of a help that can be typed, in words."""
+    return [shlex.split(line) for line in re.findall(r'^ +mmadapt (.+)$', text, re.M)]
+
+
+@pytest.mark.parametrize('name', ['', *COMMANDS])
+def test_every_help_has_examples_that_can_be_typed(name, monkeypatch, capsys):
+    with pytest.raises(SystemExit, match='0') if name else nullcontext():
+        call(monkeypatch, *([name] if name else []), '--help')
     said = capsys.readouterr().out
-    assert said.startswith(f'usage: mmadapt {name}')
-    assert f'\n    mmadapt {name}' in said
+    assert said.startswith(f'usage: mmadapt {name or "SUBCOMMAND"}')
+    found = examples(said)
+    assert found
+    assert all(not name or subcommand == name for subcommand, *_ in found)
+    (copied,) = [Path(file).name for file in config_names() if 'rtmdet' in file]
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    for subcommand, *words in found:
+        args = import_module(f'mmadapt.commands.{subcommand}').parse_args(words)
+        assert getattr(args, 'config', copied).startswith((copied, 'mmdet::'))
+
+
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (
+            'train c.py --cfg-optons a=1',
+            'mmadapt train: --cfg-optons is no argument of it; nearest: --cfg-options; '
+            '`mmadapt train --help` shows how it is used',
+        ),
+        ('train c.py --resum', 'mmadapt train: --resum is no argument of it; nearest: --resume'),
+        ('env all', 'mmadapt env: all is no argument of it; `'),
+        ('test c.py', 'mmadapt test: the following arguments are required: checkpoint'),
+        ('launch two train c.py', "mmadapt launch: argument processes: invalid int value: 'two'"),
+        ('configs copy', 'mmadapt configs copy: the following arguments are required: name'),
+        ('configs copi', "mmadapt configs: argument list|copy: invalid choice: 'copi'"),
+        ('merge c.py a b.pth --forc', 'mmadapt merge: --forc is no argument of it; nearest: --for'),
+    ],
+)
+def test_a_wrong_argument_is_one_line_that_names_the_nearest(words, said, monkeypatch, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        call(monkeypatch, *shlex.split(words))
+    shown = capsys.readouterr().err
+    assert shown.startswith(said)
+    assert shown.count('\n') == 1
 
 
 @pytest.mark.parametrize(

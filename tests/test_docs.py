@@ -17,6 +17,7 @@ from mmengine.config import Config
 from stock_runs import write_data
 
 import mmadapt
+from mmadapt.errors import UserError
 from mmadapt_command import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -121,8 +122,8 @@ def test_every_command_is_one_that_can_be_typed(page, monkeypatch):
         assert name in COMMANDS
         try:
             import_module(f'mmadapt.commands.{name}').parse_args(words)
-        except SystemExit:
-            pytest.fail(f'{named(page)}: mmadapt {name} {shlex.join(words)}')
+        except UserError as error:
+            pytest.fail(f'{named(page)}: {error}')
 
 
 def test_commands_are_found():

@@ -2,8 +2,47 @@
 
 import argparse
 import os
+import re
 
+from ..errors import UserError
+from ..values import close_names
 from .options import DictAction
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, with the nearest option; it takes no shortened ones.
+
+    What is typed is looked through for whole options when a command to go on with is shown.
+    """
+
+    def __init__(self, **options) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def parse_args(self, args=None, namespace=None) -> argparse.Namespace:
+        """Parse the arguments.
+
+        Returns:
+            argparse.Namespace: Their values.
+
+        Raises:
+            UserError: There is one too many, or :meth:`error` says what is wrong.
+        """
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            word = next((word for word in rest if word.startswith('-')), rest[0])
+            # Those of a subcommand's own subcommand are its business.
+            options = re.findall(r'--[\w-]+', self.format_usage())
+            near = close_names(word.partition('=')[0], options)
+            self.error(f'{word} is no argument of it' + (f'; nearest: {near[0]}' if near else ''))
+        return found
+
+    def error(self, message: str) -> None:
+        """Say what is wrong.
+
+        Raises:
+            UserError: Always.
+        """
+        raise UserError(f'{self.prog}: {message}; `{self.prog} --help` shows how it is used')
 
 
 def make_parser(name: str, doc: str) -> argparse.ArgumentParser:
@@ -13,7 +52,7 @@ def make_parser(name: str, doc: str) -> argparse.ArgumentParser:
         name (str): The subcommand.
         doc (str): What its help begins with: the docstring of its module, with an example.
     """
-    return argparse.ArgumentParser(
+    return Parser(
         prog=f'mmadapt {name}',
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,

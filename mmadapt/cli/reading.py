@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mmengine.utils import get_installed_path, is_installed
 
+from ..config_files import config_names, inherited
 from ..values import close_names
 
 _MERGED = ('peft', 'memory')
@@ -43,7 +44,7 @@ def explain(error: Exception, path: str) -> str:
         return f'{path}: {path.partition("::")[0]} has no such config{nearest_stock(path)}'
     if isinstance(error, FileNotFoundError) and 'base_cfg_path' in reading[-1].f_locals:
         base = str(reading[-1].f_locals['base_cfg_path'])
-        near = nearest_stock(base) if '::' in base else nearest_file(Path(file).parent / base)
+        near = nearest_stock(base) if '::' in base else _nearest_base(Path(file).parent / base)
         return f'{file} inherits a file that is not there: {base}{near}'
     keys = reading[-1].f_locals.get('duplicate_keys') if reading else None
     if isinstance(error, KeyError) and keys:
@@ -94,15 +95,28 @@ def nearest_file(path: Path) -> str:
         path (Path): As it was written.
 
     Returns:
-        str: `; nearest: ...`, or what of the path is not there.
+        str: `; nearest: ...`, `; mmadapt configs copy ...` for one of this package, or what of
+        the path is not there.
     """
     files: dict[str, str] = {}
     for file in (*sorted(path.parent.glob('*.py')), *sorted(Path('configs').rglob('*.py'))):
         files.setdefault(file.name, str(file))
-    near = close_names(path.name if path.suffix else f'{path.name}.py', files, most=3)
+    wanted = path.name if path.suffix else f'{path.name}.py'
+    near = close_names(wanted, files, most=3)
+    brought = {Path(name).name: name for name in config_names()}
+    ours = close_names(wanted, brought, likeness=0.9)
+    if ours and wanted not in files:
+        return f'; `mmadapt configs copy {brought[ours[0]]} .` puts {ours[0]} here'
     if near:
         return f'; nearest: {", ".join(files[name] for name in near)}'
     return '' if path.parent.is_dir() else f', nor a folder {path.parent}'
+
+
+def _nearest_base(path: Path) -> str:
+    name = path.as_posix().rpartition('_base_/')[2]
+    if f'_base_/{name}' in config_names():
+        return f'; mmadapt brings it: {inherited(name)}'
+    return nearest_file(path)
 
 
 def _duplicate(keys: list[str], file: str, second: str | None) -> str:

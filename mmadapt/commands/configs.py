@@ -1,5 +1,6 @@
 """List the config files that come along, and copy them to change them.
 
+Examples:
     mmadapt configs list
     mmadapt configs copy peft/rtmdet_tiny_lora_face.py .
 

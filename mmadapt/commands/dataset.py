@@ -1,6 +1,7 @@
 """Check a COCO or Roboflow export and write a `_base_` data set file for it.
 
-    mmadapt dataset data/face_det
+Examples:
+    mmadapt dataset data/face_det --out face_det.py
 
 Prints the classes and boxes of each split and everything that is wrong, file by file. The config
 is written only when no error is left; then the exit code is 0, otherwise 1.
@@ -103,24 +104,28 @@ def show_tables(console: Console, export: Export) -> None:
         console.print(summary)
 
 
-def apply_fixes(console: Console, export: Export, single_objects: bool) -> dict[str, str]:
+def apply_fixes(
+    console: Console, export: Export, single_objects: bool, overwrite: bool
+) -> dict[str, str]:
     """Write corrected copies; returns those to read instead, by split."""
     decided = {NOTHING_ELSE} if single_objects else set()
     if any(not kind.fixable for kind in export.problems.kinds('error') - decided):
         console.print('--fix wrote nothing: some errors below need your decision', style='red')
         return {}
     copies = {}
-    for split, path, done in write_fixed(export, single_objects):
+    for split, path, done in write_fixed(export, single_objects, overwrite):
         console.print(escape(f'wrote {path}: {"; ".join(done)}'), style='green', soft_wrap=True)
         copies[split.name] = path.relative_to(export.folder).as_posix()
     return copies
 
 
-def find_mask_files(console: Console, export: Export, fix: bool) -> dict[str, Path]:
+def find_mask_files(
+    console: Console, export: Export, fix: bool, overwrite: bool
+) -> dict[str, Path]:
     """By split a file in which every annotation has a mask; none where a split has no such file."""
     files = {s.name: s.ann_file for s in export.splits.values() if s.has_masks}
     if fix and not export.problems.has_errors:
-        for name, (path, left_out) in write_mask_files(export).items():
+        for name, (path, left_out) in write_mask_files(export, overwrite).items():
             console.print(
                 escape(f'wrote {path}, for masks: left out {left_out} annotations without one'),
                 style='green',
@@ -165,10 +170,10 @@ def main(arguments: list[str]) -> int:
     fix = args.fix or args.fix_ignored
     try:
         if fix:
-            copies = apply_fixes(console, export, args.fix_ignored)
+            copies = apply_fixes(console, export, args.fix_ignored, args.force)
             if copies:
                 export = read_export(folder, {**ann_files, **copies}, splits, args.keep_unused)
-        mask_files = find_mask_files(console, export, fix)
+        mask_files = find_mask_files(console, export, fix, args.force)
     except WriteError as error:
         links = f'cp -rs {folder.resolve()} NEW && chmod -R u+w NEW'
         console.print(

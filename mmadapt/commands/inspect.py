@@ -1,6 +1,7 @@
 """Show what a config would adapt, train and freeze, and the count; no data, no training.
 
-mmadapt inspect configs/peft/rtmdet_tiny_lora_face.py
+Examples:
+    mmadapt inspect rtmdet_tiny_lora_face.py --summary
 """
 
 import argparse

@@ -1,7 +1,8 @@
 """Train or test on several processes of this machine: one a GPU, or several on a CPU.
 
-    mmadapt launch 2 train configs/peft/rtmdet_tiny_lora_face.py
-    mmadapt launch 8 test CONFIG work_dirs/NAME/epoch_1.pth
+Examples:
+    mmadapt launch 2 train rtmdet_tiny_lora_face.py
+    mmadapt launch 2 test rtmdet_tiny_lora_face.py work_dirs/rtmdet_tiny_lora_face/epoch_1.pth
 
 On several machines it is started on each, with --nodes, --node-rank and --master-addr.
 """

@@ -1,7 +1,8 @@
 """Measure what recipes for training in less memory take: memory, time and what trains.
 
-    mmadapt measure CONFIG --recipes none amp checkpoint lora+amp+checkpoint
-    mmadapt measure CONFIG --recipes fsdp2+amp+checkpoint zero2+lora --processes 2
+Examples:
+    mmadapt measure rtmdet_tiny_lora_face.py --recipes none amp lora+amp+checkpoint
+    mmadapt measure rtmdet_tiny_lora_face.py --recipes ddp+lora fsdp2+lora --processes 2
 
 The images are random and nothing is downloaded. Each row runs in processes of its own.
 """
@@ -38,6 +39,8 @@ def main(arguments: list[str]) -> None:
     args = parse_args(arguments)
     if args.device == 'cuda' and not torch.cuda.is_available():
         raise UserError('--device cuda: torch sees no GPU here; --device cpu measures without one')
+    if args.logs and [*Path(args.logs).glob('*')]:
+        raise UserError(f'--logs {args.logs}: there is something in it; name a new folder')
     device = args.device
     if device == 'auto':
         device = 'cuda' if torch.cuda.is_available() else 'cpu'

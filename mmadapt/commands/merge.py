@@ -2,8 +2,8 @@
 
 Beside it stands the config that goes with it where mmadapt is not installed, merged.py.
 
-    mmadapt merge CONFIG work_dirs/NAME/best_adapter merged.pth
-    mmadapt merge CONFIG work_dirs/NAME/best_adapter merged.safetensors --format safetensors
+Examples:
+    mmadapt merge rtmdet_tiny_lora_face.py work_dirs/rtmdet_tiny_lora_face/best_adapter merged.pth
 """
 
 import argparse
@@ -90,7 +90,7 @@ def main(arguments: list[str]) -> None:
             '.safetensors is for --format safetensors and for nothing else'
         )
     config = config_beside(args.out)
-    refuse_existing(args.force, args.out)
+    refuse_existing(args.force, args.out, str(config))
     check_can_write(args.out)
     cfg = load_config(args.config, args.cfg_options)
     model = build_model(cfg)

@@ -1,5 +1,7 @@
 """Say which recipes for training in less memory fit a card.
 
+Examples:
+    mmadapt plan rtmdet_tiny_lora_face.py --memory 4GiB
     mmadapt plan mmdet::dino/dino-5scale_swin-l_8xb2-12e_coco.py --memory 24GiB --processes 8
 
 Nothing is run or downloaded: a step is followed on shapes alone, as on a GPU.

@@ -1,6 +1,7 @@
 """Test a model: of a PEFT run, merged, or stock.
 
-mmadapt test configs/peft/rtmdet_tiny_lora_face.py work_dirs/RUN/epoch_1.pth
+Examples:
+    mmadapt test rtmdet_tiny_lora_face.py work_dirs/rtmdet_tiny_lora_face/epoch_1.pth
 """
 
 import argparse
@@ -17,6 +18,7 @@ from mmengine.runner import Runner
 
 from ..cli import check_checkpoint, load_config, set_work_dir
 from ..cli.arguments import add_config, add_launcher, make_parser, set_local_rank
+from ..cli.output_files import add_force, refuse_existing
 from ..config_model import model_config
 from ..datasets import check_data
 from ..downloads import building_offline
@@ -39,6 +41,7 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
         help="folder for the metrics; default: the config's own, or ./work_dirs/NAME_OF_THE_CONFIG",
     )
     parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions to a pickle file')
+    add_force(parser)
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
     parser.add_argument(
         '--show-dir',
@@ -102,6 +105,7 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> None:
     """
     if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
         raise UserError(f'--out {args.out}: the name must end with .pkl or .pickle')
+    refuse_existing(args.force, args.out)
     check_checkpoint(args.checkpoint)
     cfg.launcher = args.launcher
     cfg.load_from = args.checkpoint

@@ -1,6 +1,9 @@
 """Train or adapt a model; what is wrong with a config, the data or a checkpoint is said first.
 
-mmadapt train configs/peft/rtmdet_tiny_lora_face.py --cfg-options peft.method.r=16
+Examples:
+    mmadapt train rtmdet_tiny_lora_face.py
+    mmadapt train rtmdet_tiny_lora_face.py --resume
+    mmadapt train rtmdet_tiny_lora_face.py --work-dir work_dirs/r16 --cfg-options peft.method.r=16
 """
 
 import argparse

@@ -5,7 +5,7 @@ import json
 from functools import partial
 from pathlib import Path
 
-from ..errors import WriteError
+from ..errors import UserError, WriteError
 from ..files.atomic import write_atomically
 from .coco_checks import box_fault, is_positive
 from .coco_export import CATEGORY_KINDS, Export, Split, parent_category
@@ -133,19 +133,21 @@ def _mend_names(images: list[dict], image_dir: Path) -> list[str]:
 
 
 def write_fixed(
-    export: Export, single_objects: bool = False
+    export: Export, single_objects: bool = False, overwrite: bool = False
 ) -> list[tuple[Split, Path, list[str]]]:
     """Write corrected copies beside the annotation files that need one.
 
     Args:
         export (Export): The export as read, without errors that need a decision.
         single_objects (bool): Whether boxes marked iscrowd or ignore become boxes like others.
+        overwrite (bool): Whether a copy that is there and differs may be replaced.
 
     Returns:
         list[tuple[Split, Path, list[str]]]: For each copy the split, the file written, and what
         was done.
 
     Raises:
+        UserError: A copy is there and differs; then nothing is written.
         WriteError: If a folder cannot be written or is marked read-only; then nothing is written.
     """
     categories = canonical_categories(export)
@@ -161,21 +163,23 @@ def write_fixed(
         done = split.done + done
         if done:
             copies.append((split, _beside(split, FIXED_NAME), fixed, done))
-    _write(copies)
+    _write(copies, overwrite)
     return [(split, path, done) for split, path, _, done in copies]
 
 
-def write_mask_files(export: Export) -> dict[str, tuple[Path, int]]:
+def write_mask_files(export: Export, overwrite: bool = False) -> dict[str, tuple[Path, int]]:
     """Write files without the annotations that have no mask, where others of a split have one.
 
     Args:
         export (Export): An export in which every mask that is there is usable.
+        overwrite (bool): Whether a file that is there and differs may be replaced.
 
     Returns:
         dict[str, tuple[Path, int]]: By split the file written, and how many annotations it leaves
         out.
 
     Raises:
+        UserError: A file is there and differs; then nothing is written.
         WriteError: If a folder cannot be written or is marked read-only; then nothing is written.
     """
     copies = []
@@ -191,7 +195,7 @@ def write_mask_files(export: Export) -> dict[str, tuple[Path, int]]:
                     left_out,
                 )
             )
-    _write(copies)
+    _write(copies, overwrite)
     return {split.name: (path, left_out) for split, path, _, left_out in copies}
 
 
@@ -209,14 +213,18 @@ def _beside(split: Split, name: str) -> Path:
     return split.ann_file.with_name(name if alone else f'{split.name}_{name}')
 
 
-def _write(copies: list[tuple]) -> None:
+def _write(copies: list[tuple], overwrite: bool) -> None:
     """Write the content of each (split, path, content, ...)."""
-    for _, path, *_ in copies:
+    texts = {path: json.dumps(content) for _, path, content, *_ in copies}
+    for path, text in texts.items():
         refuse_read_only(path)
-    for _, path, content, *_ in copies:
-        # Puts a new file in the place of a link of this name, which leads to another folder's copy.
-        write_atomically(path, partial(_dump, content))
+        # A link leads to another folder's copy, which stays: a new file takes the link's place.
+        own = path.is_file() and not path.is_symlink()
+        if own and not overwrite and path.read_bytes() != text.encode():
+            raise UserError(f'{path} is there and differs; --force overwrites it')
+    for path, text in texts.items():
+        write_atomically(path, partial(_dump, text))
 
 
-def _dump(content: dict, path: str) -> None:
-    Path(path).write_text(json.dumps(content), encoding='utf-8')
+def _dump(text: str, path: str) -> None:
+    Path(path).write_text(text, encoding='utf-8')

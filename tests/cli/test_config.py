@@ -1,6 +1,9 @@
 """What is said of a config that cannot be read, and of a folder that cannot be written."""
 
 import os
+import re
+import shlex
+from importlib import import_module
 
 import pytest
 from mmengine.config import Config
@@ -29,6 +32,24 @@ def folder(tmp_path, monkeypatch):
 def test_a_missing_config_names_the_nearest(folder, name):
     with pytest.raises(UserError, match=r'nearest: configs/peft/rtmdet_lora\.py'):
         load_config(name)
+
+
+@pytest.mark.parametrize('name', ['rtmdet_tiny_lora_face.py', 'configs/rtmdet_tiny_lora_fase'])
+def test_one_that_comes_along_is_copied_by_the_command_that_is_shown(folder, name):
+    with pytest.raises(UserError) as refused:
+        load_config(name)
+    command = re.search('`mmadapt (.+?)`', str(refused.value))[1]
+    subcommand, *words = shlex.split(command)
+    import_module(f'mmadapt.commands.{subcommand}').main(words)
+    assert load_config('rtmdet_tiny_lora_face.py').peft.method.type == 'LoRA'
+
+
+def test_a_file_to_inherit_that_is_not_beside_the_config_is_named_as_it_is_inherited(folder):
+    (folder / 'leaf.py').write_text("_base_ = ['../_base_/peft/lora.py']\n")
+    with pytest.raises(UserError, match='mmadapt brings it: ') as refused:
+        load_config('leaf.py')
+    (folder / 'leaf.py').write_text(f'_base_ = [{str(refused.value).partition("it: ")[2]}]\n')
+    assert load_config('leaf.py').peft.method.type == 'LoRA'
 
 
 def test_a_missing_base_is_named(folder):

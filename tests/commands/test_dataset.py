@@ -9,6 +9,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmadapt.commands.dataset import main
+from mmadapt.errors import UserError
 
 REPO = Path(__file__).parents[2]
 STOCK = 'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
@@ -133,6 +134,20 @@ def test_fixing_a_folder_of_links_leaves_what_they_point_to(export, tmp_path):
     assert main([str(links), '--fix', '--out', str(tmp_path / 'pets.py')]) == 0
     assert (export / 'train' / 'annotations_fixed.json').read_text() == 'mine'
     assert len(json.loads((links / 'train' / 'annotations_fixed.json').read_text())['images']) == 3
+
+
+def test_a_corrected_copy_that_somebody_has_changed_is_overwritten_only_by_force(export, tmp_path):
+    words = [str(export), '--fix', '--out', str(tmp_path / 'pets.py')]
+    assert main(words) == 0
+    assert main(words) == 0  # the same again
+    copy = export / 'train' / 'annotations_fixed.json'
+    written = copy.read_text()
+    copy.write_text('mine')
+    with pytest.raises(UserError, match='annotations_fixed.json is there and differs; --force'):
+        main(words)
+    assert copy.read_text() == 'mine'
+    assert main([*words, '--force']) == 0
+    assert copy.read_text() == written
 
 
 def test_broken_input_lists_everything_and_writes_nothing(export, tmp_path, capsys):

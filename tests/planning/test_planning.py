@@ -466,13 +466,19 @@ def test_wrong_arguments_are_refused_in_a_line(config, arguments, message):
         measure_command.main([config, '--recipes', 'none', *arguments])
 
 
-def test_a_plan_needs_an_amount_of_memory_and_a_measurement_recipes(config, capsys):
+def test_a_plan_needs_an_amount_of_memory_and_a_measurement_recipes(config):
     with pytest.raises(UserError, match='not an amount of memory'):
         plan_command.main([config, '--memory', '24 gigs'])
     for command, missing in ((plan_command, '--memory'), (measure_command, '--recipes')):
-        with pytest.raises(SystemExit, match='2'):
+        with pytest.raises(UserError, match=f'the following arguments are required: {missing}'):
             command.main([config])
-        assert f'the following arguments are required: {missing}' in capsys.readouterr().err
+
+
+def test_logs_of_another_measurement_stay(config, tmp_path):
+    (tmp_path / 'logs' / '01').mkdir(parents=True)
+    words = [config, '--recipes', 'none', '--logs', str(tmp_path / 'logs')]
+    with pytest.raises(UserError, match='there is something in it; name a new folder'):
+        measure_command.main(words)
 
 
 def test_files_that_are_there_are_not_overwritten_without_force(config, tmp_path):
