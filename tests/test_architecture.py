@@ -25,7 +25,7 @@ ONCE = {
     r'for hook in .* if isinstance\(\w+, CheckpointHook\)': 'runs.py',
     r"rpartition\('\.'\)\[2\] if isinstance": '',
     r"__name__', str\(": 'type_names.py',
-    r'--force (.\s+.)?overwrites': 'cli/output_files.py',
+    r'--force (.\s+.)?overwrites': 'files/existing.py',
 }
 
 

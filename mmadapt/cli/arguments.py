@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+from typing import Any, NoReturn
 
 from ..errors import UserError
 from ..values import close_names
@@ -18,7 +19,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options) -> None:
         super().__init__(allow_abbrev=False, **options)
 
-    def parse_args(self, args=None, namespace=None) -> argparse.Namespace:
+    def parse_args(self, args=None, namespace=None) -> Any:
         """Parse the arguments.
 
         Returns:
@@ -36,7 +37,7 @@ class Parser(argparse.ArgumentParser):
             self.error(f'{word} is no argument of it' + (f'; nearest: {near[0]}' if near else ''))
         return found
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         """Say what is wrong.
 
         Raises:
@@ -93,3 +94,8 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
 def set_local_rank(args: argparse.Namespace) -> None:
     """Let libraries know which process of this machine this one is."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+
+
+def add_force(parser: argparse.ArgumentParser) -> None:
+    """Add ``--force``, without which :func:`~mmadapt.files.existing.refuse_existing` refuses."""
+    parser.add_argument('--force', action='store_true', help='overwrite files that are there')

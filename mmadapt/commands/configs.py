@@ -11,10 +11,10 @@ inherit a file without a copy, `_base_ = [..., __import__('mmadapt').base('peft/
 import argparse
 from pathlib import Path
 
-from ..cli.arguments import make_parser
-from ..cli.output_files import add_force, refuse_existing
+from ..cli.arguments import add_force, make_parser
 from ..config_files import CONFIGS, config_names, copy_of
 from ..files.atomic import write_atomically
+from ..files.existing import refuse_existing
 
 
 def parse_args(arguments: list[str]) -> argparse.Namespace:

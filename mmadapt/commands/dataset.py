@@ -15,8 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..cli.arguments import make_parser
-from ..cli.output_files import add_force, would_change
+from ..cli.arguments import add_force, make_parser
 from ..datasets import Export, read_export
 from ..datasets.base_config import (
     SPLIT_ORDER,
@@ -30,6 +29,7 @@ from ..datasets.coco_fix import refuse_read_only, write_fixed, write_mask_files
 from ..datasets.use_checks import NO_MASKS, NOTHING_ELSE
 from ..errors import WriteError
 from ..files.atomic import write_atomically
+from ..files.existing import would_change
 
 
 def parse_args(arguments: list[str]) -> argparse.Namespace:

@@ -10,8 +10,7 @@ import argparse
 from pathlib import Path
 
 from ..cli import load_config
-from ..cli.arguments import add_config, make_parser
-from ..cli.output_files import add_force, refuse_existing
+from ..cli.arguments import add_config, add_force, make_parser
 from ..cli.plain_config import plain_config
 from ..cli.written import how_to_use
 from ..config_model import build_model
@@ -25,6 +24,7 @@ from ..files import (
     write_atomically,
     write_merged,
 )
+from ..files.existing import refuse_existing
 from ..peft.config import check_export
 
 _HEADER = '# Written by `mmadapt merge`: what {} is tested and used with, without mmadapt.\n'

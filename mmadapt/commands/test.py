@@ -17,12 +17,12 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from ..cli import check_checkpoint, load_config, set_work_dir
-from ..cli.arguments import add_config, add_launcher, make_parser, set_local_rank
-from ..cli.output_files import add_force, refuse_existing
+from ..cli.arguments import add_config, add_force, add_launcher, make_parser, set_local_rank
 from ..config_model import model_config
 from ..datasets import check_data
 from ..downloads import building_offline
 from ..errors import UserError
+from ..files.existing import refuse_existing
 from ..hooks import LoadedCheckpointHook
 from ..hooks.rehearsal import rehearse
 from ..hooks.run_check_hook import add_run_check_hook

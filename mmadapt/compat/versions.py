@@ -11,8 +11,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.version import InvalidVersion, Version
 
-# Name: lowest and highest version tried, of the stock package and of its maintained fork; outside of
-# them is untested, not wrong.
+# Name: lowest and highest version tried, of the stock package and of its maintained fork. Others
+# are untested, not wrong.
 TESTED = {
     'torch': (('2.11.0', '2.13.0'),),
     'mmengine': (('0.10.7', '0.10.12'),),
@@ -205,9 +205,11 @@ def tried(name: str) -> str:
 
 def untested(versions: dict[str, str | None]) -> list[str]:
     """One line for each package of a version that mmadapt was never tried with."""
-    return [
-        f'{name} {versions[name]} is untested, tried was {tried(name)}'
-        for name, ranges in TESTED.items()
-        if versions[name] is not None
-        and not any(Version(low) <= parsed(versions[name]) <= Version(high) for low, high in ranges)
-    ]
+    lines = []
+    for name, ranges in TESTED.items():
+        version = versions[name]
+        if version is None:
+            continue
+        if not any(Version(low) <= parsed(version) <= Version(high) for low, high in ranges):
+            lines.append(f'{name} {version} is untested, tried was {tried(name)}')
+    return lines

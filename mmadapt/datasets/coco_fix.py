@@ -5,8 +5,9 @@ import json
 from functools import partial
 from pathlib import Path
 
-from ..errors import UserError, WriteError
+from ..errors import WriteError
 from ..files.atomic import write_atomically
+from ..files.existing import refuse_existing
 from .coco_checks import box_fault, is_positive
 from .coco_export import CATEGORY_KINDS, Export, Split, parent_category
 from .layout import FIXED_NAME, name_on_disk
@@ -219,9 +220,8 @@ def _write(copies: list[tuple], overwrite: bool) -> None:
     for path, text in texts.items():
         refuse_read_only(path)
         # A link leads to another folder's copy, which stays: a new file takes the link's place.
-        own = path.is_file() and not path.is_symlink()
-        if own and not overwrite and path.read_bytes() != text.encode():
-            raise UserError(f'{path} is there and differs; --force overwrites it')
+        if not path.is_symlink():
+            refuse_existing(overwrite, path, text=text)
     for path, text in texts.items():
         write_atomically(path, partial(_dump, text))
 

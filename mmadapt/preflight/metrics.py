@@ -59,7 +59,7 @@ def check_best(cfg: dict) -> None:
 
 def _unbuilt(evaluator: dict, classes: Mapping[str, list]) -> SimpleNamespace:
     """Return what is read here of an evaluator, which reads its annotations when it is built."""
-    kind: object = evaluator.get('type')
+    kind = evaluator.get('type')
     name = type_name(kind)
     cls = kind if callable(kind) else classes.get(name, [None])[-1]
     metric = evaluator.get('metric', 'bbox')

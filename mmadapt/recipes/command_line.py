@@ -14,9 +14,9 @@ from rich.console import Console
 from mmadapt_command import typed_words
 
 from ..cli import load_config
-from ..cli.arguments import add_config
-from ..cli.output_files import add_force, refuse_existing
+from ..cli.arguments import add_config, add_force
 from ..errors import UserError
+from ..files.existing import refuse_existing
 from ..meters.tables import about
 from ..preflight.image_size import image_size, padded
 from ..values import check_count

@@ -75,7 +75,10 @@ def test_a_maintained_fork_is_known_by_its_module(installed):
     )
     assert versions.installed_version('mmengine') == '0.10.12'
     assert doubts() == []
-    installed(mmcv=None, **{'onedl-mmcv': '2.4.0'})
+
+
+def test_a_fork_of_another_version_is_untested(installed):
+    installed(mmcv=None, mmdet=None, **{'onedl-mmcv': '2.4.0', 'onedl-mmdetection': '3.5.1'})
     assert doubts() == ['mmcv 2.4.0 is untested, tried was 2.1.0 or 2.3.6']
 
 

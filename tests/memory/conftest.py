@@ -10,6 +10,7 @@ from tiny_dino import DINO, SMALL
 
 from mmadapt.meters.step import SavedForBackward
 
+
 @pytest.fixture(scope='session')
 def saved_bytes():
     """Return a function that counts what autograd keeps of a call, each storage once."""

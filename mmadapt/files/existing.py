@@ -1,14 +1,8 @@
-"""Files that a command writes where the user says, and what is there already."""
+"""What stands already where a file is to be written."""
 
-import argparse
 from pathlib import Path
 
 from ..errors import UserError
-
-
-def add_force(parser: argparse.ArgumentParser) -> None:
-    """Add ``--force``, without which :func:`refuse_existing` refuses."""
-    parser.add_argument('--force', action='store_true', help='overwrite files that are there')
 
 
 def would_change(file: str | Path, text: str | None = None) -> bool:
@@ -40,6 +34,6 @@ def refuse_existing(force: bool, *files: str | Path | None, text: str | None = N
     if there and not force:
         differs = '' if text is None else ' and differs'
         raise UserError(
-            f'{", ".join(there)} {"are" if len(there) > 1 else "is"} there{differs}; --force '
-            'overwrites it, or name another file'
+            f'{", ".join(there)} {"are" if len(there) > 1 else "is"} there{differs}; '
+            f'--force overwrites {"them" if len(there) > 1 else "it"}'
         )

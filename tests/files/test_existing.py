@@ -3,7 +3,7 @@
 import pytest
 
 from mmadapt import UserError
-from mmadapt.cli.output_files import refuse_existing, would_change
+from mmadapt.files.existing import refuse_existing, would_change
 
 
 def test_what_is_there_is_named_and_force_overwrites_it(tmp_path):
@@ -11,9 +11,9 @@ def test_what_is_there_is_named_and_force_overwrites_it(tmp_path):
     first.write_text('a')
     second.write_text('b')
     refuse_existing(False, None, str(new))
-    with pytest.raises(UserError, match=r'a\.md is there; --force overwrites it, or name another'):
+    with pytest.raises(UserError, match=r'a\.md is there; --force overwrites it$'):
         refuse_existing(False, str(first), None, str(new))
-    with pytest.raises(UserError, match=r'a\.md, .*b\.md are there; --force'):
+    with pytest.raises(UserError, match=r'a\.md, .*b\.md are there; --force overwrites them'):
         refuse_existing(False, first, second)
     refuse_existing(True, first, second)
 
