@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..norms import MODE, mode_of, set_mode
 from .state import ATTRIBUTE
 
-_HANDLED = ('_parameters', '_buffers', 'training', MODE, ATTRIBUTE)
+_HANDLED = frozenset(('_parameters', '_buffers', 'training', MODE, ATTRIBUTE))
 
 
 class _Absent:
@@ -178,9 +178,10 @@ def _attributes(module: nn.Module) -> dict[str, Any]:
 
 def _others(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     # In the order of now: what an adapter has added comes back in that order.
+    names = now if before.keys() <= now.keys() else {**now, **before}
     return {
         name: before.get(name, _Absent)
-        for name in {**now, **before}
+        for name in names
         if before.get(name, _Absent) is not now.get(name, _Absent)
     }
 

@@ -24,6 +24,9 @@ def formless_warning(model: nn.Module, modules: Iterable[nn.Module], method: str
         modules (Iterable[nn.Module]): Its modules that stay frozen for that reason.
         method (str): The method's name.
     """
+    modules = list(modules)
+    if not modules:
+        return []
     inside = {m.out_proj for m in model.modules() if isinstance(m, nn.MultiheadAttention)}
     sizes: Counter[str] = Counter()
     counts: Counter[str] = Counter()

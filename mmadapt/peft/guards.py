@@ -5,8 +5,10 @@ Some read a layer's weight and build another layer of it: RepVGG's ``switch_to_d
 can be stopped are stopped; that the others have run is noticed before the model is used.
 """
 
+import functools
 import inspect
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -14,7 +16,7 @@ from ..adapters import AdapterLayer
 from ..errors import UserError
 from .state import get_state
 
-# Of RepVGG and others, of timm's reparameterised models, of text models, of timm's classifiers.
+# Of RepVGG and others, of timm's reparameterized models, of text models, of timm's classifiers.
 _REBUILDERS = (
     'switch_to_deploy',
     'convert_to_deploy',
@@ -55,19 +57,20 @@ class Refusal:
 def put_up_guards(model: nn.Module) -> None:
     """Refuse calls of what would rebuild adapted layers of a model."""
     for module in model.modules():
-        for name in _REBUILDERS:
-            if _rebuilds(type(module), name) and any(
-                isinstance(m, AdapterLayer) for m in module.modules()
-            ):
-                setattr(module, name, Refusal(type(module).__name__, name))
+        kind: Any = type(module)
+        names = _rebuilders(kind)
+        if names and any(isinstance(m, AdapterLayer) for m in module.modules()):
+            for name in names:
+                setattr(module, name, Refusal(kind.__name__, name))
 
 
-def _rebuilds(kind: type, name: str) -> bool:
-    method = getattr(kind, name, None)
-    if name != 'fuse' or not callable(method):
-        return callable(method)
+@functools.cache
+def _rebuilders(kind: Any) -> list[str]:
+    found = [name for name in _REBUILDERS if callable(getattr(kind, name, None))]
     # What takes something else fuses that, as part of a forward.
-    return list(inspect.signature(method).parameters) == ['self']
+    if 'fuse' in found and list(inspect.signature(kind.fuse).parameters) != ['self']:
+        found.remove('fuse')
+    return found
 
 
 def take_down_guards(model: nn.Module) -> None:

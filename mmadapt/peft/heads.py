@@ -64,8 +64,8 @@ def find_heads(model: nn.Module) -> dict[str, nn.Module]:
                 heads[name] = child
         elif isinstance(child, BaseModel):
             heads.update(_find_inside(child, name))
-    parts = _parts(model)
-    if heads or len(parts) != 1:
+    parts = {} if heads else _parts(model)
+    if len(parts) != 1:
         return heads
     [(name, inner)] = parts.items()
     return _find_inside(inner, name)

@@ -29,7 +29,7 @@ from .recomputation import let_gradients_pass
 from .report import LayerReport, Report
 from .rules import BEHIND, NO_FORM, TIED, Decision, Rules
 from .state import TuningState, add_state, drop_state, get_adapters
-from .targets import has_own_parameters, module_names
+from .targets import has_own_parameters
 
 DEFAULT_NAME = 'default'
 _Plan = list[tuple[nn.Module, list[str], Decision]]
@@ -91,7 +91,7 @@ def inject(
         rules = Rules(model, config, method, not_loaded)
         plan = [
             (module, names, rules(module, names))
-            for module, names in module_names(model).items()
+            for module, names in rules.names.items()
             if has_own_parameters(module) or has_statistics(module)
         ]
         if method is not None and method.adapts_norms:
@@ -159,16 +159,14 @@ def remember(model: nn.Module, before: Snapshot, state: TuningState, quantize: b
 
 
 def _keep_base(model: nn.Module, before: Snapshot, state: TuningState, keep: bool) -> None:
-    norms = {module for module in model.modules() if is_norm(module)}
+    modules = list(model.modules())
+    norms = {module for module in modules if is_norm(module)}
     moving = [b for module in norms if statistics_move(module) for b in module.buffers()]
     state.keeps_base = keep or not (state.trained or moving)
     if keep:
         # A module may keep a statistic in a buffer of its own that no rule knows of.
         unknown = [
-            b
-            for module in model.modules()
-            if module not in norms
-            for b in module.buffers(recurse=False)
+            b for module in modules if module not in norms for b in module.buffers(recurse=False)
         ]
         before.give_copies([*(p for p in model.parameters() if p.requires_grad), *moving, *unknown])
 

@@ -28,7 +28,8 @@ class NotReentrant:
     def __call__(self, *args, **kwargs) -> None:
         """Set it as the model does, in the form in which adapters train."""
         getattr(type(self.model), _SETTER)(self.model, *args, **kwargs)
-        _change_form(self.model)
+        for module in self.model.modules():
+            _change_form(module)
 
 
 def let_gradients_pass(model: nn.Module) -> None:
@@ -37,19 +38,18 @@ def let_gradients_pass(model: nn.Module) -> None:
     Args:
         model (nn.Module): A model, adapted.
     """
-    _change_form(model)
     for module in model.modules():
+        _change_form(module)
         if callable(getattr(type(module), _SETTER, None)):
             setattr(module, _SETTER, NotReentrant(module))
 
 
-def _change_form(model: nn.Module) -> None:
-    for module in model.modules():
-        function = vars(module).get(_FUNCTION)
-        if function is checkpoint:
-            function = functools.partial(checkpoint)
-        if (
-            isinstance(function, functools.partial)
-            and function.keywords.get('use_reentrant') is not False
-        ):
-            setattr(module, _FUNCTION, functools.partial(function, use_reentrant=False))
+def _change_form(module: nn.Module) -> None:
+    function = vars(module).get(_FUNCTION)
+    if function is checkpoint:
+        function = functools.partial(checkpoint)
+    if (
+        isinstance(function, functools.partial)
+        and function.keywords.get('use_reentrant') is not False
+    ):
+        setattr(module, _FUNCTION, functools.partial(function, use_reentrant=False))

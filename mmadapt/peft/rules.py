@@ -16,7 +16,7 @@ from .config import PEFTConfig
 from .heads import find_heads, guess_heads, head_warnings, resolve_head_policy
 from .read_layers import layers_read
 from .shared import keys_without_weight, layers_with_a_common_parameter
-from .targets import has_own_parameters, select
+from .targets import has_own_parameters, module_names, select
 
 TIED = 'shares its weight with another layer'
 NO_FORM = 'has no form for a'
@@ -66,10 +66,10 @@ class Rules:
         }
         self.warnings: list[str] = []
         self.tied = layers_with_a_common_parameter(model)
-        self.names = {module: name for name, module in model.named_modules()}
+        self.names = module_names(model)
         self.read_not_called = layers_read(model)
         self.out_projections = {
-            m.out_proj for m in model.modules() if isinstance(m, nn.MultiheadAttention)
+            m.out_proj for m in self.names if isinstance(m, nn.MultiheadAttention)
         }
         known = find_heads(model)
         heads = known or guess_heads(model)
@@ -198,7 +198,7 @@ class Rules:
         if in_head:
             body = [m for m in self.tied.get(module, ()) if m not in self.head]
             if body and self.head_policy == 'train' and self.config.head != 'train':
-                return self._keep_tied(names[0], self.names[body[0]])
+                return self._keep_tied(names[0], self.names[body[0]][0])
             return Decision(self.head_policy, self.head_why, statistics=moves)
         if is_norm(module):
             affine = self.config.norm in ('affine', 'train')

@@ -27,6 +27,8 @@ def keys_without_weight(model: nn.Module, keys: Collection[str]) -> set[str]:
     Files of text models hold an output layer that is tied to the input embedding under one of its
     two keys.
     """
+    if not keys:
+        return set()
     by_tensor: dict[int, list[str]] = {}
     for key, tensor in model.state_dict(keep_vars=True).items():
         by_tensor.setdefault(id(tensor), []).append(key)

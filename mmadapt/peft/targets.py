@@ -131,8 +131,8 @@ def select(model: nn.Module, selectors: list[Selector], where: str) -> set[nn.Mo
     Raises:
         UserError: A selector hits nothing.
     """
-    names = module_names(model)
     chosen: set[nn.Module] = set()
+    names = module_names(model) if selectors else {}
     for selector in selectors:
         hits = _hits(names, selector, where)
         if not hits:
