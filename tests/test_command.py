@@ -1,5 +1,6 @@
 """The command ``mmadapt``: what it says of itself, and that it is quick where nothing is needed."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -99,7 +100,26 @@ def test_every_help_has_examples_that_can_be_typed(name, monkeypatch, capsys):
             '`mmadapt train --help` shows how it is used',
         ),
         ('train c.py --resum', 'mmadapt train: --resum is no argument of it; nearest: --resume'),
+        (
+            'train c.py d.py --resum',
+            'mmadapt train: --resum is no argument of it; nearest: --resume',
+        ),
+        ('test c.py x.pth --tt=1', 'mmadapt test: --tt=1 is no argument of it; nearest: --tta; `'),
         ('env all', 'mmadapt env: all is no argument of it; `'),
+        (
+            'configs copy a.py . --forc',
+            'mmadapt configs copy: --forc is no argument of it; nearest: --force; '
+            '`mmadapt configs copy --help` shows',
+        ),
+        ('configs --forc list', 'mmadapt configs: --forc is no argument of it; `'),
+        (
+            'train c.py --cfg-options',
+            'mmadapt train: argument --cfg-options: expected at least one',
+        ),
+        (
+            'train c.py --launcher slrm',
+            "mmadapt train: argument --launcher: invalid choice: 'slrm'",
+        ),
         ('test c.py', 'mmadapt test: the following arguments are required: checkpoint'),
         ('launch two train c.py', "mmadapt launch: argument processes: invalid int value: 'two'"),
         ('configs copy', 'mmadapt configs copy: the following arguments are required: name'),
@@ -127,6 +147,22 @@ def test_what_was_typed_is_repeated_as_it_was(argv, words, monkeypatch):
     monkeypatch.delenv('MMADAPT_COMMAND', raising=False)
     monkeypatch.setattr(sys, 'argv', argv)
     assert typed_words() == words
+
+
+@pytest.mark.parametrize('name', ['train', 'test'])
+@pytest.mark.parametrize('option', ['--local_rank', '--local-rank'])
+def test_a_launcher_may_say_which_process_it_is_by_an_argument_or_the_environment(
+    name, option, monkeypatch
+):
+    parse = import_module(f'mmadapt.commands.{name}').parse_args
+    words = ['c.py', *(['x.pth'] if name == 'test' else [])]
+    monkeypatch.setenv('LOCAL_RANK', '0')  # which it sets; taken back with this
+    for launcher in ('none', 'pytorch', 'slurm', 'mpi'):
+        monkeypatch.delenv('LOCAL_RANK')
+        assert parse([*words, '--launcher', launcher, f'{option}=1']).launcher == launcher
+        assert os.environ['LOCAL_RANK'] == '1'
+        assert parse([*words, f'{option}=2']).launcher == 'none'
+        assert os.environ['LOCAL_RANK'] == '1'
 
 
 def test_env_names_versions_and_every_change(capsys):

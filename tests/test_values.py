@@ -2,6 +2,7 @@
 
 import math
 import re
+from types import MappingProxyType
 
 import pytest
 
@@ -109,6 +110,7 @@ def test_a_list_has_items_of_its_kinds_and_as_many_as_there_have_to_be():
 
 def test_a_dict_is_one_and_an_example_is_given():
     check_dict('key', {})
+    check_dict('key', MappingProxyType({}))
     refuse(check_dict, [], said='key must be a dict, got []')
     refuse(check_dict, None, 'dict(r=8)', said='key must be a dict such as dict(r=8), got None')
 
@@ -155,19 +157,22 @@ def test_patterns_have_names_and_values_that_are_checked_where_they_stand():
         check_count,
         said="key: a key must be a name, suffix or regular expression of layers, got ''",
     )
-    refuse(
-        check_patterns,
-        [1],
-        check_count,
-        said="key must be a dict such as {'backbone': 4}, by name, suffix or regular expression of "
-        'layers, got [1]',
-    )
+    for value in ([1], [], 0, ''):
+        refuse(
+            check_patterns,
+            value,
+            check_count,
+            said="key must be a dict such as {'backbone': 4}, by name, suffix or regular "
+            f'expression of layers, got {value!r}',
+        )
 
 
 def test_all_that_is_wrong_is_said_at_once_and_what_is_no_mistake_of_a_user_passes():
     passed = []
     check_together(lambda: passed.append(1), lambda: passed.append(2))
     assert passed == [1, 2]
+    with pytest.raises(UserError, match='^b must be a dict, got 2$'):
+        check_together(list, lambda: check_dict('b', 2))
     with pytest.raises(
         UserError, match='^a must be True or False, got 1\nb must be a dict, got 2$'
     ):
@@ -195,6 +200,10 @@ def test_a_suffix_is_nearest_to_suffixes_and_a_full_name_to_full_names():
     assert nearest_module('atn.qkv', names).startswith("'attn.qkv'")
     assert nearest_module('backbone.blocks.2.attn.qkv', names) == (
         "'backbone.blocks.1.attn.qkv', 'backbone.blocks.0.attn.qkv', 'backbone'"
+    )
+    # One that lacks a part of a name, too.
+    assert nearest_module('backbone.blocks.attn.qkv', names).startswith(
+        "'backbone.blocks.1.attn.qkv', 'backbone.blocks.0.attn.qkv'"
     )
     assert nearest_module('SwinBlok', names, ['SwinBlock']).startswith("'SwinBlock'")
     assert nearest_module('a', [''], []) == 'none'

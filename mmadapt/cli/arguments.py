@@ -19,23 +19,24 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options) -> None:
         super().__init__(allow_abbrev=False, **options)
 
-    def parse_args(self, args=None, namespace=None) -> Any:
-        """Parse the arguments.
+    def parse_known_args(self, args=None, namespace=None) -> Any:
+        """Parse the arguments, none of which may be unknown.
+
+        A subcommand's own subcommand is parsed by this too, so that its options are the nearest.
 
         Returns:
-            argparse.Namespace: Their values.
+            tuple[argparse.Namespace, list]: Their values, and nothing.
 
         Raises:
             UserError: There is one too many, or :meth:`error` says what is wrong.
         """
-        found, rest = self.parse_known_args(args, namespace)
+        found, rest = super().parse_known_args(args, namespace)
         if rest:
             word = next((word for word in rest if word.startswith('-')), rest[0])
-            # Those of a subcommand's own subcommand are its business.
             options = re.findall(r'--[\w-]+', self.format_usage())
             near = close_names(word.partition('=')[0], options)
             self.error(f'{word} is no argument of it' + (f'; nearest: {near[0]}' if near else ''))
-        return found
+        return found, rest
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong.
