@@ -25,5 +25,5 @@ try:
 except BaseException as error:
     raised = type(error).__name__
 print('raised:', raised)
-assert raised == 'SyntaxError', 'the behaviour has changed'
+assert raised == 'SyntaxError', 'the behavior has changed'
 PYTHON

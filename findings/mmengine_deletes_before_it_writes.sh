@@ -50,5 +50,5 @@ Runner(Model(), str(folder), train_dataloader=data, train_cfg=dict(by_epoch=True
 seen.append(sorted(file.name for file in folder.glob('*.pth')))
 for when, files in zip(('epoch 1', 'epoch 2', 'at the end'), seen, strict=True):
     print(f'{when}: {files}')
-assert seen == [[], [], ['epoch_2.pth']], 'the behaviour has changed'
+assert seen == [[], [], ['epoch_2.pth']], 'the behavior has changed'
 PYTHON

@@ -45,7 +45,7 @@ PYTHONPATH=$folder/project read_it 'on PYTHONPATH only'
 read_it 'pip install -e'
 "${pip[@]}" --no-deps --no-build-isolation --force-reinstall "$folder/project"
 read_it 'pip install'
-diff <(sed "s#[^ ]*/\(site-packages\|project\)#.../\1#" "$folder/output") - <<'TEXT' || { echo 'the behaviour has changed' >&2; exit 1; }
+diff <(sed "s#[^ ]*/\(site-packages\|project\)#.../\1#" "$folder/output") - <<'TEXT' || { echo 'the behavior has changed' >&2; exit 1; }
 on PYTHONPATH only: r=4
 pip install -e: ConfigParsingError, .../site-packages/somewhere/lora.py not found
 python imports it from: .../project/somewhere/lora.py

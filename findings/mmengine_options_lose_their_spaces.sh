@@ -22,7 +22,7 @@ for word, value in zip(sys.argv[2:], parser.parse_args().cfg_options.values()):
     print(f'{word} -> {value!r}')
 PYTHON
 "$folder/venv/bin/python" -W ignore "$folder/read.py" --cfg-options 'data_root=/data/my images/' "classes=['traffic light','stop sign']" | tee "$folder/output"
-diff "$folder/output" - <<'TEXT' || { echo 'the behaviour has changed' >&2; exit 1; }
+diff "$folder/output" - <<'TEXT' || { echo 'the behavior has changed' >&2; exit 1; }
 data_root=/data/my images/ -> '/data/myimages/'
 classes=['traffic light','stop sign'] -> ['trafficlight', 'stopsign']
 TEXT

@@ -35,7 +35,7 @@ for package in '' mmsegmentation==1.2.2 model-index==0.1.11; do
   fi
   "$folder/venv/bin/python" "$folder/find.py" "$name" | tee -a "$folder/output"
 done
-diff "$folder/output" - <<'TEXT' || { echo 'the behaviour has changed' >&2; exit 1; }
+diff "$folder/output" - <<'TEXT' || { echo 'the behavior has changed' >&2; exit 1; }
 without: own tests
 with mmsegmentation: ModuleNotFoundError: No module named 'tests.mine', tests is .../site-packages/tests
 with model-index: ModuleNotFoundError: No module named 'tests.mine', tests is .../site-packages/tests

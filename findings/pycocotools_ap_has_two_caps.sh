@@ -38,5 +38,5 @@ with contextlib.redirect_stdout(io.StringIO()):
         found[limits] = [round(float(value), 3) for value in evaluation.stats[:2]]
 print(found)
 assert found == {(1, 10, 100): [0.663, 0.663], (100, 300, 1000): [0.663, 1.0]}, \
-    'the behaviour has changed'
+    'the behavior has changed'
 PYTHON

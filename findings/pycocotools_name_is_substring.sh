@@ -25,5 +25,5 @@ with contextlib.redirect_stdout(io.StringIO()):
     coco.createIndex()
 found = {str(asked): coco.getCatIds(catNms=asked) for asked in ('cat', ['cat'], 'dog')}
 print(found)
-assert found == {'cat': [0, 1, 3], "['cat']": [1], 'dog': [2]}, 'the behaviour has changed'
+assert found == {'cat': [0, 1, 3], "['cat']": [1], 'dog': [2]}, 'the behavior has changed'
 PYTHON

@@ -26,5 +26,5 @@ try:
 except BaseException as error:
     caught = f'no; {type(error).__name__}, bases: {type(error).__bases__[0].__name__}'
 print('caught by `except Exception`:', caught)
-assert caught == 'no; CheckpointException, bases: BaseException', 'the behaviour has changed'
+assert caught == 'no; CheckpointException, bases: BaseException', 'the behavior has changed'
 PYTHON

@@ -55,7 +55,7 @@ OUTSIDE = Kind('error', 'boxes wholly outside their image', 'correct them; --fix
 PARTLY_OUTSIDE = Kind(
     'warning',
     'boxes that reach over their image by more than a pixel',
-    'look at a few: the image may have been resized after labelling',
+    'look at a few: the image may have been resized after labeling',
 )
 TINY_BOX = Kind(
     'warning',

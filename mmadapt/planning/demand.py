@@ -1,4 +1,4 @@
-"""Which recipes fit a card: what a step needs, divided among processes, by closed formulas."""
+"""Which recipes fit a card: what a step needs, sharded among processes, by closed formulas."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -60,7 +60,7 @@ def demand(needs: Needs, kind: str | None, settings: Mapping, processes: int) ->
       ``reshard_after_forward`` P is whole too; with a number G of it, P/G.
     * ZeRO-1: as ZeRO-2, with T whole.
     * ZeRO-2: P whole; O/N, and with the state a copy of the trained weights, T/N. The gradients of
-      every parameter of which the process has a part; as each group of the optimizer is divided,
+      every parameter of which the process has a part; as each group of the optimizer is sharded,
       that is nearly T where ``paramwise_cfg`` makes a group of each parameter. The bucket of
       gradients (``reduce_bucket_size``), twice with ``overlap_comm``.
     * ZeRO-3: P/N, T/N and O/N. Weights are gathered until as many as ``stage3_max_live_parameters``
@@ -83,7 +83,7 @@ def demand(needs: Needs, kind: str | None, settings: Mapping, processes: int) ->
 
     n, t, o = needs, needs.trained, needs.optimizer
     weights, whole = (2 * n.parameters, 2 * n.whole) if n.average else (n.parameters, n.whole)
-    divided = whole + part(weights - whole)
+    sharded = whole + part(weights - whole)
     # A step begins when the activations are gone.
     activations = max(n.activations, n.step if kind in (None, 'ddp') else part(n.step))
     if kind in (None, 'ddp'):
@@ -96,7 +96,7 @@ def demand(needs: Needs, kind: str | None, settings: Mapping, processes: int) ->
             gathered = min(
                 gathered + (n.parameters - n.whole) // max(1, group), n.parameters - n.whole
             )
-        return Demand(divided, part(t), part(o), gathered + gradients, activations)
+        return Demand(sharded, part(t), part(o), gathered + gradients, activations)
     zero = settings['zero_optimization']
     bucket = _FLOAT * int(zero.get('reduce_bucket_size', _BUCKET))
     if kind in ('zero1', 'zero2'):
@@ -121,7 +121,7 @@ def demand(needs: Needs, kind: str | None, settings: Mapping, processes: int) ->
         )
         + n.largest
     )
-    return Demand(divided, part(t), part(o), min(n.parameters, live) + bucket, activations)
+    return Demand(sharded, part(t), part(o), min(n.parameters, live) + bucket, activations)
 
 
 def _in_part(groups: Iterable[Sequence[int]], processes: int) -> int:

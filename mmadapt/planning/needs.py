@@ -38,7 +38,7 @@ class Needs:
 
     Args:
         parameters (int): All weights and buffers.
-        whole (int): Those of them that no strategy divides: buffers and quantized weights.
+        whole (int): Those of them that no strategy shards: buffers and quantized weights.
         average (int): The copy of all of them that an EMAHook keeps; 0 without one.
         trained (int): The weights that are trained; as much are their gradients.
         groups (tuple[tuple[int, ...], ...]): Of these, by group of the optimizer, those of each
@@ -107,7 +107,7 @@ def measure(cfg: Config) -> Needs:
     everything = _bytes(model.parameters()) + _bytes(model.buffers())
     return Needs(
         parameters=everything,
-        whole=everything - _divided(model.parameters()),
+        whole=everything - _sharded(model.parameters()),
         average=everything if has_average(cfg) else 0,
         trained=_bytes(p for p in model.parameters() if p.requires_grad),
         groups=tuple(
@@ -118,7 +118,7 @@ def measure(cfg: Config) -> Needs:
         activations=activations,
         step=step,
         largest=max(units, default=0),
-        rest=_divided(model.parameters()) - sum(units),
+        rest=_sharded(model.parameters()) - sum(units),
         scalars=tuple(trained_scalars(model)),
     )
 
@@ -181,12 +181,12 @@ def _units(model: nn.Module, cfg: Config) -> list[int]:
     for name in reversed(names):  # inner ones come after outer ones
         own = [p for p in model.get_submodule(name).parameters() if p not in counted]
         counted.update(own)
-        sizes.append(_divided(own))
+        sizes.append(_sharded(own))
     return sizes
 
 
-def _divided(parameters: Iterable[nn.Parameter]) -> int:
-    """Return the bytes of the weights that strategies divide: all but quantized ones."""
+def _sharded(parameters: Iterable[nn.Parameter]) -> int:
+    """Return the bytes of the weights that strategies shard: all but quantized ones."""
     return _bytes(p for p in parameters if p.is_floating_point())
 
 

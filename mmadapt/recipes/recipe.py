@@ -83,7 +83,7 @@ def default_recipes(processes: int, has_peft: bool = False) -> list[Recipe]:
     """Return the recipes that are compared where none are named.
 
     Args:
-        processes (int): Of a run; what divides something among them needs more than one.
+        processes (int): Of a run; what shards something among them needs more than one.
         has_peft (bool): Whether the config says itself what it trains. Defaults to False.
     """
     strategies = [''] if processes == 1 else ['', 'fsdp2+', 'zero2+', 'zero3+']

@@ -55,7 +55,7 @@ def strategy_of(cfg: Config) -> tuple[str | None, dict]:
         settings, _ = parse_settings(options.pop('config', None), options)
         return f'zero{settings["zero_optimization"]["stage"]}', settings
     raise UserError(
-        f'strategy.type={kind!r}: nothing is known of what it divides; known are '
+        f'strategy.type={kind!r}: nothing is known of what it shards; known are '
         "'mmadapt.DDPStrategy', 'mmadapt.FSDP2Strategy' and "
         "'mmadapt.DeepSpeedStrategy'"
     )

@@ -1,4 +1,4 @@
-"""What the strategies that divide weights refuse alike."""
+"""What the strategies that shard weights refuse alike."""
 
 from collections.abc import Mapping
 

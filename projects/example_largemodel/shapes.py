@@ -22,28 +22,28 @@ def draw(rng: np.random.Generator) -> tuple[np.ndarray, list[dict]]:
         rng (np.random.Generator): The source of all that is random.
 
     Returns:
-        tuple[np.ndarray, list[dict]]: A picture, (HEIGHT, WIDTH, 3), uint8, and for each shape its
+        tuple[np.ndarray, list[dict]]: An image, (HEIGHT, WIDTH, 3), uint8, and for each shape its
         ``category_id``, ``bbox`` as (x, y, width, height) in pixels and ``area``.
     """
-    picture = rng.integers(90, 130, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    image = rng.integers(90, 130, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     shapes = []
     for _ in range(rng.integers(1, 4)):
         kind, side = int(rng.integers(len(CLASSES))), int(rng.integers(14, 30))
         x, y = (int(rng.integers(0, length - side)) for length in (WIDTH, HEIGHT))
         color = [int(value) for value in rng.choice([20, 230], 3)]
         if CLASSES[kind] == 'disc':
-            cv2.circle(picture, (x + side // 2, y + side // 2), side // 2, color, -1)
+            cv2.circle(image, (x + side // 2, y + side // 2), side // 2, color, -1)
         elif CLASSES[kind] == 'square':
-            cv2.rectangle(picture, (x, y), (x + side, y + side), color, -1)
+            cv2.rectangle(image, (x, y), (x + side, y + side), color, -1)
         else:
             corners = np.array([(x, y + side), (x + side, y + side), (x + side // 2, y)])
-            cv2.fillPoly(picture, [corners], color)
+            cv2.fillPoly(image, [corners], color)
         shapes.append(dict(category_id=kind, bbox=[x, y, side, side], area=side * side))
-    return picture, shapes
+    return image, shapes
 
 
 def write(root: Path) -> None:
-    """Write the data set: the pictures of each split, and its ``annotations_coco.json``.
+    """Write the data set: the images of each split, and its ``annotations_coco.json``.
 
     Args:
         root (Path): Where; made anew.
@@ -54,9 +54,9 @@ def write(root: Path) -> None:
         rng = np.random.default_rng([SEED, number])
         images, annotations = [], []
         for image_id in range(count):
-            picture, shapes = draw(rng)
+            image, shapes = draw(rng)
             name = f'{image_id:02}.png'
-            if not cv2.imwrite(str(folder / name), picture):
+            if not cv2.imwrite(str(folder / name), image):
                 raise OSError(f'{folder / name} could not be written')
             images.append(dict(id=image_id, file_name=name, height=HEIGHT, width=WIDTH))
             annotations += [

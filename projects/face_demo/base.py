@@ -55,7 +55,7 @@ def _trained(work_dir: Path) -> dict:
     scalars = last_scalars(work_dir)
     if scalars['coco/bbox_mAP_50'] < LEAST_AP50:
         raise steps.StepFailed(
-            f'the base reached an AP50 of {scalars["coco/bbox_mAP_50"]:.3f} on held-out pictures '
+            f'the base reached an AP50 of {scalars["coco/bbox_mAP_50"]:.3f} on held-out images '
             f'of its own task, and {LEAST_AP50} is the least a base has to reach'
         )
     checkpoint = Path((work_dir / 'last_checkpoint').read_text().strip())
@@ -71,7 +71,7 @@ def describe(record: dict) -> str:
         'NOT the official checkpoint, which could not be had '
         f'({record["why"]}), but a small base of its own: RTMDet-tiny trained here from '
         f'random weights in {record["seconds"]} s on five things, none of them a face '
-        f'(AP50 {record["ap50"]:.3f} on held-out pictures of that task). It is no measure of '
+        f'(AP50 {record["ap50"]:.3f} on held-out images of that task). It is no measure of '
         'what LoRA does with COCO weights'
     )
 

@@ -10,7 +10,7 @@ from .scenes import Patch, Scene, background, rounded_alpha, toned
 
 RECIPE = dict(version=1, seed=7, train=600, validation=64)
 _DESCRIPTION = (
-    'Five things of the pictures bundled with scikit-image, composed on textures; there is no '
+    'Five things of the images bundled with scikit-image, composed on textures; there is no '
     'human face among them'
 )
 
@@ -18,7 +18,7 @@ _DESCRIPTION = (
 def _object(
     image: np.ndarray, mask: np.ndarray | None, rng: np.random.Generator, category: str | None
 ) -> Patch:
-    """A patch of one object: brightness and contrast vary, some are grey."""
+    """A patch of one object: brightness and contrast vary, some are gray."""
     image = (image - 0.5) * rng.uniform(0.7, 1.2) + 0.5 + rng.uniform(-0.12, 0.12)
     if rng.random() < 0.4:
         image = toned(image.mean(axis=2), rng)
@@ -37,7 +37,7 @@ def scenes(split: str, count: int, seed: int) -> Iterator[tuple[Scene, np.ndarra
         seed (int): the same seed gives the same scenes.
 
     Yields:
-        tuple[Scene, np.ndarray]: the scene, and its finished picture (BGR, uint8).
+        tuple[Scene, np.ndarray]: the scene, and its finished image (BGR, uint8).
     """
     rng = np.random.default_rng([seed, sources.SPLITS.index(split)])
     things = sources.base_objects()
@@ -59,7 +59,7 @@ def prepare(root: Path, recipe: dict = RECIPE) -> bool:
 
     Args:
         root (Path): where; emptied first when it holds something incomplete or of another recipe.
-        recipe (dict): version, seed and the number of pictures of each split.
+        recipe (dict): version, seed and the number of images of each split.
 
     Returns:
         bool: whether it was made now.

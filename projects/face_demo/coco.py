@@ -1,4 +1,4 @@
-"""Writes composed scenes as a COCO data set: `<root>/<split>/annotations_coco.json`, pictures."""
+"""Writes composed scenes as a COCO data set: `<root>/<split>/annotations_coco.json`, images."""
 
 import hashlib
 import json
@@ -13,9 +13,9 @@ from .sources import SPLITS
 
 ANNOTATIONS = 'annotations_coco.json'
 _RECORD = 'record.json'
-_LICENCE = dict(
+_LICENSE = dict(
     id=1,
-    name='Pictures bundled with scikit-image, under the terms in its data/README and docstrings',
+    name='Images bundled with scikit-image, under the terms in its data/README and docstrings',
     url='https://scikit-image.org/docs/stable/api/skimage.data.html',
 )
 
@@ -27,19 +27,19 @@ def write_split(
 
     Args:
         folder (Path): folder of the split; created.
-        scenes (Iterable): pairs of a scene and its finished BGR picture.
+        scenes (Iterable): pairs of a scene and its finished BGR image.
         categories (list[str]): names; their ids count from 1 in this order.
         description (str): what the data set is, for `info`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     images, annotations = [], []
-    for image_id, (scene, picture) in enumerate(scenes, start=1):
+    for image_id, (scene, image) in enumerate(scenes, start=1):
         name = f'{image_id:04d}.jpg'
-        if not cv2.imwrite(str(folder / name), picture, [cv2.IMWRITE_JPEG_QUALITY, 92]):
+        if not cv2.imwrite(str(folder / name), image, [cv2.IMWRITE_JPEG_QUALITY, 92]):
             raise OSError(f'{folder / name} could not be written')
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         images.append(
-            dict(id=image_id, file_name=name, height=height, width=width, license=_LICENCE['id'])
+            dict(id=image_id, file_name=name, height=height, width=width, license=_LICENSE['id'])
         )
         for patch, (x1, y1, x2, y2) in zip(scene.patches, scene.boxes, strict=True):
             if patch.category is None:
@@ -57,7 +57,7 @@ def write_split(
             )
     content = dict(
         info=dict(description=description, version='1.0'),
-        licenses=[_LICENCE],
+        licenses=[_LICENSE],
         images=images,
         annotations=annotations,
         categories=[
@@ -107,8 +107,8 @@ def prepare(root: Path, recipe: dict, scenes, categories: list, description: str
 
     Args:
         root (Path): where; emptied first when it holds something incomplete or of another recipe.
-        recipe (dict): version, seed and the number of pictures of each split.
-        scenes (callable): split, number of pictures and seed -> pairs of a scene and its picture.
+        recipe (dict): version, seed and the number of images of each split.
+        scenes (callable): split, number of images and seed -> pairs of a scene and its image.
         categories (list[str]): the names of the categories.
         description (str): what the annotation files say of themselves.
 

@@ -77,5 +77,5 @@ def write(rows: list[Row], folder: Path, facts: dict, notes: list[str]) -> None:
         '|---' + '|---:' * (len(_COLUMNS) - 1) + '|',
     ]
     lines += ['| ' + ' | '.join(row.cells()) + ' |' for row in rows]
-    lines += ['', *(f'{note}\n' for note in notes), '![validation pictures](contact_sheet.jpg)', '']
+    lines += ['', *(f'{note}\n' for note in notes), '![validation images](contact_sheet.jpg)', '']
     (folder / 'summary.md').write_text('\n'.join(lines))

@@ -1,4 +1,4 @@
-"""`make demo`: sample, base, LoRA on two processes, merge, stock test, pictures, comparison.
+"""`make demo`: sample, base, LoRA on two processes, merge, stock test, images, comparison.
 
 python projects/face_demo/run.py
 """
@@ -34,7 +34,7 @@ RUNS = {  # name: (config, folder of the run)
     'full fine-tuning': (f'{_PROJECT}/full.py', 'full'),
 }
 TARGET_AP50 = 0.8
-_BATCH = 8  # pictures a step, all processes together
+_BATCH = 8  # images a step, all processes together
 
 # Runs MMDetection's own test where `import mmadapt` fails, to show that the file needs none of it.
 _WITHOUT_MMADAPT = (
@@ -151,23 +151,23 @@ def demo() -> bool:
     _say('4/6  merged into a stock checkpoint, tested by MMDetection without mmadapt')
     stock = merge_and_test()
     ap50 = stock['coco/bbox_mAP_50']
-    _say('5/6  the pictures')
-    picture = WORK / 'contact_sheet.jpg'
+    _say('5/6  the images')
+    image = WORK / 'contact_sheet.jpg'
     sheet.draw_sheet(
         DATA / 'validation/annotations_coco.json',
         WORK / 'predictions.pkl',
-        picture,
+        image,
         f'merged LoRA checkpoint in stock MMDetection, AP50 {ap50:.3f}',
     )
-    _tell(str(picture))
+    _tell(str(image))
     _say('6/6  the same base and the same iterations, adapted in two other ways')
     rows = [train('head only'), lora, train('full fine-tuning')]
     total = time.monotonic() - start
     notes = [
         f'The base is {base.describe(record)}.',
-        'All three start from it and see the same pictures for the same number of iterations at '
+        'All three start from it and see the same images for the same number of iterations at '
         'the same learning rate (projects/face_demo/README.md says which others were tried). AP is '
-        'that of the last iteration on 60 validation pictures, one run each: a difference of a few '
+        'that of the last iteration on 60 validation images, one run each: a difference of a few '
         'hundredths means nothing.',
         f'Merged and read by stock MMDetection, LoRA has AP50 {ap50:.3f} '
         f'(AP {stock["coco/bbox_mAP"]:.3f}). Everything took {total / 60:.1f} minutes.',

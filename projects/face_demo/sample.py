@@ -16,24 +16,24 @@ from .scenes import Patch, Scene, background, rounded_alpha, toned
 CATEGORIES = ['face']
 RECIPE = dict(version=2, seed=56, train=320, validation=60)
 _DESCRIPTION = (
-    'Faces of lfw_subset (scikit-image) composed on textures among distractors. The pictures are '
-    'grey or toned; a validation picture shares no crop and no background with a training picture'
+    'Faces of lfw_subset (scikit-image) composed on textures among distractors. The images are '
+    'gray or toned; a validation image shares no crop and no background with a training image'
 )
 
 
 def _small(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random square of a picture, as coarse as a face crop is: 25 px."""
+    """A random square of an image, as coarse as a face crop is: 25 px."""
     side = min(int(rng.uniform(40, 90)), *image.shape[:2])
     top, left = (int(rng.integers(0, length - side + 1)) for length in image.shape[:2])
     part = np.ascontiguousarray(image[top : top + side, left : left + side].mean(axis=2))
     return cv2.resize(part, (25, 25), interpolation=cv2.INTER_AREA)
 
 
-def _patch(grey: np.ndarray, rng: np.random.Generator, **what) -> Patch:
+def _patch(gray: np.ndarray, rng: np.random.Generator, **what) -> Patch:
     """One treatment for faces and distractors, so that only the content tells them apart."""
-    grey = (grey * rng.uniform(0.75, 1.15) + rng.uniform(-0.05, 0.1)).clip(0, 1)
-    pixels = toned(grey, rng)
-    return Patch(pixels, rounded_alpha(*grey.shape, roundness=rng.uniform(2.2, 5)), **what)
+    gray = (gray * rng.uniform(0.75, 1.15) + rng.uniform(-0.05, 0.1)).clip(0, 1)
+    pixels = toned(gray, rng)
+    return Patch(pixels, rounded_alpha(*gray.shape, roundness=rng.uniform(2.2, 5)), **what)
 
 
 def scenes(split: str, count: int, seed: int) -> Iterator[tuple[Scene, np.ndarray]]:
@@ -45,7 +45,7 @@ def scenes(split: str, count: int, seed: int) -> Iterator[tuple[Scene, np.ndarra
         seed (int): the same seed gives the same scenes.
 
     Yields:
-        tuple[Scene, np.ndarray]: the scene, and its finished picture (BGR, uint8).
+        tuple[Scene, np.ndarray]: the scene, and its finished image (BGR, uint8).
     """
     rng = np.random.default_rng([seed, sources.SPLITS.index(split)])
     faces = sources.face_crops(split)
@@ -60,10 +60,10 @@ def scenes(split: str, count: int, seed: int) -> Iterator[tuple[Scene, np.ndarra
             scene.lay(_patch(faces[crop], rng, category='face', crop=crop), size(), rng)
         for _ in range(rng.integers(1, 5)):
             if rng.random() < 0.4:
-                grey = non_faces[rng.integers(len(non_faces))]
+                gray = non_faces[rng.integers(len(non_faces))]
             else:
-                grey = _small(others[rng.integers(len(others))], rng)
-            scene.lay(_patch(grey, rng), size(), rng)
+                gray = _small(others[rng.integers(len(others))], rng)
+            scene.lay(_patch(gray, rng), size(), rng)
         yield scene, scene.finish(rng)
 
 
@@ -72,7 +72,7 @@ def prepare(root: Path, recipe: dict = RECIPE) -> bool:
 
     Args:
         root (Path): where; emptied first when it holds something incomplete or of another recipe.
-        recipe (dict): version, seed and the number of pictures of each split.
+        recipe (dict): version, seed and the number of images of each split.
 
     Returns:
         bool: whether it was made now.

@@ -30,7 +30,7 @@ class Patch:
 
 @dataclass
 class Scene:
-    """A composed picture and the boxes of what has a category.
+    """A composed image and the boxes of what has a category.
 
     Args:
         pixels (np.ndarray): RGB, (SIZE, SIZE, 3), float32 in [0, 1].
@@ -126,13 +126,13 @@ def rounded_alpha(height: int, width: int, roundness: float) -> np.ndarray:
     return ((1 - distance) / 0.12).clip(0, 1)
 
 
-def toned(grey: np.ndarray, rng: np.random.Generator, strength: float = 0.3) -> np.ndarray:
-    """A grey picture printed in a warm or cool tone, as old photographs are.
+def toned(gray: np.ndarray, rng: np.random.Generator, strength: float = 0.3) -> np.ndarray:
+    """A gray image printed in a warm or cool tone, as old photographs are.
 
     The same tones serve faces, distractors and backgrounds: color must not give a face away.
 
     Args:
-        grey (np.ndarray): (H, W), float32 in [0, 1].
+        gray (np.ndarray): (H, W), float32 in [0, 1].
         rng (np.random.Generator): source of the tone.
         strength (float): how far red and blue may be bent apart. Defaults to 0.3.
 
@@ -141,11 +141,11 @@ def toned(grey: np.ndarray, rng: np.random.Generator, strength: float = 0.3) -> 
     """
     bend = rng.uniform(-0.5 * strength, strength)
     exponents = np.array([1 - bend, 1, 1 + 1.4 * bend], np.float32)
-    return (grey.clip(0, 1)[..., None] ** exponents).astype(np.float32)
+    return (gray.clip(0, 1)[..., None] ** exponents).astype(np.float32)
 
 
 def background(texture: np.ndarray, rng: np.random.Generator) -> Scene:
-    """An empty scene: a part of a texture at some scale, toned if the texture is grey.
+    """An empty scene: a part of a texture at some scale, toned if the texture is gray.
 
     Args:
         texture (np.ndarray): RGB, (H, W, 3), float32 in [0, 1].

@@ -1,4 +1,4 @@
-"""The contact sheet: validation pictures with what is there and what was found."""
+"""The contact sheet: validation images with what is there and what was found."""
 
 import contextlib
 import io
@@ -20,11 +20,9 @@ def _outlined(draw: ImageDraw.ImageDraw, box: tuple, color: tuple, width: int) -
     draw.rectangle(box, outline=color, width=width)
 
 
-def _tile(
-    picture: Image.Image, truths: list, found: list, font: ImageFont.ImageFont
-) -> Image.Image:
-    """One enlarged picture; boxes are (x1, y1, x2, y2) in its pixels, found ones with a score."""
-    tile = picture.resize([round(side * _SCALE) for side in picture.size], Image.Resampling.LANCZOS)
+def _tile(image: Image.Image, truths: list, found: list, font: ImageFont.ImageFont) -> Image.Image:
+    """One enlarged image; boxes are (x1, y1, x2, y2) in its pixels, found ones with a score."""
+    tile = image.resize([round(side * _SCALE) for side in image.size], Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(tile)
     for box in truths:
         _outlined(draw, tuple(_SCALE * value for value in box), TRUTH, 3)
@@ -51,16 +49,16 @@ def draw_sheet(
     columns: int = 6,
     rows: int = 4,
 ) -> None:
-    """Draws the first pictures of a split with their true and their predicted boxes.
+    """Draws the first images of a split with their true and their predicted boxes.
 
     Args:
-        annotations (Path): the COCO file; its pictures lie beside it.
+        annotations (Path): the COCO file; its images lie beside it.
         predictions (Path): what MMDetection's `tools/test.py --out` wrote.
         out (Path): the JPEG or PNG file to write.
         title (str): what was tested, for the legend.
         threshold (float): predictions of a lower score are not drawn. Defaults to 0.4.
-        columns (int): pictures side by side. Defaults to 6.
-        rows (int): rows of pictures. Defaults to 4.
+        columns (int): images side by side. Defaults to 6.
+        rows (int): rows of images. Defaults to 4.
     """
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
         coco = COCO(annotations)
@@ -69,7 +67,7 @@ def draw_sheet(
     for prediction in load(predictions)[: columns * rows]:
         image_id = prediction['img_id']
         with Image.open(annotations.parent / coco.loadImgs(image_id)[0]['file_name']) as image:
-            picture = image.convert('RGB')
+            image = image.convert('RGB')
         truths = [
             (x, y, x + w, y + h)
             for x, y, w, h in (annotation['bbox'] for annotation in coco.imgToAnns[image_id])
@@ -82,7 +80,7 @@ def draw_sheet(
             )
             if score >= threshold
         ]
-        tiles.append(_tile(picture, truths, found, small))
+        tiles.append(_tile(image, truths, found, small))
     side_x, side_y = tiles[0].size
     rows = -(-len(tiles) // columns)
     sheet = Image.new(

@@ -1,7 +1,7 @@
-"""The real pictures that the scenes are composed of: those scikit-image ships inside its wheel.
+"""The real images that the scenes are composed of: those scikit-image ships inside its wheel.
 
 Everything is cut in two before anything is composed: the training scenes take from one part, the
-validation scenes from the other. Faces are split by crop, pictures by their left 70% and right 30%,
+validation scenes from the other. Faces are split by crop, images by their left 70% and right 30%,
 so no pixel of a validation scene has been seen in a training scene.
 """
 
@@ -35,7 +35,7 @@ def _check_split(split: str) -> None:
 
 
 def _as_rgb(image: np.ndarray) -> np.ndarray:
-    """Any 8-bit picture as float RGB in [0, 1]."""
+    """Any 8-bit image as float RGB in [0, 1]."""
     if image.ndim == 2:
         image = np.repeat(image[..., None], 3, axis=2)
     return image[..., :3].astype(np.float32) / 255
@@ -53,7 +53,7 @@ def face_crops(split: str) -> dict[int, np.ndarray]:
         split (str): 'train' (75 crops) or 'validation' (25 crops).
 
     Returns:
-        dict[int, np.ndarray]: index in ``lfw_subset`` -> grey crop, (25, 25), float32 in [0, 1].
+        dict[int, np.ndarray]: index in ``lfw_subset`` -> gray crop, (25, 25), float32 in [0, 1].
     """
     _check_split(split)
     crops = data.lfw_subset()[:100].astype(np.float32)
@@ -67,7 +67,7 @@ def non_face_crops(split: str) -> dict[int, np.ndarray]:
         split (str): 'train' or 'validation'.
 
     Returns:
-        dict[int, np.ndarray]: index in ``lfw_subset`` -> grey crop, (25, 25), float32 in [0, 1].
+        dict[int, np.ndarray]: index in ``lfw_subset`` -> gray crop, (25, 25), float32 in [0, 1].
     """
     _check_split(split)
     crops = {}
@@ -86,20 +86,20 @@ def textures(split: str) -> dict[str, np.ndarray]:
         split (str): 'train' or 'validation'.
 
     Returns:
-        dict[str, np.ndarray]: name -> RGB picture, (H, W, 3), float32 in [0, 1].
+        dict[str, np.ndarray]: name -> RGB image, (H, W, 3), float32 in [0, 1].
     """
     _check_split(split)
     return {name: _part(_as_rgb(load()), split) for name, load in _TEXTURES.items()}
 
 
 def other_objects(split: str) -> dict[str, np.ndarray]:
-    """Pictures of other things, of one split, to cut distractors from.
+    """Images of other things, of one split, to cut distractors from.
 
     Args:
         split (str): 'train' or 'validation'.
 
     Returns:
-        dict[str, np.ndarray]: name -> RGB picture, (H, W, 3), float32 in [0, 1].
+        dict[str, np.ndarray]: name -> RGB image, (H, W, 3), float32 in [0, 1].
     """
     _check_split(split)
     return {name: _part(_as_rgb(load()), split) for name, load in _OTHER_OBJECTS.items()}
@@ -114,8 +114,8 @@ def base_objects() -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
     """What the demo's own base learns: five things, none a human face, none in the face scenes.
 
     Returns:
-        dict: category -> (RGB picture (H, W, 3), float32 in [0, 1]; its mask (H, W) in [0, 1], or
-        None where the object fills the picture). The longest side is 96 px.
+        dict: category -> (RGB image (H, W, 3), float32 in [0, 1]; its mask (H, W) in [0, 1], or
+        None where the object fills the image). The longest side is 96 px.
     """
 
     def disc(image):

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from layer_formulas import formula
-from layer_zoo import ALPHA, KINDS, NORMS, STANDARDISED, WEIGHTS, R, call
+from layer_zoo import ALPHA, KINDS, NORMS, STANDARDIZED, WEIGHTS, R, call
 from torch import nn
 
 from mmadapt import UserError
@@ -161,7 +161,7 @@ def test_each_tensor_of_an_adapter_changes_the_output_and_gets_a_gradient(kind, 
     assert all(p.grad is None for p in pair.adapted.parameters() if not p.requires_grad)
 
 
-@pytest.mark.parametrize('kind', sorted(STANDARDISED))
+@pytest.mark.parametrize('kind', sorted(STANDARDIZED))
 def test_nothing_is_trained_that_standardizing_a_weight_undoes(kind):
     pair = Pair(kind, 'DoRA')
     assert pair.names == ['lora_A', 'lora_B']
@@ -248,7 +248,7 @@ def test_both_ways_to_compute_give_the_same(kind, method, compute):
     pair = Pair(kind, method, compute=compute).perturb()
     assert_computes_the_formula(pair)
     has_factors = not (
-        kind.startswith(('attention', 'DCN', 'embedding, freq')) or kind in STANDARDISED
+        kind.startswith(('attention', 'DCN', 'embedding, freq')) or kind in STANDARDIZED
     )
     if not kind.startswith('attention'):
         assert pair.adapted.is_factored(pair.args[0]) == (has_factors and compute == 'factored')

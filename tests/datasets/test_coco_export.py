@@ -388,12 +388,12 @@ def test_the_fix_drops_boxes_without_a_pixel_and_fills_area_and_crowd():
 
 def test_problems_are_shown_errors_first_with_their_remedy():
     problems = Problems()
-    problems.add(Kind('warning', 'grey sky', 'wait'), 'f')
+    problems.add(Kind('warning', 'gray sky', 'wait'), 'f')
     problems.add(Kind('error', 'no sun', 'move'), 'f', 'at noon')
     assert problems.lines() == [
         'f',
         '  error: no sun: at noon',
         '    -> move',
-        '  warning: grey sky',
+        '  warning: gray sky',
         '    -> wait',
     ]

@@ -249,5 +249,5 @@ NORMS = {
     'GroupNorm': Kind(lambda: nn.GroupNorm(3, 6), random(2, 6, 4, 5)),
 }
 KINDS = {**WEIGHTS, **NORMS}
-STANDARDISED = {name for name in KINDS if 'WS' in name or 'StdConv' in name}
+STANDARDIZED = {name for name in KINDS if 'WS' in name or 'StdConv' in name}
 """Kinds whose weight is divided by the spread of its rows, which undoes any scale of them."""

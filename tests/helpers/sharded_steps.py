@@ -1,4 +1,4 @@
-"""A small model that has all there is to divide, and what processes that divide it find."""
+"""A small model that has all there is to shard, and what processes that shard it find."""
 
 import copy
 import random
@@ -89,7 +89,7 @@ def train(model: nn.Module, wrapper: OptimWrapper, ranks, first: int = 0) -> lis
 
 
 def run(rank: int, folder: str, queue) -> None:
-    """Divide and train the model in every way; leave what was found in a folder."""
+    """Shard and train the model in every way; leave what was found in a folder."""
     torch.set_num_threads(1)
     dist.init_process_group('gloo', rank=rank, world_size=PROCESSES)
     for way, (shape, options) in WAYS.items():
@@ -108,7 +108,7 @@ def _run_way(way, mesh, options, rank, folder) -> None:
     from mmadapt.strategies.fsdp2.shard import Calls, Sharding, gathered
     from mmadapt.strategies.fsdp2.state import gather, model_state, serve_whole_state
 
-    def divided(wrapper_state=None, weights=None):
+    def sharded(wrapper_state=None, weights=None):
         model = build()
         if weights is not None:
             model.load_state_dict(weights)
@@ -126,7 +126,7 @@ def _run_way(way, mesh, options, rank, folder) -> None:
             wrapper.load_state_dict(wrapper_state)
         return model, wrapper, scalars
 
-    model, wrapper, scalars = divided()
+    model, wrapper, scalars = sharded()
     found = dict(
         scalars=scalars,
         parts={
@@ -148,7 +148,7 @@ def _run_way(way, mesh, options, rank, folder) -> None:
     with torch.no_grad():
         model(batch(0, [rank]))
     model.train()
-    found['divided_after_evaluation'] = all(
+    found['sharded_after_evaluation'] = all(
         isinstance(p, DTensor) for p in model.parameters() if p.is_floating_point()
     )
     # A batch whose gradients wait for a second one.
@@ -166,16 +166,16 @@ def _run_way(way, mesh, options, rank, folder) -> None:
     model.train()
     found['after_change'] = model(batch(0, [rank]))['loss'].item()
     if way in ('plain', 'copies'):
-        _go_on(divided, found, rank, folder, way)
+        _go_on(sharded, found, rank, folder, way)
     torch.save(found, f'{folder}/{way}_{rank}.pth')
 
 
-def _go_on(divided, found, rank, folder, way) -> None:
+def _go_on(sharded, found, rank, folder, way) -> None:
     """Go on after the second step with the state that one process has after it."""
     from mmadapt.strategies.fsdp2.state import gather, model_state
 
     truth = torch.load(f'{folder}/after_two.pth', weights_only=False)
-    model, wrapper, scalars = divided(copy.deepcopy(truth['optimizer']), truth['state'])
+    model, wrapper, scalars = sharded(copy.deepcopy(truth['optimizer']), truth['state'])
     train(model, wrapper, [rank], first=STEPS - 1)
     found['gone_on'] = gather(dict(model_state(model, scalars)))
 

@@ -22,7 +22,7 @@ from mmadapt.hooks import secure_checkpoints
 from mmadapt.runner import FlexibleRunner
 
 EPOCHS = 3
-OPTIMISER = dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)))
+OPTIMIZER = dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)))
 
 
 class Model(BaseModel):
@@ -68,7 +68,7 @@ def train(work_dir, by_epoch=True, secure=True, kind=Runner, more=None, **option
         train_cfg=loops,
         val_cfg={},
         val_evaluator=dict(type=Better),
-        **OPTIMISER,
+        **OPTIMIZER,
         default_hooks=dict(
             checkpoint=dict(
                 dict(type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='acc'),
@@ -228,7 +228,7 @@ _DOORS = dict(
             custom_hooks=[dict(type='PEFTInjectHook')],
             cfg=Config(
                 dict(
-                    OPTIMISER,
+                    OPTIMIZER,
                     peft=dict(
                         method=dict(type='LoRA', r=1),
                         targets=['layer'],

@@ -288,11 +288,11 @@ def test_without_a_strategy_several_processes_are_ddp():
     ],
 )
 def test_zero2_keeps_the_gradients_of_parameters_of_which_it_has_a_part(groups, wanted):
-    divided = needs.Needs(**dict(asdict(NEEDS), groups=groups))
-    assert demand.demand(divided, *settings_of('zero2'), 4).gradients == wanted
+    sharded = needs.Needs(**dict(asdict(NEEDS), groups=groups))
+    assert demand.demand(sharded, *settings_of('zero2'), 4).gradients == wanted
 
 
-def test_an_average_and_what_is_never_divided_count_too():
+def test_an_average_and_what_is_never_sharded_count_too():
     more = needs.Needs(**dict(asdict(NEEDS), average=800, whole=40))
     assert demand.demand(more, 'ddp', {}, 4).weights == 1600
     assert demand.demand(more, *settings_of('fsdp2'), 4).weights == 2 * (40 + 760 // 4)
@@ -329,7 +329,7 @@ def test_the_recipe_that_fits_and_changes_least_is_recommended_and_another_tunin
             dict(type='mmadapt.DeepSpeedStrategy', zero_optimization=dict(overlap_comm=True)),
             r'stage=None is not one of \[1, 2, 3\]',
         ),
-        (dict(type='FSDPStrategy'), "nothing is known of what it divides; known are 'mmadapt.DDP"),
+        (dict(type='FSDPStrategy'), "nothing is known of what it shards; known are 'mmadapt.DDP"),
         (dict(type='FSDP2Strategy', shards=['SwinBlock']), "nearest: 'shard'"),
         (dict(type='FSDP2Strategy', replicate=3), r'replicate=3: the 8 .* into \[1, 2, 4, 8\]'),
         (dict(type='FSDP2Strategy', reshard_after_forward=3), r'in groups of \[2, 4\]'),

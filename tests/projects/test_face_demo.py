@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-pytest.importorskip('skimage', reason="the sample is composed of scikit-image's pictures")
+pytest.importorskip('skimage', reason="the sample is composed of scikit-image's images")
 
 from projects.face_demo import base, base_data, coco, metrics, run, sample, scenes, sources, steps  # noqa: E402
 
@@ -42,8 +42,8 @@ def test_a_finished_sample_is_kept_and_a_damaged_or_other_one_is_made_again(root
     assert not sample.prepare(root, RECIPE)
     copy = tmp_path / 'copy'
     sample.prepare(copy, RECIPE)
-    picture = next((copy / 'train').glob('*.jpg'))
-    picture.write_bytes(picture.read_bytes()[:100])
+    image = next((copy / 'train').glob('*.jpg'))
+    image.write_bytes(image.read_bytes()[:100])
     assert sample.prepare(copy, RECIPE)
     assert coco.digest(copy) == coco.digest(root)
     assert sample.prepare(copy, dict(RECIPE, version=0))
@@ -69,11 +69,11 @@ def test_no_validation_face_is_a_training_face(root):
 def test_no_pixel_of_a_texture_serves_both_splits():
     for load in (sources.textures, sources.other_objects):
         parts = {split: load(split) for split in sources.SPLITS}
-        for name, picture in parts['train'].items():
+        for name, image in parts['train'].items():
             other = parts['validation'][name]
-            assert not np.shares_memory(picture, other)
+            assert not np.shares_memory(image, other)
             original = sources._as_rgb({**sources._TEXTURES, **sources._OTHER_OBJECTS}[name]())
-            assert np.array_equal(np.concatenate([picture, other], axis=1), original)
+            assert np.array_equal(np.concatenate([image, other], axis=1), original)
 
 
 def test_a_box_is_where_its_face_was_pasted():
@@ -87,12 +87,12 @@ def test_a_box_is_where_its_face_was_pasted():
         alpha = scenes.rounded_alpha(*crop.shape, roundness=5)
         patch = scenes.Patch(np.repeat(crop[..., None], 3, axis=2), alpha, 'face', 0)
         assert scene.lay(patch, size, rng)
-        grey = scene.finish(rng).mean(axis=2).astype(np.float32)
+        gray = scene.finish(rng).mean(axis=2).astype(np.float32)
         best = (-1, None)
         inner = slice(5, 20)
         for mirrored in (crop, crop[:, ::-1]):
             template = cv2.resize(mirrored[inner, inner], None, fx=size / 25, fy=size / 25)
-            scores = cv2.matchTemplate(grey, template.astype(np.float32), cv2.TM_CCOEFF_NORMED)
+            scores = cv2.matchTemplate(gray, template.astype(np.float32), cv2.TM_CCOEFF_NORMED)
             _, score, _, (left, top) = cv2.minMaxLoc(scores)
             if score > best[0]:
                 center = (left + template.shape[1] / 2, top + template.shape[0] / 2)

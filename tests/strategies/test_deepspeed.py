@@ -22,7 +22,7 @@ custom_hooks = [dict(type='EMAHook', momentum=0.2), dict(type='PEFTInjectHook')]
 def zero(stage, **options):
     sizes = dict(reduce_bucket_size='1e5')
     if stage == 3:
-        sizes['stage3_param_persistence_threshold'] = 0  # nothing of so small a model is divided
+        sizes['stage3_param_persistence_threshold'] = 0  # nothing of so small a model is sharded
     return dict(
         type='mmadapt.DeepSpeedStrategy',
         torch_autocast=dict(enabled=False),

@@ -40,7 +40,7 @@ def runs(config, tmp_path_factory):
         file = 'deepspeed_zero3.py' if name == 'zero3' else 'deepspeed_zero2.py'
         strategy = Config.fromfile(BASES / 'strategies' / file).strategy.to_dict()
         strategy['torch_autocast']['enabled'] = name != 'float32'
-        if name == 'zero3':  # nothing of so small a model would be divided
+        if name == 'zero3':  # nothing of so small a model would be sharded
             strategy['zero_optimization']['stage3_param_persistence_threshold'] = 0
         plan[name] = dict(
             config=config(

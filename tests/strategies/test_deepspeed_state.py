@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).parent / 'zero_steps.py'
 
 
 def test_steps_and_states_are_those_of_torch(tmp_path):
-    # Five optimizers in every stage, offloaded, with accumulation. Layers that cannot be divided
+    # Five optimizers in every stage, offloaded, with accumulation. Layers that cannot be sharded
     # evenly, a frozen one, a scale without dimensions, two groups; weights that differ between the
     # processes until the first one's are handed out.
     stock_runs.run(SCRIPT, tmp_path / 'found.json', processes=2)

@@ -1,4 +1,4 @@
-"""A model divided among four processes in every way trains what one process trains."""
+"""A model sharded among four processes in every way trains what one process trains."""
 
 import shutil
 
@@ -63,7 +63,7 @@ def test_it_trains_what_one_process_trains(way, truth, found):
 
 
 @pytest.mark.parametrize('way', WAYS)
-def test_weights_are_divided_even_where_there_are_fewer_rows_than_processes(way, found):
+def test_weights_are_sharded_even_where_there_are_fewer_rows_than_processes(way, found):
     copies = 2 if way == 'copies' else 1
     for name, size in (
         ('head.weight', 12),
@@ -83,7 +83,7 @@ def test_weights_are_divided_even_where_there_are_fewer_rows_than_processes(way,
 
 @pytest.mark.parametrize('way', WAYS)
 def test_evaluation_leaves_no_weights_gathered(way, found):
-    assert all(found[way, rank]['divided_after_evaluation'] for rank in ALL)
+    assert all(found[way, rank]['sharded_after_evaluation'] for rank in ALL)
 
 
 @pytest.mark.parametrize('way', WAYS)

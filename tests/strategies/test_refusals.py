@@ -62,7 +62,7 @@ REFUSED = [
     (
         FSDP2,
         dict(custom_hooks=[dict(type='EMAHook', device='cpu')]),
-        "EMAHook.device='cpu': under FSDP2Strategy the average is divided",
+        "EMAHook.device='cpu': under FSDP2Strategy the average is sharded",
     ),
     (
         FSDP2,
@@ -91,7 +91,7 @@ REFUSED = [
         dict(custom_hooks=[dict(type='mmdet.SyncNormHook')]),
         'SyncNormHook reads whole weights, which ZeRO-3',
     ),
-    (ZERO3, QUANTIZED, 'peft.quant: ZeRO-3 cannot divide quantized weights; write strategy.zero'),
+    (ZERO3, QUANTIZED, 'peft.quant: ZeRO-3 cannot shard quantized weights; write strategy.zero'),
     (
         dict(ZERO2, zero_optimization=dict(overlap_comm=True)),
         {},
@@ -229,7 +229,7 @@ def test_what_only_a_training_does_is_not_refused_to_an_evaluation(tmp_path):
             strategy.check_run(dict(optimizer=dict(type='AdamW')), compile=False)
 
 
-def test_an_optimizer_over_what_is_not_divided_yet_is_refused(tmp_path):
+def test_an_optimizer_over_what_is_not_sharded_yet_is_refused(tmp_path):
     wrapper = OptimWrapper(torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=1))
     strategy = FSDP2Strategy(work_dir=str(tmp_path))
     strategy.runner = SimpleNamespace(cfg={}, hooks=[])
@@ -248,7 +248,7 @@ def test_a_decay_by_dimensions_is_refused_where_a_trained_scale_would_get_one(tm
     message = 'optim_wrapper.paramwise_cfg.flat_decay_mult would take 1.scale too, which has one'
     with pytest.raises(UserError, match=re.escape(message)) as said:
         strategy.wrap(model)
-    assert model[1].scale.dim() == 0  # nothing is divided yet
+    assert model[1].scale.dim() == 0  # nothing is sharded yet
     cfg = config(FSDP2, paramwise, tmp_path)
     assert planned.why_not_built(cfg, trained_scalars(model)) == str(said.value)
     assert planned.why_not_built(config(ZERO2, paramwise, tmp_path), ['1.scale']) == ''

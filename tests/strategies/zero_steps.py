@@ -20,7 +20,7 @@ from mmadapt.strategies.deepspeed.engine import DeepSpeedOptimWrapper, initializ
 from mmadapt.strategies.deepspeed.settings import parse_settings
 from mmadapt.strategies.deepspeed.state import whole_state_dict
 
-OPTIMISERS = dict(
+OPTIMIZERS = dict(
     SGD=dict(lr=0.1, momentum=0.9, weight_decay=0.01),
     Adam=dict(lr=0.01),
     AdamW=dict(lr=0.01),
@@ -78,7 +78,7 @@ def train(wrapper, model, inputs, state, begin=0, end=None, gradients=(), schedu
 def torch_steps(model, name, inputs, state=None, accumulated=1):
     """Step with the gradients of all processes, as DDP does; return the state of the optimizer."""
     wrapper = OptimWrapper(
-        getattr(torch.optim, name)(groups(model), **OPTIMISERS[name]),
+        getattr(torch.optim, name)(groups(model), **OPTIMIZERS[name]),
         accumulative_counts=accumulated,
         clip_grad=dict(CLIP),
     )
@@ -97,7 +97,7 @@ def zero_steps(model, name, inputs, zero, state=None, accumulated=1, **where):
             gradient_clipping=CLIP['max_norm'],
         ),
     )
-    optimizer = getattr(torch.optim, name)(groups(model), **OPTIMISERS[name])
+    optimizer = getattr(torch.optim, name)(groups(model), **OPTIMIZERS[name])
     params = [list(group['params']) for group in optimizer.param_groups]
     wrapper = DeepSpeedOptimWrapper(
         optimizer=optimizer, accumulative_counts=accumulated, clip_grad=dict(CLIP)
@@ -167,8 +167,8 @@ def interrupted(zero):
 
 
 def _compare(weights, wanted_weights, state, wanted):
-    divided = get_rank() and not weights  # of ZeRO-3 only the first process gets them
-    for key, value in wanted_weights.items() if not divided else ():
+    sharded = get_rank() and not weights  # of ZeRO-3 only the first process gets them
+    for key, value in wanted_weights.items() if not sharded else ():
         if value.shape != weights[key].shape or not torch.allclose(weights[key], value, atol=1e-6):
             yield f'{key}: {weights[key].flatten()[:3]}, not {value.flatten()[:3]}'
     if get_rank():
@@ -195,7 +195,7 @@ def main() -> None:
     dist.init_process_group('gloo')
     operators.start('AdamW')
     offload = dict(offload_optimizer=dict(device='cpu'))
-    cases = [(name, dict(stage=stage), 1) for name in OPTIMISERS for stage in (1, 2, 3)]
+    cases = [(name, dict(stage=stage), 1) for name in OPTIMIZERS for stage in (1, 2, 3)]
     # Two iterations a step, and a last one by itself.
     cases += [
         ('AdamW', dict(stage=stage, **options), count)

@@ -64,7 +64,7 @@ def _broadcastable_scalars(model: nn.Module, stage: int):
         for parameter in scalars:
             if stage != 3:
                 del parameter.ds_optim_param
-            elif hasattr(parameter, 'ds_shape'):  # DeepSpeed has divided it
+            elif hasattr(parameter, 'ds_shape'):  # DeepSpeed has sharded it
                 parameter.ds_shape = torch.Size([])
             else:
                 parameter.data = parameter.data.view(())

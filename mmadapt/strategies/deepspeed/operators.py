@@ -18,8 +18,8 @@ from ...errors import UserError
 
 _LOWEST = '0.19.0'
 # The operators of optimizers that are DeepSpeed's own, by the class of the optimizer.
-OPTIMISERS = dict(DeepSpeedCPUAdam='CPUAdamBuilder', FusedAdam='FusedAdamBuilder')
-_OTHER_OPTIMISER = "write optim_wrapper.optimizer.type='AdamW', which needs no compiling"
+OPTIMIZERS = dict(DeepSpeedCPUAdam='CPUAdamBuilder', FusedAdam='FusedAdamBuilder')
+_OTHER_OPTIMIZER = "write optim_wrapper.optimizer.type='AdamW', which needs no compiling"
 _SHARED_MEMORY = 'ShareMemCommBuilder'
 
 
@@ -47,7 +47,7 @@ def register_optimizers() -> None:
     from deepspeed.ops import adam
     from mmengine.registry import OPTIMIZERS
 
-    for name in OPTIMISERS:
+    for name in OPTIMIZERS:
         OPTIMIZERS.register_module(name=name, module=getattr(adam, name), force=True)
 
 
@@ -62,7 +62,7 @@ def start(optimizer: str) -> None:
     """
     from deepspeed.accelerator import get_accelerator
 
-    builders = [OPTIMISERS[optimizer]] if optimizer in OPTIMISERS else []
+    builders = [OPTIMIZERS[optimizer]] if optimizer in OPTIMIZERS else []
     if get_accelerator().device_name() == 'cpu':
         builders.append(_SHARED_MEMORY)
     if os.environ['LOCAL_RANK'] == '0':
@@ -86,7 +86,7 @@ def _compile(name: str) -> None:
             return  # without it the processes use gloo
         raise UserError(
             f"DeepSpeed's operator {name} does not exist for this "
-            f'{get_accelerator().device_name()}; {_OTHER_OPTIMISER}'
+            f'{get_accelerator().device_name()}; {_OTHER_OPTIMIZER}'
         )
     if installed_ops.get(builder.name):
         return
@@ -114,7 +114,7 @@ def _compile(name: str) -> None:
         raise UserError(
             f"DeepSpeed's operator {name} is compiled with nvcc of CUDA "
             f'{torch.version.cuda}, that of torch: {str(error).splitlines()[0]}; '
-            f'install it and set CUDA_HOME, or {_OTHER_OPTIMISER}'
+            f'install it and set CUDA_HOME, or {_OTHER_OPTIMIZER}'
         ) from error
     except (RuntimeError, OSError) as error:
         raise UserError(

@@ -32,7 +32,7 @@ def check_run(run: AskedRun, settings: Mapping) -> None:
     refuse_wrapper(run.cfg, NAME)
     stage = settings['zero_optimization']['stage']
     if stage == 3:
-        _check_divided(run)
+        _check_sharded(run)
     wrapper, _ = read_optim_wrapper(run.cfg['optim_wrapper'], copy.deepcopy(dict(settings)))
     if settings['torch_autocast']['enabled']:
         require_bfloat16(f'{NAME}: write')
@@ -40,12 +40,12 @@ def check_run(run: AskedRun, settings: Mapping) -> None:
         check_intervals(run.hooks, run.lengths, wrapper['accumulative_counts'])
 
 
-def _check_divided(run: AskedRun) -> None:
+def _check_sharded(run: AskedRun) -> None:
     for hook in run.hooks:
         if hook.is_a(EMAHook) or hook.name in ('MeanTeacherHook', 'SyncNormHook'):
             raise UserError(
-                f'{hook.name} reads whole weights, which ZeRO-3 divides; {_REMEDY}, or remove '
+                f'{hook.name} reads whole weights, which ZeRO-3 shards; {_REMEDY}, or remove '
                 'the hook'
             )
     if (run.cfg.get('peft') or {}).get('quant'):
-        raise UserError(f'peft.quant: ZeRO-3 cannot divide quantized weights; {_REMEDY}')
+        raise UserError(f'peft.quant: ZeRO-3 cannot shard quantized weights; {_REMEDY}')

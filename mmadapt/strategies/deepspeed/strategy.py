@@ -168,7 +168,7 @@ class DeepSpeedStrategy(DDPStrategy):
             Mapping[str, nn.Parameter]: What is trained, by name.
 
         Raises:
-            UserError: There are some, and they are divided: DeepSpeed cannot hand them out, nor
+            UserError: There are some, and they are sharded: DeepSpeed cannot hand them out, nor
                 take those of a checkpoint.
         """
         if self.stage == 1:

@@ -1,4 +1,4 @@
-"""The moving average of a divided model."""
+"""The moving average of a sharded model."""
 
 from mmengine.hooks import EMAHook
 
@@ -6,14 +6,14 @@ from ...runs import unwrap
 from .shard import Sharding
 
 
-def divide_average(hook: EMAHook, sharding: Sharding) -> None:
-    """Divide the copy of the model that a hook averages as the model is divided.
+def shard_average(hook: EMAHook, sharding: Sharding) -> None:
+    """Shard the copy of the model that a hook averages as the model is sharded.
 
     The hook has made it of the whole model, before. Each process then averages its part.
 
     Args:
         hook (EMAHook): The hook.
-        sharding (Sharding): How the model is divided.
+        sharding (Sharding): How the model is sharded.
     """
     average = hook.ema_model
     sharding.apply(unwrap(average.module))

@@ -1,4 +1,4 @@
-"""The processes among which weights are divided."""
+"""The processes among which weights are sharded."""
 
 from mmengine.device import get_device
 from mmengine.dist import get_world_size
@@ -9,7 +9,7 @@ def make_mesh(replicate: int) -> DeviceMesh:
     """Arrange the processes of a run.
 
     Args:
-        replicate (int): How many copies of the model there are; each is divided among as many
+        replicate (int): How many copies of the model there are; each is sharded among as many
             processes as the others, neighbors by rank. It divides the number of processes.
 
     Returns:

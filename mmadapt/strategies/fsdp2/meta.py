@@ -1,4 +1,4 @@
-"""Models whose weights the first process alone has, until they are divided.
+"""Models whose weights the first process alone has, until they are sharded.
 
 The other processes build the model too, but their parameters have shapes only. Buffers have values
 everywhere: they are small, and what a constructor computes from them goes into no file.

@@ -18,13 +18,13 @@ _ELSEWHERE = dict(
     reduce_dtype=_AUTOCAST,
     activation_checkpointing='write memory=dict(checkpoint=[...]) at the top of the config',
     auto_wrap_policy='write shard=[...], the classes of the blocks',
-    model_wrapper='the model is not wrapped but divided; write shard=[...], the classes of the '
+    model_wrapper='the model is not wrapped but sharded; write shard=[...], the classes of the '
     'blocks',
     find_unused_parameters='every process has to use the same weights in an iteration; train with '
     'mmadapt.DDPStrategy',
     offload_policy='write cpu_offload=True',
     skip_init_weights='write meta_init=True',
-    mesh='write replicate=N for N copies, each divided among the processes of a node',
+    mesh='write replicate=N for N copies, each sharded among the processes of a node',
     state_dict_cfg='write sharded_checkpoints=True for folders, False for ordinary files',
 )
 
@@ -86,7 +86,7 @@ def check_groups(options: Mapping, processes: int) -> None:
     groups = [n for n in range(2, size) if size % n == 0]
     if not isinstance(kept, bool) and kept not in groups:
         raise UserError(
-            f'strategy.reshard_after_forward={kept}: the {size} processes that divide '
+            f'strategy.reshard_after_forward={kept}: the {size} processes that shard '
             'the model can keep it together in groups of '
             f'{groups or "no other size"}; or write True or False'
         )

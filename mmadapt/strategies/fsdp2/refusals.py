@@ -60,7 +60,7 @@ def _check_optim_wrapper(wrapper) -> None:
     if not isinstance(wrapper, Mapping):
         raise UserError(
             f'optim_wrapper must be a dict, got {type(wrapper).__name__}: it would step parameters '
-            f'that {NAME} has divided since'
+            f'that {NAME} has sharded since'
         )
     # One that is built by a constructor of its own may name several.
     for one in (wrapper, *(value for value in wrapper.values() if isinstance(value, Mapping))):
@@ -87,7 +87,7 @@ def _check_hook(hook: UsedHook, sharded_checkpoints: bool) -> None:
             )
     if hook.name == 'SyncNormHook':
         raise UserError(
-            'SyncNormHook averages whole weights of norms, which are divided; write '
+            'SyncNormHook averages whole weights of norms, which are sharded; write '
             "dict(type='SyncBuffersHook') in its place: the weights are the same "
             'everywhere in any case'
         )
@@ -96,6 +96,6 @@ def _check_hook(hook: UsedHook, sharded_checkpoints: bool) -> None:
         device = hook.settings.get('ema_cfg', hook.settings).get('device')
         if device is not None:
             raise UserError(
-                f'EMAHook.device={device!r}: under {NAME} the average is divided as the model '
+                f'EMAHook.device={device!r}: under {NAME} the average is sharded as the model '
                 'is, and where that is; remove it'
             )

@@ -1,4 +1,4 @@
-"""Parameters without dimensions, such as the scales of FCOS: there are no rows to divide."""
+"""Parameters without dimensions, such as the scales of FCOS: there are no rows to shard."""
 
 from collections import defaultdict
 from typing import Any
@@ -42,7 +42,7 @@ def trained_scalars(model: nn.Module) -> list[str]:
     """Return the names of the parameters without dimensions that are trained.
 
     Args:
-        model (nn.Module): The model, not divided.
+        model (nn.Module): The model, not sharded.
     """
     return [name for name, p in model.named_parameters() if p.requires_grad and p.dim() == 0]
 

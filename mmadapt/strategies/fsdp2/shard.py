@@ -1,8 +1,8 @@
-"""Dividing the weights of a model, in place; names, keys and modules stay.
+"""Sharding the weights of a model, in place; names, keys and modules stay.
 
-``torch.distributed.fsdp.fully_shard`` divides each parameter by its rows among the processes
+``torch.distributed.fsdp.fully_shard`` shards each parameter by its rows among the processes
 (https://arxiv.org/abs/2304.11277; its second form keeps the parameters apart). A unit's weights are
-gathered before its forward, and its gradients divided after its backward.
+gathered before its forward, and its gradients sharded after its backward.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from .scalars import give_a_dimension
 
 @dataclass
 class Sharding:
-    """How a model is divided.
+    """How a model is sharded.
 
     Args:
         mesh (DeviceMesh): Among whom.
@@ -32,7 +32,7 @@ class Sharding:
         reshard_after_forward (bool or int): Whether a unit's weights are freed between forward and
             backward; or the number of processes that keep it together until then.
         prefetch (int): How many units are gathered ahead of the one that computes.
-        offload (bool): Whether what is divided waits in the memory of the CPU.
+        offload (bool): Whether what is sharded waits in the memory of the CPU.
     """
 
     mesh: DeviceMesh
@@ -42,7 +42,7 @@ class Sharding:
     offload: bool = False
 
     def apply(self, model: nn.Module) -> list[str]:
-        """Divide a model, with the values that it has in the first process.
+        """Shard a model, with the values that it has in the first process.
 
         Args:
             model (nn.Module): The model, not wrapped.
@@ -92,7 +92,7 @@ class Sharding:
         compute with it later on, when the weights are others.
 
         Args:
-            model (nn.Module): The divided model.
+            model (nn.Module): The sharded model.
             in_training (bool): Whether a backward pass follows.
         """
         units: list[Any] = []
@@ -123,15 +123,15 @@ def gathered(model: nn.Module) -> Iterator[None]:
 
 
 class Calls:
-    """What a divided model does when it is called, beside computing.
+    """What a sharded model does when it is called, beside computing.
 
     MMEngine's wrappers of optimizers look for ``model.no_sync``, and are in it while the model is
     called, not while gradients are computed. Evaluation leaves no unit gathered: hooks exchange
     weights after it.
 
     Args:
-        model (nn.Module): The divided model. It gets an attribute ``no_sync``.
-        sharding (Sharding): How it is divided.
+        model (nn.Module): The sharded model. It gets an attribute ``no_sync``.
+        sharding (Sharding): How it is sharded.
     """
 
     def __init__(self, model: nn.Module, sharding: Sharding) -> None:

@@ -1,4 +1,4 @@
-"""The state of a divided model and its optimizer as it is without division."""
+"""The state of a sharded model and its optimizer as it is without sharding."""
 
 from collections.abc import Collection
 from typing import Any
@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map_only
 
 @torch.no_grad()
 def gather(state):
-    """Put together what is divided; to be called by all processes.
+    """Put together what is sharded; to be called by all processes.
 
     Args:
         state: Tensors, in dicts and lists.
@@ -33,10 +33,10 @@ def gather(state):
 
 
 def model_state(model: nn.Module, scalars: Collection[str]) -> dict[str, Tensor]:
-    """Return the tensors of a model, divided ones among them, but those without dimensions whole.
+    """Return the tensors of a model, sharded ones among them, but those without dimensions whole.
 
     Args:
-        model (nn.Module): The divided model, or what has it as its ``module``.
+        model (nn.Module): The sharded model, or what has it as its ``module``.
         scalars (Collection[str]): The names of parameters that have got a dimension.
     """
     state = model.state_dict()
@@ -47,7 +47,7 @@ def model_state(model: nn.Module, scalars: Collection[str]) -> dict[str, Tensor]
 
 
 def serve_whole_state(optimizer: Optimizer, scalars: Collection[nn.Parameter]) -> None:
-    """Let an optimizer over divided parameters load the state of one over whole ones.
+    """Let an optimizer over sharded parameters load the state of one over whole ones.
 
     Args:
         optimizer (Optimizer): The optimizer.
@@ -55,7 +55,7 @@ def serve_whole_state(optimizer: Optimizer, scalars: Collection[nn.Parameter]) -
             none in its state dict.
     """
 
-    def divide(key: str, value, param: Any):
+    def shard(key: str, value, param: Any):
         # `step` has no dimension, whatever the parameter has.
         whole = (
             isinstance(value, Tensor)
@@ -69,7 +69,7 @@ def serve_whole_state(optimizer: Optimizer, scalars: Collection[nn.Parameter]) -
         return value.full_tensor().view(()) if is_scalar else value
 
     optimizer.register_load_state_dict_pre_hook(
-        lambda optimizer, state: _each(optimizer, state, divide)
+        lambda optimizer, state: _each(optimizer, state, shard)
     )
     optimizer.register_state_dict_post_hook(lambda optimizer, state: _each(optimizer, state, undo))
 

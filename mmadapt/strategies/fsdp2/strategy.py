@@ -23,7 +23,7 @@ from ..asked_run import AskedRun
 from ..ddp import DDPStrategy
 from ..processes import backend_for
 from ..registry import STRATEGIES
-from .average import divide_average
+from .average import shard_average
 from .mesh import make_mesh
 from .meta import draw_as_first, without_values
 from .options import check_groups, check_values, refuse_unknown
@@ -37,7 +37,7 @@ from .units import find_units
 @MMENGINE_STRATEGIES.register_module()
 @STRATEGIES.register_module()
 class FSDP2Strategy(DDPStrategy):
-    """Training with weights, gradients and optimizer state divided among the processes.
+    """Training with weights, gradients and optimizer state sharded among the processes.
 
     The model is built, adapted and loaded as under DDP, and computes what it computes there; a
     checkpoint is that of DDP, and a run may go on with the one or the other, on any number of
@@ -127,10 +127,10 @@ class FSDP2Strategy(DDPStrategy):
     ) -> None:
         super()._setup_distributed(launcher, backend_for(backend, self._offload), **kwargs)
 
-    # From a config to a divided model.
+    # From a config to a sharded model.
 
     def refuse(self, run: AskedRun) -> None:
-        """Refuse a run that cannot be done with a divided model.
+        """Refuse a run that cannot be done with a sharded model.
 
         Args:
             run (AskedRun): The run.
@@ -172,7 +172,7 @@ class FSDP2Strategy(DDPStrategy):
         return self.first_has_weights and get_rank() > 0
 
     def place(self, model: nn.Module) -> nn.Module:
-        """Convert the norms as asked for. The model stays on the CPU until it is divided."""
+        """Convert the norms as asked for. The model stays on the CPU until it is sharded."""
         called = unwrap(model)
         self._units = find_units(called, self._shard)
         self._kinds = Counter(type(called.get_submodule(name)).__name__ for name in self._units)
@@ -190,7 +190,7 @@ class FSDP2Strategy(DDPStrategy):
             super().load_weights(state, strict)
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """Divide the model, and the copy of it that is averaged."""
+        """Shard the model, and the copy of it that is averaged."""
         if self.first_has_weights and not self._randomness.get('diff_rank_seed'):
             draw_as_first()
         called = unwrap(model)
@@ -201,7 +201,7 @@ class FSDP2Strategy(DDPStrategy):
         check_flat_decay(self.runner.cfg, trained_scalars(called))
         self._scalars = sharding.apply(called)
         for hook in averaging_hooks(self.runner.hooks):
-            divide_average(hook, sharding)
+            shard_average(hook, sharding)
         Calls(called, sharding)
         return model
 
@@ -218,7 +218,7 @@ class FSDP2Strategy(DDPStrategy):
         self._step_together()  # what the checkpoint says of it is for whole parameters
 
     def _step_together(self) -> None:
-        """Choose what torch chooses for ordinary tensors; divided ones it would step one by one."""
+        """Choose what torch chooses for ordinary tensors; sharded ones it would step one by one."""
         for wrapper in optim_wrappers(self.optim_wrapper):
             for group in wrapper.optimizer.param_groups:
                 if (
@@ -239,7 +239,7 @@ class FSDP2Strategy(DDPStrategy):
 
     @contextmanager
     def accumulated_gradients(self) -> Iterator[Mapping[str, nn.Parameter]]:
-        """Have this process's gradients that have not been divided yet."""
+        """Have this process's gradients that have not been sharded yet."""
         with gathered(self.unwrapped):
             yield {name: p for name, p in self.unwrapped.named_parameters() if p.requires_grad}
 
@@ -260,7 +260,7 @@ class FSDP2Strategy(DDPStrategy):
             save_param_scheduler (bool): Whether to save the schedulers. Defaults to True.
             extra_ckpt (dict, optional): What else belongs into it.
             callback (Callable, optional): Changes the checkpoint before it is written. Called in
-                the first process, or in all of them, with divided tensors, for a folder.
+                the first process, or in all of them, with sharded tensors, for a folder.
         """
 
         def read(module: nn.Module):
@@ -306,7 +306,7 @@ class FSDP2Strategy(DDPStrategy):
         total = sum(p.numel() for p in model.parameters())
         copies = f', in {self._replicate} copies' if self._replicate > 1 else ''
         self.logger.info(
-            f'FSDP2: {total / 1e6:.2f} M parameters divided among {get_world_size()} processes'
+            f'FSDP2: {total / 1e6:.2f} M parameters sharded among {get_world_size()} processes'
             f'{copies}; gathered as one each: '
             + ''.join(f'{count} {kind}, ' for kind, count in self._kinds.items())
             + f'and the {rest / 1e6:.2f} M parameters in none of them'
