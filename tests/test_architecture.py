@@ -52,7 +52,8 @@ def imported(path):
     return found
 
 
-def test_no_part_knows_one_that_knows_it():
+def known():
+    """Return which parts each part of the package imports."""
     knows = {}
     for path in sorted(PACKAGE.rglob('*.py')):
         parts = path.relative_to(PACKAGE).parts
@@ -60,6 +61,29 @@ def test_no_part_knows_one_that_knows_it():
         if part in FACES or parts[:1] == ('configs',):
             continue
         knows.setdefault(part, set()).update(imported(path) - {part})
+    return knows
+
+
+def test_a_part_knows_only_those_above_it_on_the_page():
+    page = PACKAGE.parent / 'docs' / 'architecture.md'
+    rows = re.findall(r'^\| (`.+?) \|', page.read_text(encoding='utf-8'), re.M)
+    place = {
+        part_of([name.rstrip('/')]): number
+        for number, row in enumerate(rows)
+        for name in re.findall(r'`([^`]+)`', row)
+    }
+    # What is not named stands among the modules of the first row.
+    upwards = [
+        f'{part} imports {other}'
+        for part, others in known().items()
+        for other in sorted(others)
+        if place.get(other, 0) > place.get(part, 0)
+    ]
+    assert not upwards, upwards
+
+
+def test_no_part_knows_one_that_knows_it():
+    knows = known()
     assert {'hooks', 'runner', 'strategies', 'adapters'} <= knows.keys()
     assert 'peft' in knows['hooks']
     for part, others in knows.items():

@@ -93,7 +93,6 @@ def hooks_of_config(cfg: Mapping) -> list[UsedHook]:
             found += hooks_of_run([hook])
         elif hook is not None:
             kind = hook.get('type')
-            name = type_name(kind)
-            cls = HOOKS.get(name) if isinstance(kind, str) else kind
-            found.append(UsedHook(name, cls if isinstance(cls, type) else None, hook))
+            cls = HOOKS.get(kind) if isinstance(kind, str) else kind
+            found.append(UsedHook(type_name(kind), cls if isinstance(cls, type) else None, hook))
     return found

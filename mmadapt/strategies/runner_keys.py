@@ -12,7 +12,7 @@ from .ddp import DDPStrategy
 from .deepspeed import DeepSpeedStrategy
 from .fsdp2 import FSDP2Strategy
 from .lifecycle import AdaptingStrategy
-from .refusals import WRAPPER_KEYS, refuse_wrapper
+from .refusals import WRAPPER_KEYS
 from .registry import STRATEGIES as OURS
 from .single_device import SingleDeviceStrategy
 
@@ -44,9 +44,8 @@ def with_runner_keys(strategy, cfg: Mapping):
     found = {}
     if cfg.get('sync_bn') is not None:
         found['sync_bn'] = cfg['sync_bn']
-    if issubclass(cls, (FSDP2Strategy, DeepSpeedStrategy)):
-        refuse_wrapper(cfg, cls.__name__)
-    elif any(cfg.get(key) for key in WRAPPER_KEYS):
+    refuses = issubclass(cls, (FSDP2Strategy, DeepSpeedStrategy))
+    if not refuses and any(cfg.get(key) for key in WRAPPER_KEYS):
         wrapper = dict(
             broadcast_buffers=False, find_unused_parameters=bool(cfg.get('find_unused_parameters'))
         ) | dict(cfg.get('model_wrapper_cfg') or {})

@@ -62,7 +62,12 @@ def test_the_tested_matrix_is_accepted_silently(installed):
 
 
 def test_a_local_version_label_does_not_make_torch_untested(installed):
-    installed(torch='2.11.0+cu130')
+    installed(torch='2.13.0+cu130', torchvision=None)
+    assert doubts() == []
+
+
+def test_a_build_before_a_release_fits_a_torchvision_that_asks_for_it_or_newer(installed):
+    installed(torch='2.12.0a0', torchvision_needs='torch (>=2.11)')
     assert doubts() == []
 
 
@@ -96,16 +101,28 @@ def test_everything_missing_is_told_at_once(installed):
     assert len(str(error.value).splitlines()) == 2
 
 
-@pytest.mark.parametrize(('name', 'version'), [('torch', '1.13.1'), ('mmengine', '0.7.4')])
+@pytest.mark.parametrize(
+    ('name', 'version'),
+    [
+        ('torch', '1.13.1'),
+        ('torch', '2.5.1'),
+        ('torch', 'built by hand'),
+        ('mmengine', '0.7.4'),
+        ('mmengine', '0.9.1'),
+    ],
+)
 def test_a_foundation_too_old_is_refused(installed, name, version):
     installed(**{name: version})
     with pytest.raises(ImportError, match=f'{version} is installed: .*pip install'):
         versions.check_environment()
 
 
-def test_mmcv_that_mmdet_raises_on_is_refused_with_the_range_and_the_way_out(installed):
-    installed(mmcv='2.2.0')
-    with pytest.raises(ImportError, match=r'mmdet 3.3.0 refuses mmcv 2.2.0 .*2.2.0\): pip uninst'):
+@pytest.mark.parametrize('mmcv', ['1.7.0', '2.2.0'])
+def test_mmcv_that_mmdet_raises_on_is_refused_with_the_range_and_the_way_out(installed, mmcv):
+    installed(mmcv=mmcv)
+    with pytest.raises(
+        ImportError, match=rf'mmdet 3.3.0 refuses mmcv {mmcv} .*2.2.0\): pip uninst'
+    ):
         versions.check_environment()
 
 
@@ -154,6 +171,12 @@ def test_cuda_torchvision_beside_cpu_torch_is_named(installed):
     assert 'torchvision::nms does not exist' in line
 
 
+def test_no_cuda_torchvision_is_looked_for_where_there_is_none(installed, monkeypatch):
+    monkeypatch.setattr(versions.platform, 'machine', lambda: 'aarch64')
+    installed(torch='2.11.0+cpu')
+    assert doubts() == []
+
+
 def test_torchvision_of_the_same_cpu_index_is_fine(installed):
     installed(torch='2.11.0+cpu', torchvision='0.26.0+cpu')
     assert doubts() == []
@@ -178,7 +201,9 @@ def test_an_untested_version_is_warned_of(installed, name, version, tried):
     [
         ('1.2.0', '4.51.3', None),
         ('1.2.0', '4.52.4', ': its models cannot'),
+        ('1.2.0', '4.52', ': its models cannot'),
         ('1.2.0', '4.55.4', ': its models cannot'),
+        ('1.2.0', '4.56', ': its models and, through it, those of MMDetection and MMSegmentatio'),
         ('1.2.0', '4.56.2', ': its models and, through it, those of MMDetection and MMSegmentatio'),
         ('1.1.1', '5.24.0', ': its models and, through it, those of MMDetection and MMSegmentatio'),
         ('1.3.0', '5.24.0', None),

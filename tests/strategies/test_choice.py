@@ -68,6 +68,18 @@ def test_one_that_wraps_before_anything_can_act_is_refused(cfg, key, strategy, r
         choose_strategy(strategy, 'pytorch', cfg)
 
 
+def test_a_strategy_of_somebody_elses_or_that_there_is_none_of_is_left_to_the_registry():
+    class Mine(SingleDeviceStrategy):
+        pass
+
+    for strategy in (
+        dict(type=Mine),
+        dict(type='NoSuchStrategy'),
+        dict(type='mmadapt.FSDP2Strategy'),
+    ):
+        assert choose_strategy(strategy, 'none', PEFT) is strategy
+
+
 def test_that_colossalai_has_no_counterpart_is_said_with_the_reason():
     with pytest.raises(UserError, match=r'its last release, 0.5.0, requires torch<=2.5.1, mmadapt'):
         choose_strategy(dict(type='ColossalAIStrategy', plugin='gemini'), 'pytorch', PEFT)

@@ -167,6 +167,17 @@ def test_what_a_strategy_cannot_do_is_said_before_data_are_read_and_by_a_plan_al
     ('strategy', 'cfg'),
     [
         (FSDP2, QUANTIZED),
+        (FSDP2, dict(find_unused_parameters=False, model_wrapper_cfg=None, compile=False)),
+        (ZERO2, dict(find_unused_parameters=False, model_wrapper_cfg=None, compile=False)),
+        (
+            dict(FSDP2, sharded_checkpoints=True),
+            dict(
+                default_hooks=dict(
+                    checkpoint=dict(type='CheckpointHook', out_dir='there', published_keys=None)
+                )
+            ),
+        ),
+        (ZERO3, dict(QUANTIZED, peft=dict(method=dict(type='LoRA')))),
         (FSDP2, dict(custom_hooks=[dict(type='EMAHook'), dict(type='mmdet.MeanTeacherHook')])),
         (
             FSDP2,
@@ -229,6 +240,20 @@ def test_what_only_a_training_does_is_not_refused_to_an_evaluation(tmp_path):
             strategy.check_run(dict(optimizer=dict(type='AdamW')), compile=False)
 
 
+def test_to_compile_is_refused_whoever_asks_and_asking_changes_no_settings(tmp_path):
+    wrapper = dict(
+        type='OptimWrapper', clip_grad=dict(max_norm=3), optimizer=dict(type='AdamW', lr=1e-4)
+    )
+    for cls in (FSDP2Strategy, DeepSpeedStrategy):
+        strategy = cls(work_dir=str(tmp_path))
+        strategy.runner = SimpleNamespace(cfg={}, hooks=[])
+        with pytest.raises(UserError, match='compile: a model is not compiled'):
+            strategy.check_run(wrapper, compile=True)
+    before = copy.deepcopy(strategy._settings)
+    strategy.check_run(wrapper, compile=False)
+    assert strategy._settings == before
+
+
 def test_an_optimizer_over_what_is_not_sharded_yet_is_refused(tmp_path):
     wrapper = OptimWrapper(torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=1))
     strategy = FSDP2Strategy(work_dir=str(tmp_path))
@@ -251,6 +276,9 @@ def test_a_decay_by_dimensions_is_refused_where_a_trained_scale_would_get_one(tm
     assert model[1].scale.dim() == 0  # nothing is sharded yet
     cfg = config(FSDP2, paramwise, tmp_path)
     assert planned.why_not_built(cfg, trained_scalars(model)) == str(said.value)
+    zero = dict(optim_wrapper=dict(paramwise_cfg=dict(flat_decay_mult=0.0)))
+    assert 'would take 1.scale' in planned.why_not_built(config(FSDP2, zero, tmp_path), ['1.scale'])
+    assert planned.why_not_built(config(FSDP2, {}, tmp_path), ['1.scale']) == ''
     assert planned.why_not_built(config(ZERO2, paramwise, tmp_path), ['1.scale']) == ''
     model[1].scale.requires_grad_(False)
     assert planned.why_not_built(cfg, trained_scalars(model)) == ''

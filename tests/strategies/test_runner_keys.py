@@ -6,8 +6,6 @@ from mmengine._strategy import DDPStrategy as StockStrategy
 from mmadapt import UserError
 from mmadapt.strategies import (
     DDPStrategy,
-    DeepSpeedStrategy,
-    FSDP2Strategy,
     SingleDeviceStrategy,
     with_runner_keys,
 )
@@ -58,16 +56,6 @@ def test_only_strategies_of_ours_for_several_processes_get_any(strategy):
             'efficient_conv_bn_eval: Flexible',
         ),
         (DDPStrategy, dict(model_wrapper_cfg=dict(peft={})), 'write peft at the top of the config'),
-        (
-            FSDP2Strategy,
-            dict(find_unused_parameters=True),
-            'find_unused_parameters: FSDP2Strategy has',
-        ),
-        (
-            DeepSpeedStrategy,
-            dict(model_wrapper_cfg=dict(type='X')),
-            'model_wrapper_cfg: DeepSpeedStra',
-        ),
     ],
 )
 def test_what_a_strategy_cannot_do_is_refused(cls, cfg, message):
