@@ -7,6 +7,7 @@ import torch
 from model_zoo import DETECTORS, Detector, inputs
 
 import mmadapt
+from mmadapt.memory import families
 from mmadapt.memory.families import find_islands
 from mmadapt.memory.islands import keep_float32
 from mmadapt.memory.matching import find_modules
@@ -161,3 +162,119 @@ def test_the_islands_of_a_family_are_these_adapted_or_not(name, adapted):
 def test_a_model_of_none_of_these_classes_needs_none():
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.Linear(4, 2))
     assert keep_float32(model, 'auto') == []
+
+
+def named(*names, **parts):
+    """Return a module that is called as one of MMDetection's, and has these parts."""
+    module = type(
+        names[0], (type(names[1], (torch.nn.Module,), {}) if names[1:] else torch.nn.Module,), {}
+    )()
+    for name, part in parts.items():
+        module.add_module(name, part)
+    return module
+
+
+def layers(*names):
+    return {name: torch.nn.Linear(2, 2) for name in names}
+
+
+@pytest.mark.parametrize(
+    ('head', 'islands'),
+    [
+        (
+            named('Mine', 'RPNHead', **layers('rpn_conv', 'rpn_cls', 'rpn_reg')),
+            ['.rpn_cls', '.rpn_reg'],
+        ),
+        (named('BBoxHead', **layers('shared_fcs', 'fc_cls', 'fc_reg')), ['.fc_cls', '.fc_reg']),
+        (named('FCNMaskHead', **layers('convs', 'conv_logits')), ['.conv_logits']),
+        (named('FusedSemanticHead', **layers('convs', 'conv_logits')), ['.conv_logits']),
+        (
+            named('PanopticFPNHead', 'BaseSemanticHead', **layers('a', 'conv_logits')),
+            ['.conv_logits'],
+        ),
+        (
+            named('RTMDetHead', 'BaseDenseHead', **layers('a', 'rtm_cls', 'rtm_reg')),
+            ['.rtm_cls', '.rtm_reg'],
+        ),
+        (
+            named('ConditionalDetrTransformerDecoder', **layers('a', 'ref_point_head')),
+            ['.ref_point_head'],
+        ),
+        # They compute more than those they are derived from, or lack one of the layers.
+        (named('RTMDetInsHead', 'RTMDetHead', **layers('rtm_cls', 'rtm_reg')), []),
+        (named('RTMDetHead', 'BaseDenseHead', **layers('a', 'rtm_cls')), ['']),
+        *[
+            (
+                named(
+                    'StandardRoIHead', 'BaseRoIHead', bbox_head=named(name, base, **layers(*names))
+                ),
+                ['.bbox_head'],
+            )
+            for name, base, names in [
+                ('MultiInstanceBBoxHead', 'BBoxHead', ('fc_cls', 'fc_reg')),
+                ('GARPNHead', 'RPNHead', ('rpn_cls', 'rpn_reg')),
+                ('StageCascadeRPNHead', 'RPNHead', ('rpn_cls', 'rpn_reg')),
+                ('BBoxHead', 'BaseModule', ('fc_cls',)),
+            ]
+        ],
+        # One derived from one that computes more does so too.
+        (named('Mine', 'StageCascadeRPNHead', **layers('rpn_cls', 'rpn_reg')), []),
+        # As a whole.
+        *[
+            (named('Mine', name, **layers('a')), [''])
+            for name in ('BaseDenseHead', 'DETRHead', 'BaseMaskHead', 'BaseRoIExtractor')
+        ],
+        (named('MaskFormerHead', 'BaseDenseHead', **layers('a')), []),
+        (
+            named(
+                'Mine',
+                'BaseRoIHead',
+                shared_head=named('ResLayer', **layers('a')),
+                mask_iou_head=torch.nn.ModuleList([torch.nn.Linear(2, 2)] * 1),
+            ),
+            ['.mask_iou_head.0'],
+        ),
+        (
+            named(
+                'DeformableDETR',
+                neck=torch.nn.Sequential(torch.nn.Conv2d(2, 2, 1), torch.nn.GroupNorm(1, 2)),
+                **layers('backbone'),
+            ),
+            ['.neck.1'],
+        ),
+        (
+            named(
+                'Mine',
+                'DeformableDETR',
+                neck=torch.nn.Conv2d(2, 2, 1),
+                **layers('reference_points_fc'),
+            ),
+            ['.reference_points_fc'],
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, torch.nn.Module) else '',
+)
+def test_each_class_of_the_table_says_what_of_it_is_an_island(head, islands):
+    assert list(find_islands(torch.nn.ModuleDict(dict(head=head)))) == [
+        f'head{name}' for name in islands
+    ]
+
+
+def test_every_class_of_the_table_is_one_of_mmdetections():
+    import mmdet.models
+
+    known = {
+        base.__name__
+        for cls in mmdet.registry.MODELS.module_dict.values()
+        if isinstance(cls, type)
+        for base in cls.__mro__
+    } | {*vars(mmdet.models.layers)}
+    table = {
+        *families._LAYERS,
+        *families._NOT_ONLY,
+        *families._LOSSES,
+        *families._WHOLE,
+        *families._DEFORMABLE,
+        'BaseRoIHead',
+    }
+    assert table <= known, table - known
