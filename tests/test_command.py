@@ -104,7 +104,10 @@ def test_every_help_has_examples_that_can_be_typed(name, monkeypatch, capsys):
             'train c.py d.py --resum',
             'mmadapt train: --resum is no argument of it; nearest: --resume',
         ),
-        ('test c.py x.pth --tt=1', 'mmadapt test: --tt=1 is no argument of it; nearest: --tta; `'),
+        (
+            'train c.py --resum=work_dirs/a/epoch_1.pth',
+            'mmadapt train: --resum=work_dirs/a/epoch_1.pth is no argument of it; nearest: --resume; `',
+        ),
         ('env all', 'mmadapt env: all is no argument of it; `'),
         (
             'configs copy a.py . --forc',

@@ -165,10 +165,11 @@ def test_a_model_of_none_of_these_classes_needs_none():
 
 
 def named(*names, **parts):
-    """Return a module that is called as one of MMDetection's, and has these parts."""
-    module = type(
-        names[0], (type(names[1], (torch.nn.Module,), {}) if names[1:] else torch.nn.Module,), {}
-    )()
+    """Return a module whose class and those above it are called so, and that has these parts."""
+    cls = torch.nn.Module
+    for name in reversed(names):
+        cls = type(name, (cls,), {})
+    module = cls()
     for name, part in parts.items():
         module.add_module(name, part)
     return module
@@ -218,7 +219,7 @@ def layers(*names):
             ]
         ],
         # One derived from one that computes more does so too.
-        (named('Mine', 'StageCascadeRPNHead', **layers('rpn_cls', 'rpn_reg')), []),
+        (named('Mine', 'StageCascadeRPNHead', 'RPNHead', **layers('rpn_cls', 'rpn_reg')), []),
         # As a whole.
         *[
             (named('Mine', name, **layers('a')), [''])

@@ -1,5 +1,6 @@
 """The requirement files and the metadata."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -29,6 +30,32 @@ def test_installing_into_an_existing_environment_moves_neither_torch_nor_mmcv():
     for name in ('runtime', *stamp.EXTRAS):
         names = {Requirement(line).name for line in lines_of(name)}
         assert names.isdisjoint({'torch', 'torchvision', 'mmcv', 'mmcv-full', 'mmcv-lite'}), name
+
+
+def imported():
+    """Return what the package imports of others, by the name of the distribution."""
+    found = set()
+    for path in [*(ROOT / 'mmadapt').rglob('*.py'), ROOT / 'mmadapt_command.py']:
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition('.')[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add(node.module.partition('.')[0])
+    found -= {*sys.stdlib_module_names, 'mmadapt', 'mmadapt_command'}
+    return {dict(PIL='pillow').get(name, name) for name in found}
+
+
+def test_what_is_imported_is_required_and_what_is_required_is_imported():
+    from packaging.requirements import Requirement
+
+    required = {Requirement(line).name for line in lines_of('runtime')}
+    extras = {Requirement(line).name for name in stamp.EXTRAS for line in lines_of(name)}
+    # Each is bound to the machine, looked at when mmadapt is imported, or brought by one that is.
+    there = {'torch', 'mmengine', 'mmcv', 'mmdet', 'pycocotools'}
+    # DeepSpeed asks for both.
+    with_deepspeed = {'ninja', 'pydantic'}
+    assert imported() - there - extras - with_deepspeed <= required
+    assert required <= imported()
 
 
 def test_every_extra_is_offered_by_both_make_and_setup(checkout):
