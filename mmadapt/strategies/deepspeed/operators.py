@@ -18,7 +18,7 @@ from ...errors import UserError
 
 _LOWEST = '0.19.0'
 # The operators of optimizers that are DeepSpeed's own, by the class of the optimizer.
-OPTIMIZERS = dict(DeepSpeedCPUAdam='CPUAdamBuilder', FusedAdam='FusedAdamBuilder')
+_BUILDERS = dict(DeepSpeedCPUAdam='CPUAdamBuilder', FusedAdam='FusedAdamBuilder')
 _OTHER_OPTIMIZER = "write optim_wrapper.optimizer.type='AdamW', which needs no compiling"
 _SHARED_MEMORY = 'ShareMemCommBuilder'
 
@@ -47,7 +47,7 @@ def register_optimizers() -> None:
     from deepspeed.ops import adam
     from mmengine.registry import OPTIMIZERS
 
-    for name in OPTIMIZERS:
+    for name in _BUILDERS:
         OPTIMIZERS.register_module(name=name, module=getattr(adam, name), force=True)
 
 
@@ -62,7 +62,7 @@ def start(optimizer: str) -> None:
     """
     from deepspeed.accelerator import get_accelerator
 
-    builders = [OPTIMIZERS[optimizer]] if optimizer in OPTIMIZERS else []
+    builders = [_BUILDERS[optimizer]] if optimizer in _BUILDERS else []
     if get_accelerator().device_name() == 'cpu':
         builders.append(_SHARED_MEMORY)
     if os.environ['LOCAL_RANK'] == '0':
