@@ -28,8 +28,8 @@ def load_config(path: str, options: dict | None = None) -> Config:
         Config: The merged config.
 
     Raises:
-        UserError: It cannot be read, a key of it is misspelled, an option cannot have an effect, or
-            no model could be imported.
+        UserError: It cannot be read, a key of it is misspelled, an option cannot have an effect, no
+            model could be imported, or it has none.
     """
     beside = transformers_too_new(for_detectors=True)
     if beside:
@@ -55,6 +55,12 @@ def load_config(path: str, options: dict | None = None) -> Config:
         cfg.merge_from_dict(options or {})
     except (KeyError, TypeError) as error:
         raise UserError(f'--cfg-options do not fit the config: {error}') from error
+    if not cfg.get('model'):
+        # As in a file to inherit, and in the data set file that `mmadapt dataset` writes.
+        raise UserError(
+            f'{path}: there is no model; a config inherits one, as from '
+            'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py, beside such files'
+        )
     return cfg
 
 

@@ -120,7 +120,7 @@ def read_table(
     recipes = [parse_recipe(name) for name in args.recipes or ()]
     MMLogger.get_instance('memory', log_level='ERROR')  # what models say while they are built
     cfg = load_config(args.config, args.cfg_options)
-    for key in ('model', 'train_dataloader', 'optim_wrapper'):
+    for key in ('train_dataloader', 'optim_wrapper'):
         if not cfg.get(key):
             raise UserError(f'{args.config}: there is no {key}, so that nothing can be trained')
     batch = args.batch or cfg.train_dataloader.get('batch_size')

@@ -16,7 +16,9 @@ from mmadapt.errors import UserError
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'configs' / 'peft').mkdir(parents=True)
-    (tmp_path / 'configs' / 'peft' / 'rtmdet_lora.py').write_text('a = dict(b=1)\nlist_ = [1]\n')
+    (tmp_path / 'configs' / 'peft' / 'rtmdet_lora.py').write_text(
+        'a = dict(b=1)\nlist_ = [1]\nmodel = dict(type=1)\n'
+    )
     return tmp_path
 
 
@@ -48,7 +50,9 @@ def test_a_file_to_inherit_that_is_not_beside_the_config_is_named_as_it_is_inher
     (folder / 'leaf.py').write_text("_base_ = ['../_base_/peft/lora.py']\n")
     with pytest.raises(UserError, match='mmadapt brings it: ') as refused:
         load_config('leaf.py')
-    (folder / 'leaf.py').write_text(f'_base_ = [{str(refused.value).partition("it: ")[2]}]\n')
+    (folder / 'leaf.py').write_text(
+        f'_base_ = [{str(refused.value).partition("it: ")[2]}]\nmodel = dict(type=1)\n'
+    )
     assert load_config('leaf.py').peft.method.type == 'LoRA'
 
 
@@ -126,6 +130,15 @@ def test_what_is_wrong_in_a_config_names_the_file_and_the_place(folder, monkeypa
     with pytest.raises(UserError, match=message) as error:
         load_config('leaf.py')
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_file_to_inherit_is_no_config_of_a_run(folder):
+    (folder / 'data.py').write_text("my_faces_data_root = 'data/'\n")
+    with pytest.raises(UserError, match=r'^data\.py: there is no model; .* mmdet::') as refused:
+        load_config('data.py')
+    stock = re.search(r'mmdet::[\w/.-]+', str(refused.value))[0]
+    (folder / 'leaf.py').write_text(f"_base_ = ['{stock}', './data.py']\n")
+    assert load_config('leaf.py').model.type == 'RTMDet'
 
 
 def test_an_option_that_does_not_fit_is_said_so(folder):

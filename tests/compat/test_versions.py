@@ -223,7 +223,7 @@ def test_mmpretrain_beside_a_transformers_that_breaks_it_is_one_line_with_the_re
         )
         assert lines[0].endswith("pip install 'transformers<4.52', or pip uninstall mmpretrain")
     config = tmp_path / 'config.py'
-    config.write_text('a = 1\n')
+    config.write_text('a = 1\nmodel = dict(type=1)\n')
     if said and 'MMDetection' in said:
         with pytest.raises(UserError, match='does not fit transformers'):
             load_config(str(config))
