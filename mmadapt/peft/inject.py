@@ -336,5 +336,6 @@ def _lines_on_rank(layers: list[LayerReport]) -> list[str]:
     return [
         f'r={first.rank} is a higher rank than {len(full)} narrow layers can have, first '
         f'{first.name} ({"x".join(map(str, first.shape))}: {rank}): harmless, some parameters '
-        f'too many; peft.method.rank_pattern={{{first.name!r}: {rank}}} saves them'
+        f'too many; in the config, rank_pattern={{{first.name!r}: {rank}}} of peft.method saves '
+        'those of the first'
     ]

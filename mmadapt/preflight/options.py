@@ -27,6 +27,8 @@ _OTHER_NAMES = (
 )
 _DICT = re.compile(r"""dict\(|\{['"}]""")
 _KEY = re.compile(r"""['"]?(\w+)['"]?[=:]['"]?([^'",=(){}\[\]]+)""")
+# A key that --cfg-options would take apart: a layer's name, a regular expression.
+_NO_WORD = re.compile(r"""['"][^'"]*[^'"\w][^'"]*['"]\s*:""")
 # Lists of which one item may stand for itself.
 _ONE_IS_A_LIST = ('peft.targets', 'peft.exclude')
 
@@ -100,7 +102,8 @@ def _refuse_dict(cfg: dict, option: str, value) -> None:
     if meant is None:
         return
     remedy = 'write it in the config'
-    if not isinstance(value, (list, tuple)) or option in _ONE_IS_A_LIST:
+    single = not isinstance(value, (list, tuple)) or option in _ONE_IS_A_LIST
+    if single and not _NO_WORD.search(meant):
         owner, (*path, name) = cfg, option.split('.')
         for key in path:
             owner = (owner.get(key) if hasattr(owner, 'get') else None) or {}

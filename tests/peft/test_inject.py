@@ -482,7 +482,7 @@ def test_a_rank_beyond_that_of_a_weight_is_used_and_said_to_be_harmless():
     assert report.warnings == [
         'r=5 is a higher rank than 2 narrow layers can have, first '
         'backbone.0 (4x3x3x3: 4): harmless, some parameters too many; '
-        "peft.method.rank_pattern={'backbone.0': 4} saves them"
+        "in the config, rank_pattern={'backbone.0': 4} of peft.method saves those of the first"
     ]
     saved = inject(Detector(), dict(method=lora(5, rank_pattern={'backbone.0': 4, 'neck': 4})))
     assert saved.warnings == []

@@ -102,9 +102,13 @@ def test_a_dict_written_out_is_refused_with_words_that_work(word, peft, wanted):
 
 @pytest.mark.parametrize(
     'word',
-    ["custom_hooks=[dict(type='EMAHook')]", "train_pipeline=[dict(type='Pad'),dict(type='Flip')]"],
+    [
+        "peft.method.rank_pattern={'backbone.stem.0.conv': 12}",
+        "custom_hooks=[dict(type='EMAHook')]",
+        "train_pipeline=[dict(type='Pad'),dict(type='Flip')]",
+    ],
 )
-def test_dicts_in_a_list_belong_into_the_config(word):
+def test_dicts_in_a_list_or_with_keys_that_have_dots_belong_into_the_config(word):
     with pytest.raises(UserError, match='would arrive as a text; write it in the config$'):
         check_options(Config(dict(custom_hooks=[], train_pipeline=[])), parsed(word))
 
