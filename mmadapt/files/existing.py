@@ -28,8 +28,11 @@ def refuse_existing(force: bool, *files: str | Path | None, text: str | None = N
             not changed. Defaults to None.
 
     Raises:
-        UserError: A file is there.
+        UserError: A file is there, or a folder.
     """
+    for file in files:
+        if file is not None and Path(file).is_dir():
+            raise UserError(f'{file} is a folder: name the file to write')
     there = [str(file) for file in files if file is not None and would_change(file, text)]
     if there and not force:
         differs = '' if text is None else ' and differs'

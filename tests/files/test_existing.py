@@ -26,5 +26,9 @@ def test_a_file_that_says_the_same_is_not_overwritten(tmp_path):
     file.write_bytes(b'\xff')  # no text at all
     with pytest.raises(UserError, match=r'a\.py is there and differs; --force'):
         refuse_existing(False, file, text='ä\n')
-    with pytest.raises(UserError, match='is there and differs'):
-        refuse_existing(False, tmp_path, text='')
+
+
+@pytest.mark.parametrize('force', [False, True])
+def test_a_folder_is_never_overwritten(tmp_path, force):
+    with pytest.raises(UserError, match='is a folder: name the file to write$'):
+        refuse_existing(force, tmp_path, text='')
