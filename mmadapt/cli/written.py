@@ -91,7 +91,9 @@ def _checkpoints(runner) -> tuple[dict[str, str], dict[str, str]]:
         for metric, path in paths.items():
             score = info.get('best_score' if single else f'best_score_{metric}')
             if path:
-                best[str(path)] = f'the best: {metric} {score:.4f}'
+                # 'auto' becomes a metric's name at the first validation, which a run may not have.
+                name = '' if metric == 'auto' else f'{metric} '
+                best[str(path)] = f'the best: {name}{score:.4f}'
     return last, best
 
 

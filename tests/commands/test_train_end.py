@@ -3,10 +3,15 @@
 import pickle
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
 from stock_runs import LORA, run, write_base, write_config, write_data
+
+from mmadapt.cli.written import what_was_written
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 COMMAND = TOOLS.parent / 'mmadapt_command.py'
@@ -169,3 +174,16 @@ def test_a_full_disk_ends_in_one_line_that_says_how_to_go_on(folder, tmp_path, m
     )
     assert len(torch.load(last, weights_only=False)['state_dict']) > 100
     assert [path.name for path in (tmp_path / 'run').glob('*.pth')] == ['epoch_1.pth']
+
+
+def test_a_finished_run_that_is_resumed_knows_no_name_of_the_metric_of_its_best(tmp_path):
+    hook = CheckpointHook(save_best='auto')
+    hook.best_ckpt_path = str(tmp_path / 'best_coco_bbox_mAP_epoch_1.pth')
+    runner = SimpleNamespace(
+        hooks=[hook],
+        cfg=Config(),
+        work_dir=str(tmp_path),
+        message_hub=SimpleNamespace(runtime_info=dict(best_score=0.25)),
+    )
+    (written,) = what_was_written(runner, 'config.py')
+    assert written.endswith('best_coco_bbox_mAP_epoch_1.pth (the best: 0.2500)')
