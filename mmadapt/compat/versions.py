@@ -28,6 +28,8 @@ MISSING = {
     'torch': 'install it for your CUDA: pip install torch torchvision',
     'mmengine': "pip install 'mmengine>=0.10.0,<1.0.0'",
 }
+# The maintained fork of each, which brings a module of the same name.
+FORKS = {'mmengine': 'onedl-mmengine', 'mmcv': 'onedl-mmcv', 'mmdet': 'onedl-mmdetection'}
 # MMPretrain up to this version reads names that transformers has no more: from the first of these
 # versions on its own models cannot be imported, from the second on MMDetection's neither.
 LAST_MMPRETRAIN = '1.2.0'
@@ -56,6 +58,7 @@ def check_environment() -> list[str]:
     if wrong:
         raise ImportError('\n'.join(wrong))
     doubtful = [
+        *installed_twice(),
         *incomplete(versions),
         *torchvision_mismatch(versions),
         *([beside] if beside else []),
@@ -73,11 +76,31 @@ def installed_version(name: str) -> str | None:
     Args:
         name (str): Its module. A maintained fork brings it in a distribution of another name.
     """
+    version = _distribution(name)
+    if version is None:
+        owners = metadata.packages_distributions().get(name)
+        version = metadata.version(owners[0]) if owners else None
+    return version
+
+
+def _distribution(name: str) -> str | None:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
-        owners = metadata.packages_distributions().get(name)
-        return metadata.version(owners[0]) if owners else None
+        return None
+
+
+def installed_twice() -> list[str]:
+    """Return one line for each package over which its fork was installed, or the other way round.
+
+    Whichever came last is imported, and which that was no metadata says.
+    """
+    return [
+        f'{name} and {fork} are both installed, and bring the same files: pip uninstall -y {name} '
+        f'{fork}, then install one of them'
+        for name, fork in FORKS.items()
+        if _distribution(name) and _distribution(fork)
+    ]
 
 
 def parsed(version: str) -> Version:

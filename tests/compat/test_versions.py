@@ -45,7 +45,7 @@ def installed(tmp_path, monkeypatch):
     return install
 
 
-FORKS = {'onedl-mmengine': 'mmengine', 'onedl-mmcv': 'mmcv', 'onedl-mmdetection': 'mmdet'}
+FORKS = {fork: name for name, fork in versions.FORKS.items()}
 
 
 def doubts():
@@ -80,6 +80,15 @@ def test_a_maintained_fork_is_known_by_its_module(installed):
     )
     assert versions.installed_version('mmengine') == '0.10.12'
     assert doubts() == []
+
+
+@pytest.mark.parametrize(('fork', 'name'), FORKS.items())
+def test_a_fork_over_the_stock_package_is_named_with_the_way_out(installed, fork, name):
+    installed(**{fork: '3.5.1'})
+    assert doubts() == [
+        f'{name} and {fork} are both installed, and bring the same files: pip uninstall -y {name} '
+        f'{fork}, then install one of them'
+    ]
 
 
 def test_a_fork_of_another_version_is_untested(installed):
