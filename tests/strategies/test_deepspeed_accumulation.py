@@ -63,11 +63,10 @@ def test_one_is_written_wherever_a_step_has_been_made_the_last_and_shorter_one_t
 
 def test_gradients_of_another_strategy_are_refused_and_none_are_not(runner):
     hook = RandomStateHook()
-    hook._resumed = dict(get_random_state(), gradients={})
-    hook._restore(runner)
-    hook._resumed = dict(get_random_state(), gradients=dict(weight=torch.zeros(2, 2)))
+    hook._restore(runner, dict(get_random_state(), gradients={}))
+    within = dict(get_random_state(), gradients=dict(weight=torch.zeros(2, 2)))
     with pytest.raises(UserError, match='from inside an accumulation, .* resume another one'):
-        hook._restore(runner)
+        hook._restore(runner, within)
 
 
 @pytest.mark.parametrize(
