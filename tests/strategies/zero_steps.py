@@ -20,12 +20,13 @@ from mmadapt.strategies.deepspeed.engine import DeepSpeedOptimWrapper, initializ
 from mmadapt.strategies.deepspeed.settings import parse_settings
 from mmadapt.strategies.deepspeed.state import whole_state_dict
 
+# Such an eps that a gradient near zero, whose rounding is the CPU's own, is not divided by itself.
 OPTIMIZERS = dict(
     SGD=dict(lr=0.1, momentum=0.9, weight_decay=0.01),
-    Adam=dict(lr=0.01),
-    AdamW=dict(lr=0.01),
-    RMSprop=dict(lr=0.01, momentum=0.5),
-    NAdam=dict(lr=0.01),
+    Adam=dict(lr=0.01, eps=1e-3),
+    AdamW=dict(lr=0.01, eps=1e-3),
+    RMSprop=dict(lr=0.01, momentum=0.5, eps=1e-3),
+    NAdam=dict(lr=0.01, eps=1e-3),
 )
 CLIP = dict(max_norm=0.5)
 
