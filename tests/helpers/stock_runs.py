@@ -155,6 +155,7 @@ def write_config(
     probe='',
     extra='',
     name='config',
+    size=SIZE,
 ) -> Path:
     """Write the config of a run as a user would, inheriting a stock one."""
     stock, model = MODELS[kind]
@@ -166,7 +167,7 @@ def write_config(
             model=model.format(n=len(CLASSES)),
             base=None if base is None else str(base),
             peft=peft,
-            size=SIZE,
+            size=size,
             data=str(data),
             classes=CLASSES,
             epochs=epochs,

@@ -80,7 +80,9 @@ def test_a_quantized_base_trains_as_under_ddp(config, tmp_path):
     run_several(
         tmp_path,
         {
-            name: dict(config=config(f'quant_{name}', strategy, QLORA, images=4, extra=RARELY))
+            name: dict(
+                config=config(f'quant_{name}', strategy, QLORA, images=4, extra=RARELY, size=96)
+            )
             for name, strategy in strategies.items()
         },
     )
