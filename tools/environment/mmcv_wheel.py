@@ -192,7 +192,7 @@ def provide(
         shutil.rmtree(work / 'wheel', ignore_errors=True)
         jobs = env['MAX_JOBS']
         console.say(
-            f'      compiling with {jobs} job{"s" if jobs != "1" else ""}: about 5 minutes on two '
+            f'      compiling with {jobs} job{"s" if jobs != "1" else ""}: 5 to 8 minutes on two '
             'cores, half an hour with CUDA operators; kept for the next time'
         )
         console.run(
