@@ -105,7 +105,7 @@ def nearest_file(path: Path) -> str:
     near = close_names(wanted, files, most=3)
     brought = {Path(name).name: name for name in config_names()}
     ours = close_names(wanted, brought, likeness=0.9)
-    if ours and wanted not in files:
+    if ours and ours[0] not in files:
         return f'; `mmadapt configs copy {brought[ours[0]]} .` puts {ours[0]} here'
     if near:
         return f'; nearest: {", ".join(files[name] for name in near)}'

@@ -46,6 +46,12 @@ def test_one_that_comes_along_is_copied_by_the_command_that_is_shown(folder, nam
     assert load_config('rtmdet_tiny_lora_face.py').peft.method.type == 'LoRA'
 
 
+def test_a_copy_that_is_there_is_nearer_than_another_copy(folder):
+    (folder / 'configs' / 'peft' / 'rtmdet_tiny_lora_face.py').write_text('a = 1\n')
+    with pytest.raises(UserError, match=r'; nearest: configs/peft/rtmdet_tiny_lora_face\.py'):
+        load_config('configs/peft/rtmdet_tiny_lora_fase.py')
+
+
 def test_a_file_to_inherit_that_is_not_beside_the_config_is_named_as_it_is_inherited(folder):
     (folder / 'leaf.py').write_text("_base_ = ['../_base_/peft/lora.py']\n")
     with pytest.raises(UserError, match='mmadapt brings it: ') as refused:
