@@ -227,7 +227,7 @@ def tried(name: str) -> str:
 
 
 def untested(versions: dict[str, str | None]) -> list[str]:
-    """One line for each package of a version that mmadapt was never tried with."""
+    """Return one line for each package of a version that mmadapt was never tried with."""
     lines = []
     for name, ranges in TESTED.items():
         version = versions[name]

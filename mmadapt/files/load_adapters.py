@@ -1,6 +1,7 @@
 """Loading adapter folders into a model, several of them beside each other."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -125,7 +126,7 @@ def _write(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         live[key].copy_(tensor)
 
 
-def _name_classes(model: nn.Module, class_names) -> None:
+def _name_classes(model: Any, class_names) -> None:
     """Tell MMDetection's inference and its visualizer the names of the classes."""
     if class_names is None:
         return
@@ -134,4 +135,4 @@ def _name_classes(model: nn.Module, class_names) -> None:
     if names != tuple(meta.get('classes') or ()) and not isinstance(meta.get('palette'), str):
         # One color for each of the base's classes: without it the visualizer chooses some.
         meta.pop('palette', None)
-    vars(model)['dataset_meta'] = {**meta, 'classes': names}
+    model.dataset_meta = {**meta, 'classes': names}

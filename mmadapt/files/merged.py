@@ -7,6 +7,7 @@ import types
 import zipfile
 from collections.abc import Mapping
 from pickle import PicklingError
+from typing import Any
 
 from mmengine.fileio import dump
 from safetensors.torch import save_file
@@ -79,10 +80,10 @@ def _write_safetensors(path: str, model: nn.Module, metainfo: dict) -> None:
 
 def _write_module(path: str, model: nn.Module, metainfo: dict) -> None:
     try:
-        stock = copy.deepcopy(model)
+        stock: Any = copy.deepcopy(model)
         _make_stock(stock, merged_state_dict(model))
         if metainfo:
-            vars(stock)['dataset_meta'] = metainfo
+            stock.dataset_meta = metainfo
         save_torch(stock, path)
     except (PicklingError, AttributeError, TypeError) as error:
         raise UserError(

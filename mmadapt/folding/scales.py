@@ -4,6 +4,7 @@ To read a value of a GPU is to wait until it has done all that it was given, onc
 So the answer that counts there is the one of the step before, which has arrived by now.
 """
 
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -15,13 +16,13 @@ SMALLEST_SCALE = 1e-2
 _ANSWERS: WeakKeyDictionary = WeakKeyDictionary()
 
 
-def far_from_zero(norm: nn.Module) -> bool:
+def far_from_zero(norm: Any) -> bool:
     """Return whether no ``ssf_scale`` of a norm is below ``SMALLEST_SCALE``.
 
     On a GPU an answer that has become wrong is found one step late. Within a step it is the same,
     also where a block is computed again in the backward pass.
     """
-    scale = norm.get_parameter('ssf_scale').detach()
+    scale = norm.ssf_scale.detach()
     if not _is_waited_for(scale):
         return bool(_are_large(scale))
     return _ANSWERS.setdefault(norm, LateAnswer()).of(scale)

@@ -17,6 +17,8 @@ from typing import Any
 
 from torch import nn
 
+from ..values import is_number
+
 # What is not part of computing an output.
 _OTHER = re.compile(r'.*(init|reset|fuse|merge|deploy|reparam|equivalent|load|state_dict|repr).*')
 _NO_VALUES = {
@@ -144,8 +146,7 @@ def _conditions(test: ast.expr) -> Iterator[_Condition]:
             and type(part.ops[0]) in _COMPARISONS
             and _path(part.left)
             and isinstance(part.comparators[0], ast.Constant)
-            and isinstance(number := part.comparators[0].value, (int, float))
-            and not isinstance(number, bool)
+            and is_number(number := part.comparators[0].value)
         ):
             yield _path(part.left), type(part.ops[0]), number
 
