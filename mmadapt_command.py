@@ -21,6 +21,7 @@ COMMANDS = {
     'plan': 'say which recipes for training in less memory fit a card',
     'measure': 'measure what such recipes take',
     'configs': 'list the config files that come along, and copy them',
+    'install': 'install an optional package: MMPose, MMSegmentation, bitsandbytes, ...',
     'env': 'show versions, and what importing mmadapt changes',
 }
 _INTERRUPTS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}

@@ -21,8 +21,8 @@ EXTRAS = (
 
 
 def requirements(name):
-    """The requirement lines of requirements/<name>.txt."""
-    lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
+    """The requirement lines of mmadapt/requirements/<name>.txt."""
+    lines = (ROOT / 'mmadapt' / 'requirements' / f'{name}.txt').read_text().splitlines()
     return [line for line in (line.split('#')[0].strip() for line in lines) if line]
 
 
@@ -38,7 +38,15 @@ setup(
     package_dir={'': '.'},
     packages=find_packages(include=['mmadapt', 'mmadapt.*']),
     py_modules=['mmadapt_command'],
-    package_data={'mmadapt': ['configs/**/*.py', '.mim/*.yml', '.mim/tools/*.py', 'py.typed']},
+    package_data={
+        'mmadapt': [
+            'configs/**/*.py',
+            'requirements/*.txt',
+            '.mim/*.yml',
+            '.mim/tools/*.py',
+            'py.typed',
+        ]
+    },
     entry_points=dict(console_scripts=['mmadapt = mmadapt_command:main']),
     python_requires='>=3.10,<3.13',
     # torch and mmcv are not named: each is bound to the machine's CUDA, and pip would replace them.

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PLACES = ('docs', 'findings', 'mmadapt', 'projects', 'requirements', 'tests', 'tools')
+PLACES = ('docs', 'findings', 'mmadapt', 'projects', 'tests', 'tools')
 # What a user may write wrong, and is told so.
 MISTAKES = ('zero_optimisation',)
 STEMS = (

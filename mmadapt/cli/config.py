@@ -11,8 +11,9 @@ from mmengine.utils import is_installed
 
 from ..compat.versions import transformers_too_new
 from ..errors import UserError
+from ..extras import remedy
 from ..logs import is_first_process
-from ..preflight import check_options, check_top
+from ..preflight import check_options, check_packages, check_top
 from .reading import explain, nearest_file
 
 
@@ -29,7 +30,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
 
     Raises:
         UserError: It cannot be read, a key of it is misspelled, an option cannot have an effect, no
-            model could be imported, or it has none.
+            model could be imported, it has none, or a library that it names is not installed.
     """
     beside = transformers_too_new(for_detectors=True)
     if beside:
@@ -38,7 +39,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
         package = path.split('::')[0]
         # MMEngine would install a missing package by pip.
         if not is_installed(package):
-            raise UserError(f'{path}: the package {package} is not installed')
+            raise UserError(f'{path}: the package {package} is not installed{remedy(package)}')
     elif not Path(path).is_file():
         raise UserError(f'there is no config file {path}{nearest_file(Path(path))}')
     try:
@@ -61,6 +62,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
             f'{path}: there is no model; a config inherits one, as from '
             'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py, beside such files'
         )
+    check_packages(cfg)
     return cfg
 
 

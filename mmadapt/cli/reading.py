@@ -10,6 +10,7 @@ from pathlib import Path
 from mmengine.utils import get_installed_path, is_installed
 
 from ..config_files import config_names, inherited
+from ..extras import remedy
 from ..values import close_names
 
 _MERGED = ('peft', 'memory')
@@ -54,10 +55,14 @@ def explain(error: Exception, path: str) -> str:
         while behind := cause.__cause__ or cause.__context__:
             cause = behind
         name = str(error.__cause__).removeprefix('Failed to import ')
-        return (
-            f'{file}: custom_imports={name}: {type(cause).__name__}: {cause}; the '
-            'folder it is in has to be in PYTHONPATH'
-        )
+        missing = cause.name or '' if isinstance(cause, ModuleNotFoundError) else ''
+        mend = remedy(missing) or '; the folder it is in has to be in PYTHONPATH'
+        return f'{file}: custom_imports={name}: {type(cause).__name__}: {cause}{mend}'
+    if isinstance(error, ModuleNotFoundError) and reading:
+        base = str(reading[-1].f_locals.get('base_cfg_path', ''))
+        package = base.partition('::')[0]
+        if '::' in base and not is_installed(package):
+            return f'{file} inherits {base}, and {package} is not installed{remedy(package)}'
     message = error.args[0] if isinstance(error, KeyError) and error.args else error
     lines = [line for frame, line in frames if frame.f_code.co_filename == own]
     last, line = frames[-1][0].f_code.co_filename, frames[-1][1]

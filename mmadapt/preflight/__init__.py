@@ -5,6 +5,7 @@ from .memory_hook import check_memory_hook
 from .metrics import check_best
 from .misspelled import check_arguments, check_top, explain_building
 from .options import check_options
+from .packages import check_packages
 from .peft_hook import check_peft_hook
 from .run import check_run, check_runner
 from .strategy import check_strategy
@@ -14,6 +15,7 @@ __all__ = [
     'check_best',
     'check_memory_hook',
     'check_options',
+    'check_packages',
     'check_peft_hook',
     'check_run',
     'check_runner',

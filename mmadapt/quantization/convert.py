@@ -42,9 +42,7 @@ def require_bitsandbytes() -> None:
     try:
         import bitsandbytes  # noqa: F401
     except ImportError as error:
-        raise UserError(
-            f'peft.quant needs bitsandbytes ({error}): pip install bitsandbytes'
-        ) from None
+        raise UserError(f'peft.quant needs bitsandbytes ({error}): mmadapt install quant') from None
 
 
 def pack(layer: nn.Linear, options: QuantOptions) -> Packed:

@@ -36,8 +36,8 @@ def build_wheel(folder: Path) -> Path:
     for name in ('setup.py', 'pyproject.toml', 'README.md', 'mmadapt_command.py'):
         (source / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, source / name)
-    for name in ('mmadapt', 'requirements'):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns('__pycache__'))
+    ignored = shutil.ignore_patterns('__pycache__')
+    shutil.copytree(ROOT / 'mmadapt', source / 'mmadapt', ignore=ignored)
     command = ['wheel', '-q', '--no-deps', '--no-build-isolation', '-w', folder, source]
     subprocess.run([sys.executable, *_PIP, *command], check=True)
     shutil.rmtree(source)

@@ -59,7 +59,7 @@ def test_what_is_wrong_is_refused_with_the_reason_and_the_remedy(cfg, message):
 def test_a_model_is_what_it_was_after_it_was_told_that_bitsandbytes_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, 'bitsandbytes', None)
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
-    with pytest.raises(UserError, match=': pip install bitsandbytes'):
+    with pytest.raises(UserError, match=': mmadapt install quant'):
         inject(model, dict(method=dict(type='LoRA'), quant=dict(bits=4)))
     assert [type(layer) for layer in model] == [nn.Linear, nn.Linear]
     assert all(p.requires_grad for p in model.parameters())

@@ -19,7 +19,7 @@ installed = pytest.mark.skipif(
 
 def test_what_is_not_installed_is_named_with_the_command(monkeypatch):
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(UserError, match='deepspeed is not installed: pip install deepspeed'):
+    with pytest.raises(UserError, match='deepspeed is not installed: mmadapt install deepspeed'):
         operators.require_deepspeed()
 
 

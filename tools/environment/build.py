@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 from . import checks, mmcv_wheel, stamp
 from .console import Console, SetupError, duration
+from .extras import MODULES, pip_arguments
 
 ROOT = Path(__file__).resolve().parents[2]
 # torch with its CUDA libraries takes 5 GB, and its downloads 2.5 GB while it is being installed.
@@ -194,7 +195,8 @@ class Build:
         script = str(Path(__file__).with_name('selfcheck.py'))
         printed: list[str] = []
         # Isolated: the script's own folder has names that packages import too.
-        command = [self.python, '-I', script, self.ops, *self.extras]
+        modules = [name for extra in self.extras for name in MODULES[extra]]
+        command = [self.python, '-I', script, self.ops, *modules]
         self.console.run(command, 'selfcheck', self.env, lambda line: printed.append(line.strip()))
         self.console.say(f'      {printed[-1]}')
 
@@ -267,16 +269,12 @@ class Build:
             self.install('mmcv', '--no-deps', '--force-reinstall', str(wheel))
 
     def install_extra(self, extra: str) -> None:
-        """An extra's three kinds of requirement files, none of which may move the matrix."""
-        pins = self.files('-c', 'torch', 'build', 'core', 'dev', 'constraints')
-        plain, *special = stamp.extra_files(self.root, extra)
-        self.install(f'extra-{extra}', '--no-build-isolation', *pins, '-r', str(plain))
-        for path in special:
-            options = ['--no-deps', '-r', str(path)]
-            if path.name.endswith('.source.txt'):
-                # Built against the installed numpy; pip's cache would hand an older build out.
-                options += ['--no-build-isolation', '--no-cache-dir', '--no-binary', ':all:']
-            self.install(f'extra-{extra}', *options)
+        """What an extra brings, none of which may move the matrix."""
+        folder = self.root / 'requirements'
+        names = ('torch', 'build', 'core', 'dev', 'constraints')
+        pins = [folder / f'{name}.txt' for name in names]
+        for arguments in pip_arguments(extra, pins, folder):
+            self.install(f'extra-{extra}', *arguments)
 
 
 class Beside(Build):

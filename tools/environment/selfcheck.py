@@ -1,4 +1,4 @@
-"""Imports everything and runs one operator of mmcv: `python selfcheck.py OPS [EXTRA ...]`."""
+"""Imports everything and runs one operator of mmcv: `python selfcheck.py OPS [MODULE ...]`."""
 
 import importlib
 import sys
@@ -14,16 +14,6 @@ MODULES = (
     'mmdet.models',
     'peft',
     'mmadapt',
-)
-EXTRA_MODULES = dict(
-    pose=('mmpose', 'mmpose.datasets'),
-    seg=('mmseg', 'mmseg.models'),
-    cls=('mmpretrain', 'timm'),
-    deepspeed=('deepspeed',),
-    fairscale=('fairscale',),
-    quant=('bitsandbytes',),
-    mim=('mim',),
-    docs=('sphinx', 'myst_parser'),
 )
 REMEDIES = {
     'libGL': 'OpenCV needs a system library; Debian/Ubuntu: apt-get install libgl1 libglib2.0-0',
@@ -50,10 +40,10 @@ def check_nms(device: str) -> None:
         )
 
 
-def main(ops: str, extras: list) -> None:
+def main(ops: str, modules: list) -> None:
     """Exits with a line that says what does not import, or which operator is wrong."""
     versions = []
-    for name in [*MODULES, *(module for extra in extras for module in EXTRA_MODULES[extra])]:
+    for name in [*MODULES, *modules]:
         try:
             module = importlib.import_module(name)
         except (

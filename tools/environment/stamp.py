@@ -16,9 +16,10 @@ import sys
 from pathlib import Path
 
 from .console import SetupError
+from .extras import MODULES, requirement_files
 
 BASE_FILES = ('torch', 'build', 'core', 'mmcv', 'dev', 'constraints', 'forks')
-EXTRAS = ('pose', 'seg', 'cls', 'deepspeed', 'fairscale', 'quant', 'mim', 'docs', 'dev')
+EXTRAS = (*MODULES, 'dev')
 STAMP = 'mmadapt-stamp.json'
 OWNER = 'mmadapt-made'
 
@@ -44,12 +45,6 @@ def digest(*paths: Path) -> str:
     return hashlib.sha256('\n'.join(filter(None, lines)).encode()).hexdigest()
 
 
-def extra_files(root: Path, extra: str) -> list[Path]:
-    """The requirement files an extra has: as usual, without dependencies, from source."""
-    paths = [root / 'requirements' / f'{extra}{kind}.txt' for kind in ('', '.nodeps', '.source')]
-    return [path for path in paths if path.is_file()]
-
-
 def fingerprint(root: Path, ops: str, extras: list[str]) -> dict:
     """All that the content of `.venv` follows from.
 
@@ -69,7 +64,7 @@ def fingerprint(root: Path, ops: str, extras: list[str]) -> dict:
         ops=ops,
         base=digest(*(root / 'requirements' / f'{name}.txt' for name in BASE_FILES)),
         package=hashlib.sha256((root / 'setup.py').read_bytes()).hexdigest(),
-        extras={extra: digest(*extra_files(root, extra)) for extra in extras},
+        extras={name: digest(*requirement_files(name, root / 'requirements')) for name in extras},
     )
 
 

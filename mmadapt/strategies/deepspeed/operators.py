@@ -30,9 +30,7 @@ def require_deepspeed() -> None:
         UserError: It is not.
     """
     if importlib.util.find_spec('deepspeed') is None:
-        raise UserError(
-            'DeepSpeedStrategy: deepspeed is not installed: pip install deepspeed==0.19.8'
-        )
+        raise UserError('DeepSpeedStrategy: deepspeed is not installed: mmadapt install deepspeed')
     import deepspeed
 
     if digit_version(deepspeed.__version__) < digit_version(_LOWEST):

@@ -20,9 +20,10 @@ def plain_environment(monkeypatch, tmp_path):
 def checkout(tmp_path):
     """A copy of what `make env` reads, in a folder of its own."""
     root = tmp_path / 'checkout'
-    for name in ('tools', 'requirements'):
+    for name in ('tools', 'mmadapt/requirements'):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns('__pycache__'))
-    for name in ('Makefile', 'setup.py'):
+    (root / 'requirements').symlink_to('mmadapt/requirements')
+    for name in ('Makefile', 'setup.py', 'mmadapt/extras.py'):
         shutil.copy(ROOT / name, root / name)
     return root
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tools.environment import stamp
+from tools.environment.extras import requirement_files
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -59,7 +60,6 @@ def test_what_is_imported_is_required_and_what_is_required_is_imported():
 
 
 def test_every_extra_is_offered_by_both_make_and_setup(checkout):
-    (checkout / 'mmadapt').mkdir()
     (checkout / 'mmadapt' / 'version.py').write_text("__version__ = '1.2.3'\n")
     command = [sys.executable, 'setup.py', '-q', 'egg_info']
     done = subprocess.run(command, cwd=checkout, capture_output=True, text=True)
@@ -70,4 +70,4 @@ def test_every_extra_is_offered_by_both_make_and_setup(checkout):
     # What `make env` installs anyway.
     assert sorted(sections) == sorted([*stamp.EXTRAS, 'openmmlab'])
     for extra in stamp.EXTRAS:
-        assert stamp.extra_files(checkout, extra), extra
+        assert requirement_files(extra, checkout / 'requirements'), extra
