@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from mmengine.config import Config
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from ..errors import UserError
 from ..peft import check_intact, require_state
 from .atomic import replace_folder
 from .base_weights import BaseRecord
+from .described_model import DESCRIPTION_NAME, DescribedModel
 from .fingerprint import fingerprint
 from .hugging_face import file_tensors, layers_without_form, own_shape, split_key
 from .hugging_face_config import hf_config, read_hf_config, trained_key
@@ -38,6 +40,7 @@ def save_adapter(
     base: BaseRecord | None = None,
     class_names=None,
     state_dict: Mapping[str, Tensor] | None = None,
+    described: DescribedModel | None = None,
 ) -> None:
     """Write what training changed in a model to an adapter folder, atomically.
 
@@ -49,6 +52,9 @@ def save_adapter(
         class_names (list[str], optional): What the model predicts.
         state_dict (Mapping[str, Tensor], optional): The values to write, by canonical state-dict
             key, if not the model's own: an average of them, for example.
+        described (DescribedModel, optional): What the model is built from, so that the folder can
+            be used without a config. By default the model's own ``cfg`` says it, which it has from
+            MMDetection's ``init_detector``; else the folder does not.
 
     Raises:
         UserError: The model is not adapted, or merged at the moment, or ``folder`` is a folder of
@@ -76,7 +82,10 @@ def save_adapter(
         rest -= {f'{name}.{key}' for key in own}
     tensors.update({_OWN + key: values[key] for key in rest})
     config = dict(peft_type='MMADAPT') if rest else hf_config(model, layers)
-    write_folder(folder, {**config, KEY: record.to_dict()}, tensors)
+    cfg = getattr(model, 'cfg', None)
+    if described is None and isinstance(cfg, Config):
+        described = DescribedModel.of(cfg, getattr(model, 'dataset_meta', None))
+    write_folder(folder, {**config, KEY: record.to_dict()}, tensors, described)
 
 
 def check_can_save(model: nn.Module, folder: str) -> None:
@@ -102,13 +111,20 @@ def check_can_save(model: nn.Module, folder: str) -> None:
         raise UserError(f'{folder} exists and is no adapter; choose another folder')
 
 
-def write_folder(folder: str, config: Mapping, tensors: Mapping[str, Tensor]) -> None:
-    """Write the two files of an adapter folder, atomically.
+def write_folder(
+    folder: str,
+    config: Mapping,
+    tensors: Mapping[str, Tensor],
+    described: DescribedModel | None = None,
+) -> None:
+    """Write the files of an adapter folder, atomically.
 
     Args:
         folder (str): Where to; an older one there is replaced.
         config (Mapping): What ``adapter_config.json`` says, of plain values.
         tensors (Mapping[str, Tensor]): By key of the file, on any device.
+        described (DescribedModel, optional): What the model is built from; no file says it by
+            default.
     """
     tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
 
@@ -116,6 +132,9 @@ def write_folder(folder: str, config: Mapping, tensors: Mapping[str, Tensor]) ->
         save_file(tensors, path / WEIGHTS_NAME, metadata=dict(format='pt'))
         text = json.dumps(config, indent=2, sort_keys=True)
         (path / CONFIG_NAME).write_text(text + '\n')
+        if described is not None:
+            text = json.dumps(described.to_dict(), indent=1)
+            (path / DESCRIPTION_NAME).write_text(text + '\n', encoding='utf-8')
 
     replace_folder(folder, write)
 

@@ -151,7 +151,18 @@ def _require_values(model: nn.Module, name: str) -> None:
 def base_state_dict(
     model: nn.Module, record: BaseRecord, override: str | None = None
 ) -> dict[str, Tensor]:
-    """Get the base model's weights again.
+    """Get the base model's weights again; takes and raises what :func:`read_base` does.
+
+    Returns:
+        dict[str, Tensor]: Stock keys.
+    """
+    return read_base(model, record, override)[0]
+
+
+def read_base(
+    model: nn.Module, record: BaseRecord, override: str | None = None
+) -> tuple[dict[str, Tensor], dict]:
+    """Get the base model's weights again, and what its checkpoint says beside them.
 
     Args:
         model (nn.Module): The model; modules that load a file when they are initialized, and have
@@ -160,7 +171,7 @@ def base_state_dict(
         override (str, optional): Where the checkpoint is now, instead of where it was.
 
     Returns:
-        dict[str, Tensor]: Stock keys.
+        tuple[dict[str, Tensor], dict]: The weights by stock key, and the checkpoint's ``meta``.
 
     Raises:
         UserError: The checkpoint is not where it was, or is no base.
@@ -181,14 +192,16 @@ def base_state_dict(
     prefixes = tuple(f'{name}.' if name else '' for name in record.pretrained)
     state = {key: value for key, value in model.state_dict().items() if key.startswith(prefixes)}
     path = override or record.load_from
+    meta: dict = {}
     if path is not None:
         with _saying_where():
             checkpoint = read_checkpoint(path)
         state.update(with_full_keys(model, guard(checkpoint, path)['state_dict']))
+        meta = checkpoint.get('meta') or {}
     state.update(
         {key: value for key, value in model.state_dict().items() if key in record.built_in}
     )
-    return state
+    return state, meta
 
 
 def check_base_is_there(record: BaseRecord, override: str | None = None) -> None:
@@ -214,5 +227,6 @@ def _saying_where() -> Iterator[None]:
     except UserError as error:
         raise UserError(
             f'the base model: {error}. Where it is now can be said with --cfg-options '
-            'peft.base=FILE, or --base FILE of `mmadapt merge`'
+            'peft.base=FILE, --base FILE of `mmadapt merge`, or --checkpoint FILE of `mmadapt '
+            'predict`'
         ) from None

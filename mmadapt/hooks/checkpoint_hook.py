@@ -28,6 +28,7 @@ from ..files import (
     stored_keys,
     write_merged,
 )
+from ..files.described_model import DescribedModel
 from ..logs import warn
 from ..peft import PEFTConfig
 from ..runs import averaged_models, checkpoint_hooks
@@ -112,12 +113,11 @@ class PEFTCheckpointHook(Hook):
             self._export_all(runner, source, values)
 
     def _export_all(self, runner, source: nn.Module, values: dict[str, Tensor]) -> None:
-        classes = _class_names(runner)
         folder = osp.join(runner.work_dir, self._folder)
-        self._export(folder, values, classes)
+        self._export(runner, folder, values)
         for name, path in self._best_checkpoints(runner):
             self._export(
-                osp.join(runner.work_dir, name), read_checkpoint(path)['state_dict'], classes
+                runner, osp.join(runner.work_dir, name), read_checkpoint(path)['state_dict']
             )
         export = self.config.export
         if export is not None:
@@ -129,8 +129,10 @@ class PEFTCheckpointHook(Hook):
             self.written.append(path)
             print_log(f'merged model: {path} (for {READ_BY[export]})', 'current')
 
-    def _export(self, folder: str, state_dict: dict, classes) -> None:
-        save_adapter(self.model, folder, self.base, classes, state_dict)
+    def _export(self, runner, folder: str, state_dict: dict) -> None:
+        meta = getattr(runner.train_dataloader.dataset, 'metainfo', None)
+        described = DescribedModel.of(runner.cfg, meta)
+        save_adapter(self.model, folder, self.base, _class_names(runner), state_dict, described)
         self.written.append(folder)
         what = 'trained weights' if self.config.method is None else 'adapter'
         print_log(f'{what}: {folder}', 'current')

@@ -1,0 +1,170 @@
+"""What an adapter folder says of its model, and what it may not make a reader do."""
+
+import json
+import sys
+
+import pytest
+from mmengine.registry import init_default_scope
+
+from mmadapt.config_model import build_model
+from mmadapt.errors import UserError
+from mmadapt.files.described_model import DESCRIPTION_NAME, DescribedModel
+
+STOCK = [
+    'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
+    'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
+    'mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py',
+    'mmpose::body_2d_keypoint/rtmo/coco/rtmo-s_8xb32-600e_coco-640x640.py',
+    'mmseg::segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py',
+    'mmpretrain::resnet/resnet18_8xb32_in1k.py',
+]
+
+
+def stock_config(name):
+    from mmengine.hub import get_config
+
+    pytest.importorskip(name.partition('::')[0].replace('mmseg', 'mmseg.models'))
+    return get_config(name)
+
+
+def write(folder, described):
+    folder.mkdir(exist_ok=True)
+    (folder / DESCRIPTION_NAME).write_text(json.dumps(described.to_dict()))
+    return str(folder)
+
+
+@pytest.mark.parametrize('name', STOCK)
+def test_a_model_is_built_from_the_file_as_from_its_config(name, tmp_path):
+    cfg = stock_config(name)
+    back = DescribedModel.read(write(tmp_path / 'a', DescribedModel.of(cfg)))
+    assert back.pipeline == cfg.test_dataloader.dataset.pipeline
+    with back.config() as described:
+        model = build_model(described)
+    stock = build_model(cfg)
+    assert str(model) == str(stock)
+    own, wanted = model.state_dict(), stock.state_dict()
+    assert {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in wanted.items()}
+
+
+def rtmdet():
+    return stock_config(STOCK[0])
+
+
+@pytest.fixture
+def trap(tmp_path, monkeypatch):
+    """A module that can be imported, and is noticed if it is."""
+    (tmp_path / 'innocent_module.py').write_text('class Model:\n    pass\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    yield 'innocent_module'
+    assert 'innocent_module' not in sys.modules
+
+
+def changed(path, value):
+    cfg = rtmdet()
+    cfg.merge_from_dict({path: value})
+    return DescribedModel.of(cfg)
+
+
+@pytest.mark.parametrize(
+    'path',
+    [
+        'model.type',
+        'model.backbone.type',
+        'model.test_cfg.nms.type',
+        'model.bbox_head.loss_cls.type',
+    ],
+)
+def test_a_module_that_a_type_names_is_not_imported(path, trap, tmp_path):
+    folder = write(tmp_path / 'a', changed(path, f'{trap}.Model'))
+    with pytest.raises(UserError, match='nothing is imported because a file says so'):
+        DescribedModel.read(folder)
+
+
+def test_a_module_that_custom_imports_or_the_scope_name_is_not_imported(trap, tmp_path):
+    described = changed('custom_imports.imports', [trap])
+    DescribedModel.read(write(tmp_path / 'a', described))
+    described.scope = trap
+    with pytest.raises(UserError, match='default_scope=.innocent_module. is none of'):
+        DescribedModel.read(write(tmp_path / 'a', described))
+
+
+def test_a_type_of_the_training_s_own_module_is_said_with_what_it_needs(tmp_path):
+    described = changed('model.bbox_head.type', 'MyHead')
+    described.imports = ['my_project']
+    with pytest.raises(UserError, match=r"bbox_head.type='MyHead' is registered; .*my_project"):
+        DescribedModel.read(write(tmp_path / 'a', described))
+
+
+@pytest.mark.parametrize('name', ['teacher.py', 'teacher.json', 'weights.pkl', 'weights.PICKLE'])
+def test_no_file_is_named_that_a_part_of_the_model_would_run_or_unpickle(name, tmp_path):
+    described = changed('model.bbox_head.loss_cls.class_weight', name)
+    with pytest.raises(UserError, match='names a file that a part of the model would read or run'):
+        DescribedModel.read(write(tmp_path / 'a', described))
+
+
+def test_no_file_of_the_folder_is_read(tmp_path):
+    (tmp_path / 'tags').write_text('anything')
+    described = changed('model.bbox_head.tag_list', str(tmp_path / 'tags'))
+    with pytest.raises(UserError, match='names a file'):
+        DescribedModel.read(write(tmp_path / 'a', described))
+
+
+@pytest.mark.parametrize('value', ['cv2.MOTION_EUCLIDEAN()', 'float32.__name__'])
+def test_no_text_that_could_be_evaluated_is_let_through(value, tmp_path):
+    described = changed('model.backbone.dtype', value)
+    with pytest.raises(UserError, match='could be code: refused'):
+        DescribedModel.read(write(tmp_path / 'a', described))
+
+
+def test_a_part_that_evaluates_its_argument_and_code_from_elsewhere_are_refused(tmp_path):
+    for path, value, message in (
+        ('model.cmc', dict(type='CameraMotionCompensation'), 'nothing is imported'),
+        ('model.backbone.trust_remote_code', True, 'would run code from elsewhere'),
+    ):
+        with pytest.raises(UserError, match=message):
+            DescribedModel.read(write(tmp_path / 'a', changed(path, value)))
+
+
+def test_hooks_and_the_like_which_write_files_are_no_part_of_a_model(tmp_path):
+    described = changed('model.train_cfg.assigner.type', 'CheckpointHook')
+    with pytest.raises(UserError, match="nothing of the name .*'CheckpointHook' is registered"):
+        DescribedModel.read(write(tmp_path / 'a', described))
+
+
+def test_functions_of_mmcv_that_a_test_cfg_names_are_known(tmp_path):
+    DescribedModel.read(write(tmp_path / 'a', changed('model.test_cfg.nms.type', 'soft_nms')))
+
+
+def test_a_class_in_the_place_of_a_name_is_written_by_its_name(tmp_path):
+    from mmdet.models import CSPNeXt
+
+    init_default_scope('mmdet')
+    cfg = rtmdet()
+    cfg.model.backbone.type = CSPNeXt
+    back = DescribedModel.read(write(tmp_path / 'a', DescribedModel.of(cfg)))
+    assert back.model['backbone']['type'] == 'mmdet.CSPNeXt'
+
+
+def test_what_cannot_be_written_is_said_when_it_is_read(tmp_path):
+    described = DescribedModel.of(rtmdet())
+    described.model['head'] = dict(loss=print)
+    folder = write(tmp_path / 'a', described)
+    with pytest.raises(
+        UserError, match=r'cannot say all of its model: model\.head\.loss is a buil'
+    ):
+        DescribedModel.read(folder)
+
+
+@pytest.mark.parametrize('text', ['', '[]', '{"format": 1}', '{"format": "x", "model": {}}'])
+def test_a_damaged_file_is_one_line(text, tmp_path):
+    (tmp_path / DESCRIPTION_NAME).write_text(text)
+    with pytest.raises(UserError, match='is damaged|is none of'):
+        DescribedModel.read(str(tmp_path))
+
+
+def test_a_newer_file_and_a_folder_without_one_say_what_to_do(tmp_path):
+    with pytest.raises(UserError, match='has no model_config.json.*behind --adapters'):
+        DescribedModel.read(str(tmp_path))
+    (tmp_path / DESCRIPTION_NAME).write_text('{"format": 99}')
+    with pytest.raises(UserError, match='newer version'):
+        DescribedModel.read(str(tmp_path))
