@@ -14,6 +14,7 @@ from importlib import import_module
 COMMANDS = {
     'train': 'train or adapt a model',
     'test': 'test a model: of a training, merged, or stock',
+    'predict': 'look at images, with one or several adapters',
     'launch': 'train or test on several processes',
     'inspect': 'show what a config would adapt, train and freeze',
     'merge': 'merge an adapter into its base: an ordinary checkpoint',

@@ -21,6 +21,7 @@ from .peft import (  # noqa: E402
 )
 
 __all__ = [
+    'Inferencer',  # noqa: F822  imported when it is asked for
     'UserError',
     '__version__',
     'active_adapter',
@@ -35,3 +36,12 @@ __all__ = [
     'set_adapter',
     'unmerge',
 ]
+
+
+def __getattr__(name: str):
+    """Import what a training does not need when it is asked for."""
+    if name == 'Inferencer':
+        from .inference import Inferencer
+
+        return Inferencer
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

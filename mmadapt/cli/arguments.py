@@ -69,6 +69,11 @@ def add_config(parser: argparse.ArgumentParser, example: str = '') -> None:
         example (str): A change of a value, for the help. Defaults to ''.
     """
     parser.add_argument('config', help='config file, or a stock one as mmdet::FOLDER/NAME.py')
+    add_options(parser, example)
+
+
+def add_options(parser: argparse.ArgumentParser, example: str = '') -> None:
+    """Add ``--cfg-options``; takes what :func:`add_config` does."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',

@@ -2,10 +2,13 @@
 
 Examples:
     mmadapt test rtmdet_tiny_lora_face.py work_dirs/rtmdet_tiny_lora_face/epoch_1.pth
+    mmadapt test mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py base.pth --forgetting face=FOLDER
 """
 
 import argparse
 import copy
+import dataclasses
+import json
 from pathlib import Path
 
 from mmdet.engine.hooks.utils import trigger_visualization_hook
@@ -15,6 +18,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from rich.console import Console
 
 from ..cli import check_checkpoint, load_config, set_work_dir
 from ..cli.arguments import add_config, add_force, add_launcher, make_parser, set_local_rank
@@ -22,10 +26,12 @@ from ..config_model import model_config
 from ..datasets import check_data
 from ..downloads import building_offline
 from ..errors import UserError
+from ..files import is_adapter, write_atomically
 from ..files.existing import refuse_existing
 from ..hooks import LoadedCheckpointHook
 from ..hooks.rehearsal import rehearse
 from ..hooks.run_check_hook import add_run_check_hook
+from ..inference.forgetting import as_table, measure_forgetting, parse_cases
 from ..logs import is_first_process
 from ..preflight import check_arguments, check_run
 from ..preflight.peft_hook import hook_names
@@ -50,6 +56,14 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument('--wait-time', type=float, default=2, help='seconds that --show waits')
     parser.add_argument('--tta', action='store_true', help='average over augmented images')
+    parser.add_argument(
+        '--forgetting',
+        nargs='+',
+        default=[],
+        metavar='NAME=PLACE',
+        help='also test adapters of this model, on and off, and other checkpoints of it on the '
+        'same data: what is left of what it knew',
+    )
     add_launcher(parser)
     args = parser.parse_args(arguments)
     set_local_rank(args)
@@ -124,6 +138,12 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> None:
 def main(arguments: list[str]) -> None:
     """Run the subcommand."""
     args = parse_args(arguments)
+    cases = parse_cases(args.forgetting)
+    for place in cases.values():
+        if not is_adapter(place):
+            check_checkpoint(place)
+    if cases and args.launcher != 'none':
+        raise UserError('--forgetting tests in one process; leave --launcher away')
     setup_cache_size_limit_of_dynamo()
     cfg = load_config(args.config, args.cfg_options)
     check_run(cfg)
@@ -138,7 +158,14 @@ def main(arguments: list[str]) -> None:
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
     if 'PEFTInjectHook' not in hook_names(cfg):
         runner.register_hook(LoadedCheckpointHook())
-    runner.test()
+    metrics = runner.test()
+    if cases:
+        found = measure_forgetting(runner, metrics, cases)
+        Console().print(as_table(found))
+        file = Path(runner.work_dir, runner.timestamp, 'forgetting.json')
+        text = json.dumps([dataclasses.asdict(case) for case in found], indent=1, default=float)
+        write_atomically(file, lambda part: Path(part).write_text(text, encoding='utf-8'))
+        print_log(f'all of it: {file}', logger='current')
     if args.show_dir:
         folder = Path(runner.work_dir, runner.timestamp, args.show_dir)
         print_log(f'images of the predictions: {folder}', logger='current')

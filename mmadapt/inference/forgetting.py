@@ -1,0 +1,210 @@
+"""What is left of what a base knew: its own data, with adapters on and off, or with other weights.
+
+A model that was trained for other classes still finds those of the base that it has by name. What
+it predicts for them is counted under the base's labels; what it has lost counts as not found.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.table import Table
+from torch import Tensor, nn
+
+from ..config_model import build_model
+from ..errors import UserError
+from ..files import is_adapter, load_adapter, read_adapter, read_checkpoint
+from ..files.prefix import with_full_keys
+from ..hooks.loaded_hook import class_names
+from ..peft import fit_class_counts, remove, set_adapter
+from ..runs import unwrap
+
+_SHOWN = 3
+
+
+@dataclass
+class Case:
+    """One measurement on the base's own data.
+
+    Args:
+        name (str): What was measured.
+        kept (int): How many of the base's classes it knows by name.
+        metrics (dict[str, float]): What the evaluator gives.
+    """
+
+    name: str
+    kept: int
+    metrics: dict[str, float]
+
+
+def parse_cases(words: Sequence[str]) -> dict[str, str]:
+    """Read what was typed behind ``--forgetting``.
+
+    Args:
+        words (Sequence[str]): ``NAME=PLACE``, an adapter folder or a checkpoint.
+
+    Returns:
+        dict[str, str]: Places by name.
+
+    Raises:
+        UserError: One is something else, or a name comes twice.
+    """
+    cases: dict[str, str] = {}
+    for word in words:
+        name, equals, place = word.partition('=')
+        if not (equals and name and place):
+            raise UserError(
+                f'--forgetting {word}: write NAME=PLACE, an adapter folder or a checkpoint, for '
+                'instance face=work_dirs/face/adapter'
+            )
+        if name in cases:
+            raise UserError(f'--forgetting names {name} twice')
+        cases[name] = place
+    return cases
+
+
+def measure_forgetting(
+    runner: Any, before: Mapping[str, float], cases: Mapping[str, str]
+) -> list[Case]:
+    """Test what came of a base on the base's own data.
+
+    Args:
+        runner (Runner): It has tested the base.
+        before (Mapping[str, float]): What that gave.
+        cases (Mapping[str, str]): Adapter folders and checkpoints by name.
+
+    Returns:
+        list[Case]: The base first; an adapter on, and off again.
+
+    Raises:
+        UserError: Something does not belong to this base.
+    """
+    model = unwrap(runner.model)
+    base = [str(name) for name in runner.test_dataloader.dataset.metainfo.get('classes') or ()]
+    if not base:
+        raise UserError('--forgetting: the test data set does not say what its classes are called')
+    found = [Case('base', len(base), dict(before))]
+    for name, place in cases.items():
+        if is_adapter(place):
+            load_adapter(model, place, name)
+            own = read_adapter(place)[0].class_names or base
+            found.append(_run(runner, f'{name}, on', model, own, base))
+            set_adapter(model, None)
+            found.append(_run(runner, f'{name}, off', model, base, base))
+            remove(model, name)
+        else:
+            other, names = _with_other_weights(runner, place, base)
+            found.append(_run(runner, name, other, names, base))
+    return found
+
+
+def as_table(found: Sequence[Case]) -> Table:
+    """Return the measurements as a table, with the difference from the base.
+
+    Args:
+        found (Sequence[Case]): The base first.
+    """
+    table = Table(title="the base's own data", title_justify='left')
+    table.add_column('')
+    table.add_column('its classes known', justify='right')
+    before = found[0].metrics
+    shown = [key for key in before if isinstance(before[key], float)][:_SHOWN]
+    for key in shown:
+        table.add_column(key, justify='right')
+    for case in found:
+        values = [case.metrics.get(key, 0.0) for key in shown]
+        differences = [value - before[key] for key, value in zip(shown, values, strict=True)]
+        cells = [
+            f'{value:.3f}' if case is found[0] else f'{value:.3f} ({difference:+.3f})'
+            for value, difference in zip(values, differences, strict=True)
+        ]
+        table.add_row(case.name, f'{case.kept} of {found[0].kept}', *cells)
+    return table
+
+
+def _run(
+    runner: Any, name: str, model: nn.Module, names: Sequence[str], base: Sequence[str]
+) -> Case:
+    labels = [base.index(each) if each in base else -1 for each in names]
+    with _in_place(runner, model), _counted_as(model, labels, len(base)):
+        metrics = runner.test_loop.run()
+    return Case(name, len({label for label in labels if label >= 0}), dict(metrics))
+
+
+@contextmanager
+def _in_place(runner: Any, model: nn.Module) -> Iterator[None]:
+    own = runner.model
+    runner.model = model
+    try:
+        yield
+    finally:
+        runner.model = own
+
+
+@contextmanager
+def _counted_as(model: Any, labels: Sequence[int], count: int) -> Iterator[None]:
+    """Let a model predict under other labels; -1 is for those that are left out."""
+    step, table = model.test_step, torch.tensor(labels)
+
+    def relabeled(data):
+        return [_relabel(sample, table, count) for sample in step(data)]
+
+    model.test_step = relabeled
+    try:
+        yield
+    finally:
+        del model.test_step
+
+
+def _relabel(sample: Any, table: Tensor, count: int) -> Any:
+    predicted = getattr(sample, 'pred_instances', None)
+    if predicted is not None and 'labels' in predicted:
+        labels = table.to(predicted.labels.device)[predicted.labels]
+        sample.pred_instances = predicted[labels >= 0]
+        sample.pred_instances.labels = labels[labels >= 0]
+    elif 'pred_sem_seg' in sample:
+        labels = table.to(sample.pred_sem_seg.data.device)[sample.pred_sem_seg.data]
+        sample.pred_sem_seg.data = labels.where(labels >= 0, count)  # none of the base's
+    elif 'pred_score' in sample:
+        scores = sample.pred_score.new_zeros(count)
+        known = table.to(scores.device) >= 0
+        scores[table.to(scores.device)[known]] = sample.pred_score[known]
+        sample.set_pred_score(scores).set_pred_label(scores.argmax(dim=0, keepdim=True))
+    else:
+        raise UserError(
+            f'--forgetting cannot count what is in a {type(sample).__name__}; it knows boxes, '
+            'masks, label maps and classes of images'
+        )
+    return sample
+
+
+def _with_other_weights(
+    runner: Any, place: str, base: Sequence[str]
+) -> tuple[nn.Module, Sequence[str]]:
+    """Build the base's model again with the weights of a checkpoint, which knows other classes."""
+    model = build_model(runner.cfg)
+    checkpoint = read_checkpoint(place)
+    names = class_names(checkpoint) or base
+    state = with_full_keys(model, checkpoint['state_dict'])
+    own = model.state_dict()
+    misfits = {
+        key: value for key, value in state.items() if key in own and own[key].shape != value.shape
+    }
+    fit_class_counts(model, misfits, {}, names, place)
+    own = model.state_dict()
+    wrong = [
+        key
+        for key, value in own.items()
+        if not key.endswith('num_batches_tracked')
+        and (key not in state or state[key].shape != value.shape)
+    ]
+    if wrong:
+        raise UserError(
+            f'{place} is no whole checkpoint of this model: it has no {wrong[0]} of its shape; '
+            '`mmadapt merge` makes one of an epoch_k.pth'
+        )
+    model.load_state_dict(state, strict=False)
+    device = next(unwrap(runner.model).parameters()).device
+    return model.to(device).eval(), names

@@ -1,0 +1,3 @@
+"""Fixtures."""
+
+from resident_files import files  # noqa: F401
