@@ -11,7 +11,9 @@ from collections.abc import Collection, Iterator, Mapping
 from ..errors import UserError
 from ..values import close_names, nearest
 from .arguments import not_taken, parameters, unknown_arguments, unread_factors
+from .evaluators import check_evaluators
 from .options import runner_names
+from .pipelines import check_transforms
 
 # Of 2,032 stock configs of MMDetection, MMPretrain and MMSegmentation none has a variable so near
 # to a key that nothing uses it, but for pipelines.
@@ -66,7 +68,7 @@ def _holds(node, value) -> bool:
 
 
 def check_arguments(cfg: Mapping, loops: Collection[str]) -> None:
-    """Check that what a run builds beside its model takes what the config gives it.
+    """Check that what a run builds beside its model takes what the config gives it, and does it.
 
     Args:
         cfg (dict or Config): A whole config.
@@ -83,6 +85,7 @@ def check_arguments(cfg: Mapping, loops: Collection[str]) -> None:
     found = list(unknown_arguments(cfg, keys))
     if 'train' in loops:
         found += unread_factors(cfg.get('optim_wrapper'))
+    found += [*check_transforms(cfg, loops), *check_evaluators(cfg, loops)]
     if found:
         raise UserError('\n'.join(found))
 
