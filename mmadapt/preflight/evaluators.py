@@ -39,8 +39,8 @@ def _check(metric: Mapping, where: str) -> Iterator[str]:
     boxes_and_masks = isinstance(asked, (list, tuple)) and {'bbox', 'segm'} <= {*asked}
     if kind == 'CocoMetric' and metric.get('classwise') and boxes_and_masks:
         yield (
-            f'{where}: classwise=True with metric={list(asked or ())}: the figures of boxes and of masks '
-            'of a class have one name, and the last ones stay; write one evaluator for each, '
+            f'{where}: classwise=True with metric={list(asked or ())}: the figures of boxes and of '
+            'masks of a class have one name, and the last ones stay; write one evaluator for each, '
             "[dict(type='CocoMetric', metric='bbox', prefix='bbox', ...), dict(type='CocoMetric', "
             "metric='segm', prefix='segm', ...)]"
         )

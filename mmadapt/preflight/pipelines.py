@@ -54,8 +54,8 @@ def _lost_masks(steps: list[tuple[str, Mapping]]) -> Iterator[str]:
         name = type_name(step['type'])
         if name == 'RandomAffine':
             yield (
-                f'{place}.type={step["type"]!r} ends the run at the first image with masks, and the '
-                'data are loaded with_mask=True; take the step out, or load no masks'
+                f'{place}.type={step["type"]!r} ends the run at the first image with masks, and '
+                'the data are loaded with_mask=True; take the step out, or load no masks'
             )
         elif name in _LOSES_MASKS:
             yield (
