@@ -160,7 +160,7 @@ def test_the_face_config_has_its_settings(tmp_path):
         method=dict(type='LoRA', r=32, alpha=16, dropout=0.1),
         targets='auto',
         exclude=[],
-        head='train',
+        head='auto',  # trained, that of a one-stage detector
         norm='freeze',
         adapter=None,
         export='state_dict',

@@ -14,7 +14,7 @@ custom_imports = dict(imports=['mmadapt'], allow_failed_imports=False)
 load_from = 'https://download.openmmlab.com/mmdetection/v3.0/rtmdet/rtmdet_tiny_8xb32-300e_coco/rtmdet_tiny_8xb32-300e_coco_20220902_112414-78e30dcc.pth'  # noqa: E501
 # That checkpoint holds the backbone too, so its ImageNet weights need not be fetched.
 model = dict(backbone=dict(init_cfg=None), bbox_head=dict(num_classes=len(classes)))
-peft = dict(method=dict(r=32, alpha=16, dropout=0.1), head='train', export='state_dict')
+peft = dict(export='state_dict')
 
 data_args = dict(data_root=data_root, metainfo=dict(classes=classes))
 loader = dict(_base_.finetune_loader, batch_size=1)
