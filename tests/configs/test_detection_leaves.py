@@ -1,138 +1,156 @@
 """Every leaf of detection and instance segmentation, the whole way that its user goes."""
 
-import copy
-import os
-import re
-
 import det_leaves
 import pytest
-import torch
-from leaf_chain import (
-    Leaf,
-    first_batch,
-    predict_in_stock,
-    resized_keys,
-    run_chain,
-    small_config,
-    step,
-    stock_model,
-)
+from leaf_chain import OTHER_METHODS, Leaf, assert_trains_by, assert_trains_what_is_new
+
+# A ResNet-50 of 16 channels, few boxes so that none has another's score but for rounding.
+_NARROW = {'model.backbone.base_channels': 16}
+_FPN = {**_NARROW, 'model.neck.in_channels': [64, 128, 256, 512]}
+# Stochastic depth would leave out some layers of some steps.
+_SWIN = {'model.backbone.depths': [1, 1, 1, 1], 'model.backbone.drop_path_rate': 0.0}
+_FEW = {'model.test_cfg.max_per_img': 10}
+_TWO_STAGES = {
+    'model.test_cfg.rpn.nms_pre': 40,
+    'model.test_cfg.rpn.max_per_img': 20,
+    'model.train_cfg.rpn_proposal.nms_pre': 40,
+    'model.train_cfg.rpn_proposal.max_per_img': 20,
+    'model.test_cfg.rcnn.score_thr': 0.0,
+    'model.test_cfg.rcnn.max_per_img': 10,
+}
+_BOX_HEAD = {'model.roi_head.bbox_head.fc_out_channels': 64}
+_MASK_HEAD = {
+    'model.roi_head.mask_head.conv_out_channels': 32,
+    'model.roi_head.mask_head.num_convs': 1,
+}
+_MASKS = {'model.roi_head.bbox_head.num_classes': 2, 'model.roi_head.mask_head.num_classes': 2}
+_OF_MASKS = r'roi_head\.(bbox_head\.fc_(cls|reg)|mask_head\.conv_logits)\..*'
+_DETR = {
+    **_NARROW,
+    **_FEW,
+    'model.num_queries': 12,
+    'model.encoder.num_layers': 1,
+    'model.decoder.num_layers': 2,
+}
+_SEVERAL_LEVELS = {**_DETR, 'model.neck.in_channels': [128, 256, 512]}
+_ONE_STAGE = {'model.bbox_head.num_classes': 2}
+_LARGE_ONLY = r'bbox_head\.((reg|kernel)_convs|rtm_(reg|kernel))\.2\..*'
+
+
+def _leaf(name, counts, resized, changes, **others):
+    return Leaf(f'{name}_lora_face', det_leaves, counts, resized, changes=changes, **others)
+
 
 LEAVES = [
-    Leaf(
-        'rtmdet_tiny_lora_face',
-        det_leaves,
-        counts={'model.bbox_head.num_classes': 2},
-        resized=r'bbox_head\.rtm_cls\..*',
-        changes={'model.test_cfg.max_per_img': 10},
-        linear=False,
-        idle=r'bbox_head\.(reg_convs|rtm_reg)\.2\..*',
+    _leaf(
+        'rtmdet_tiny', _ONE_STAGE, r'bbox_head\.rtm_cls\..*', _FEW, linear=False, idle=_LARGE_ONLY
     ),
-    Leaf(
-        'faster-rcnn_r50_lora_face',
-        det_leaves,
-        counts={'model.roi_head.bbox_head.num_classes': 2},
-        resized=r'roi_head\.bbox_head\.fc_(cls|reg)\..*',
-        changes={
-            'model.backbone.base_channels': 16,
-            'model.neck.in_channels': [64, 128, 256, 512],
-            'model.roi_head.bbox_head.fc_out_channels': 64,
-            'model.test_cfg.rpn.nms_pre': 40,
-            'model.test_cfg.rpn.max_per_img': 20,
-            'model.train_cfg.rpn_proposal.nms_pre': 40,
-            'model.train_cfg.rpn_proposal.max_per_img': 20,
-            'model.test_cfg.rcnn.score_thr': 0.0,
-            'model.test_cfg.rcnn.max_per_img': 10,
+    _leaf('rtmdet_s', _ONE_STAGE, r'bbox_head\.rtm_cls\..*', _FEW, linear=False, idle=_LARGE_ONLY),
+    _leaf(
+        'yolox_tiny',
+        _ONE_STAGE,
+        r'bbox_head\.multi_level_conv_cls\..*',
+        {'model.test_cfg.max_per_img': 10, 'model.test_cfg.score_thr': 0.0},
+        linear=False,
+    ),
+    _leaf(
+        'retinanet_r50',
+        _ONE_STAGE,
+        r'bbox_head\.retina_cls\..*',
+        {**_FPN, **_FEW, 'model.test_cfg.score_thr': 0.0, 'model.bbox_head.feat_channels': 64},
+        linear=False,
+    ),
+    _leaf(
+        'faster-rcnn_r50',
+        {'model.roi_head.bbox_head.num_classes': 2},
+        r'roi_head\.bbox_head\.fc_(cls|reg)\..*',
+        {**_FPN, **_TWO_STAGES, **_BOX_HEAD},
+    ),
+    _leaf(
+        'cascade-rcnn_r50',
+        {f'model.roi_head.bbox_head.{i}.num_classes': 2 for i in range(3)},
+        r'roi_head\.bbox_head\.\d\.fc_cls\..*',
+        {
+            **_FPN,
+            **_TWO_STAGES,
+            **{f'model.roi_head.bbox_head.{i}.fc_out_channels': 64 for i in range(3)},
+        },
+    ),
+    _leaf(
+        'detr_r50', _ONE_STAGE, r'bbox_head\.fc_cls\..*', {**_DETR, 'model.neck.in_channels': [512]}
+    ),
+    _leaf('deformable-detr_r50', _ONE_STAGE, r'bbox_head\.cls_branches\..*', _SEVERAL_LEVELS),
+    _leaf(
+        'dino-4scale_r50',
+        _ONE_STAGE,
+        r'bbox_head\.cls_branches\..*|dn_query_generator\..*',
+        {**_SEVERAL_LEVELS, 'model.dn_cfg.group_cfg.num_dn_queries': 6},
+    ),
+    _leaf(
+        'mm-grounding-dino_swin-t',
+        {},
+        '-',
+        {
+            **_FEW,
+            **_SWIN,
+            'model.backbone.with_cp': False,
+            'model.num_queries': 12,
+            'model.encoder.num_layers': 1,
+            'model.encoder.num_cp': 0,
+            'model.decoder.num_layers': 2,
+            'model.language_model.name': 'bert',
+            'model.dn_cfg.group_cfg.num_dn_queries': 6,
+        },
+    ),
+    _leaf(
+        'rtmdet-ins_tiny',
+        _ONE_STAGE,
+        r'bbox_head\.rtm_cls\..*',
+        {**_FEW, 'model.test_cfg.score_thr': 0.0},
+        linear=False,
+        idle=_LARGE_ONLY,
+    ),
+    _leaf('mask-rcnn_r50', _MASKS, _OF_MASKS, {**_FPN, **_TWO_STAGES, **_BOX_HEAD, **_MASK_HEAD}),
+    _leaf(
+        'mask-rcnn_swin-t',
+        _MASKS,
+        _OF_MASKS,
+        {**_SWIN, **_TWO_STAGES, **_BOX_HEAD, **_MASK_HEAD},
+    ),
+    _leaf(
+        'mask2former_r50',
+        {
+            'model.panoptic_head.num_things_classes': 2,
+            'model.panoptic_fusion_head.num_things_classes': 2,
+            'model.panoptic_head.loss_cls.class_weight': [1.0, 1.0, 0.1],
+        },
+        r'panoptic_head\.cls_embed\..*',
+        {
+            **_NARROW,
+            'model.panoptic_head.in_channels': [64, 128, 256, 512],
+            'model.panoptic_head.num_queries': 12,
+            'model.panoptic_head.pixel_decoder.encoder.num_layers': 1,
+            'model.panoptic_head.transformer_decoder.num_layers': 2,
+            'model.train_cfg.num_points': 200,
+            'model.test_cfg.max_per_image': 10,
         },
     ),
 ]
 
 
-OTHERS = ('dora', 'ssf', 'qlora', 'full', 'last_layer')
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    """Where the tiny data is, as leaves look for it: the folder of the process."""
-    root, before = tmp_path_factory.mktemp('leaves'), os.getcwd()
-    det_leaves.write_data(root)
-    os.chdir(root)
-    yield root
-    os.chdir(before)
-
-
-@pytest.fixture(scope='module')
-def chain_of(folder):
-    """A function that goes the way of a leaf, or says what is left of it."""
-    found = {}
-
-    def chain_of(leaf):
-        if leaf.name not in found:
-            (folder / leaf.name).mkdir()
-            found[leaf.name] = run_chain(leaf, folder / leaf.name)
-        return found[leaf.name]
-
-    return chain_of
-
-
-@pytest.fixture(scope='module')
-def in_stock(folder, chain_of, request):
-    """What stock models predict from the merged files of all leaves that are asked for."""
-    asked = {item.callspec.params['leaf'] for item in request.session.items if LAST in item.name}
-    return predict_in_stock({leaf: chain_of(leaf) for leaf in LEAVES if leaf in asked}, folder)
-
-
-@pytest.fixture(scope='module')
-def stock_of(folder):
-    """A function that returns a leaf's stock model for its classes, and its first batch."""
-    built = {}
-
-    def stock_of(leaf):
-        if leaf.name not in built:
-            built.clear()  # one at a time
-            cfg = small_config(leaf, folder)
-            built[leaf.name] = stock_model(leaf, leaf.counts), first_batch(cfg)
-        return copy.deepcopy(built[leaf.name])
-
-    return stock_of
-
-
 @pytest.mark.parametrize('leaf', LEAVES, ids=lambda leaf: leaf.name)
 def test_a_leaf_trains_its_new_classes_and_adapters_and_nothing_else(leaf, chain_of):
-    chain = chain_of(leaf)
-    moved = {
-        name for name, value in chain.after.items() if not torch.equal(value, chain.before[name])
-    }
-    assert moved <= chain.trained, 'called frozen, moved'
-    new = resized_keys(leaf, chain)
-    assert new
-    assert all(re.fullmatch(leaf.resized, key) for key in new)
-    assert new <= moved
-    adapters = {name for name in chain.trained if '.lora_' in name}
-    assert adapters
-    assert not {name for name in adapters - moved if not re.fullmatch(leaf.idle, name)}
-    assert set(det_leaves.METRICS) <= chain.metrics.keys()
-    with pytest.raises(AssertionError):  # the adapters matter
-        det_leaves.assert_same(chain.base, chain.adapted)
+    assert_trains_what_is_new(leaf, chain_of(leaf))
 
 
 @pytest.mark.parametrize('leaf', LEAVES, ids=lambda leaf: leaf.name)
-@pytest.mark.parametrize('method', OTHERS)
+@pytest.mark.parametrize('method', OTHER_METHODS)
 def test_another_method_is_another_line_and_trains_what_it_says(method, leaf, stock_of, tmp_path):
-    if method == 'qlora':
-        pytest.importorskip('bitsandbytes')
-    cfg = small_config(leaf, tmp_path, method=method)
-    model, batch = stock_of(leaf)
-    at_rest = step(leaf, model, cfg, batch)
-    # What is before a matrix of zeros has no gradient yet.
-    assert not {n for n in at_rest if '.lora_A' not in n and not re.fullmatch(leaf.idle, n)}
+    assert_trains_by(method, leaf, *stock_of(leaf), tmp_path)
 
 
 @pytest.mark.parametrize('leaf', LEAVES, ids=lambda leaf: leaf.name)
 def test_the_merged_file_is_loaded_by_the_stock_model_which_predicts_the_same(
     leaf, chain_of, in_stock
 ):
-    det_leaves.assert_same(in_stock[leaf.name], chain_of(leaf).adapted)
-
-
-LAST = test_the_merged_file_is_loaded_by_the_stock_model_which_predicts_the_same.__name__
+    det_leaves.assert_same(in_stock(leaf), chain_of(leaf).adapted)

@@ -17,7 +17,8 @@ _SIDE = 96
 
 
 def write_data(root: Path) -> None:
-    """Write faces below ``data/face_det`` and ``data/face_ins``, with their masks."""
+    """Write faces below ``data/face_det`` and ``data/face_ins``, with their masks, and ``bert``."""
+    _write_bert(root / 'bert')
     for name in ('face_det', 'face_ins'):
         for seed, split in enumerate(('train', 'validation')):
             _write_split(root / 'data' / name / split, np.random.default_rng(seed))
@@ -46,6 +47,25 @@ def _write_split(folder: Path, random: np.random.Generator) -> None:
     categories = [dict(id=i, name=name) for i, name in enumerate(CLASSES, start=1)]
     content = dict(images=images, annotations=annotations, categories=categories)
     (folder / 'annotations_coco.json').write_text(json.dumps(content))
+
+
+def _write_bert(folder: Path) -> None:
+    """Write a tiny BERT of random weights that knows the words of the classes."""
+    import transformers
+
+    folder.mkdir()
+    words = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', '.', '?', 'face', 'faces']
+    (folder / 'vocab.txt').write_text('\n'.join(words))
+    transformers.BertTokenizer(str(folder / 'vocab.txt')).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=len(words),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+    )
+    transformers.BertModel(config).save_pretrained(folder)
 
 
 @torch.no_grad()

@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
+import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -41,7 +42,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmadapt import inject
+from mmadapt import UserError, inject
 from mmadapt.commands import merge, train
 from mmadapt.config_files import CONFIGS, copy_of
 from mmadapt.norms import statistics_move
@@ -49,6 +50,7 @@ from mmadapt.preflight import check_run
 from mmadapt.runs import averaged_models, unwrap
 
 HERE = Path(__file__).parent
+OTHER_METHODS = ('dora', 'ssf', 'qlora', 'full', 'last_layer')
 # What says how large an image is, in the steps of pipelines and in data preprocessors.
 _SIZES = {
     'border', 'crop_size', 'img_scale', 'img_size', 'input_size', 'random_size_range', 'scale',
@@ -215,6 +217,10 @@ def without_downloads(node) -> None:
             without_downloads(item)
 
 
+def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    return dict(model.named_parameters(remove_duplicate=False))  # a key each, as in checkpoints
+
+
 @HOOKS.register_module()
 class WatchLeaf(Hook):
     """Notes in :attr:`chain` what a training does."""
@@ -225,7 +231,7 @@ class WatchLeaf(Hook):
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if not self.chain.before:
-            parameters = dict(unwrap(runner.model).named_parameters())
+            parameters = _parameters(unwrap(runner.model))
             self.chain.before = {name: p.detach().clone() for name, p in parameters.items()}
             self.chain.trained = {name for name, p in parameters.items() if p.requires_grad}
 
@@ -234,7 +240,7 @@ class WatchLeaf(Hook):
 
     def after_train(self, runner):
         model = unwrap(runner.model)
-        self.chain.after = {name: p.detach().clone() for name, p in model.named_parameters()}
+        self.chain.after = {name: p.detach().clone() for name, p in _parameters(model).items()}
         # What is exported, which happens after this.
         model = copy.deepcopy([model, *averaged_models(runner)][-1]).eval()
         self.chain.adapted = self.leaf.task.predict(model, self.leaf.side)
@@ -297,12 +303,55 @@ def predict_in_stock(chains: dict[Leaf, Chain], folder: Path) -> dict[str, dict[
     return torch.load(folder / 'plan.pth')
 
 
-def resized_keys(leaf: Leaf, chain: Chain) -> set[str]:
+def resized_keys(chain: Chain) -> set[str]:
     """Return the keys that a stock checkpoint has in another shape than the trained model."""
     base = torch.load(chain.merged.with_name('base.pth'))['state_dict']
     merged = torch.load(chain.merged, weights_only=False)['state_dict']
     assert base.keys() == merged.keys()
     return {key for key, value in base.items() if value.shape != merged[key].shape}
+
+
+def assert_trains_what_is_new(leaf: Leaf, chain: Chain) -> None:
+    """Assert that the layers that depend on classes and the adapters train, and nothing else moves.
+
+    Args:
+        leaf (Leaf): Which.
+        chain (Chain): What it has left.
+    """
+    moved = {key for key, value in chain.after.items() if not torch.equal(value, chain.before[key])}
+    assert moved <= chain.trained, 'called frozen, moved'
+    new = resized_keys(chain)
+    assert new == {key for key in chain.after if re.fullmatch(leaf.resized, key)}
+    assert bool(new) == bool(leaf.counts)
+    assert new <= moved
+    adapters = {key for key in chain.trained if '.lora_' in key}
+    assert adapters
+    assert not {key for key in adapters - moved if not re.fullmatch(leaf.idle, key)}
+    assert set(leaf.task.METRICS) <= chain.metrics.keys()
+    with pytest.raises(AssertionError):  # the adapters matter
+        leaf.task.assert_same(chain.base, chain.adapted)
+
+
+def assert_trains_by(method: str, leaf: Leaf, model: nn.Module, batch: dict, folder: Path) -> None:
+    """Assert that a leaf with another method in its one line trains what that says.
+
+    Args:
+        method (str): The file of ``_base_/peft``.
+        leaf (Leaf): Which.
+        model (nn.Module): What :func:`stock_model` returns for the leaf's classes; it is changed.
+        batch (dict): What :func:`first_batch` returns; it is changed.
+        folder (Path): For what is written.
+    """
+    if method == 'qlora':
+        pytest.importorskip('bitsandbytes')
+    cfg = small_config(leaf, folder, method=method)
+    if method == 'qlora' and not leaf.linear:
+        with pytest.raises(UserError, match=r"peft.targets='all-linear'"):
+            step(leaf, model, cfg, batch)
+        return
+    at_rest = step(leaf, model, cfg, batch)
+    # What is before a matrix of zeros has no gradient yet.
+    assert not {key for key in at_rest if '.lora_A' not in key and not re.fullmatch(leaf.idle, key)}
 
 
 def first_batch(cfg: Config) -> dict:
@@ -331,8 +380,7 @@ def step(leaf: Leaf, model: nn.Module, cfg: Config, batch: dict) -> set[str]:
     wrapper = build_optim_wrapper(model.train(), cfg.optim_wrapper)
     for group in wrapper.param_groups:
         group['lr'] = 1.0  # no step is lost in rounding
-    parameters = model.named_parameters(remove_duplicate=False)
-    trained = {name for name, parameter in parameters if parameter.requires_grad}
+    trained = {name for name, p in _parameters(model).items() if p.requires_grad}
     statistics = {
         f'{prefix}.{name}'
         for prefix, module in model.named_modules(remove_duplicate=False)

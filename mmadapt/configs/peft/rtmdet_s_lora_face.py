@@ -1,0 +1,31 @@
+# RTMDet-s adapted to faces with LoRA.
+# mmadapt train rtmdet_s_lora_face.py
+_base_ = [
+    'mmdet::rtmdet/rtmdet_s_8xb32-300e_coco.py', '../_base_/peft/lora.py',
+    '../_base_/datasets/face_det.py', '../_base_/schedules/sgd_cosine.py',
+    '../_base_/runtime/finetune.py'
+]
+# Change these here: what follows from them is computed when this file is read.
+max_epochs = 12
+classes = _base_.face_det_classes
+data_root = _base_.face_det_data_root  # ends with a slash
+
+load_from = 'https://download.openmmlab.com/mmdetection/v3.0/rtmdet/rtmdet_s_8xb32-300e_coco/rtmdet_s_8xb32-300e_coco_20220905_161602-387a891e.pth'  # noqa: E501
+model = dict(backbone=dict(init_cfg=None), bbox_head=dict(num_classes=len(classes)))
+
+data = dict(data_root=data_root, metainfo=dict(classes=classes))
+train_dataloader = dict(
+    _base_.finetune_loader, batch_size=8, dataset=dict(_base_.face_det_train, **data))
+val_dataloader = test_dataloader = dict(dataset=dict(_base_.face_det_val, **data))
+val_evaluator = test_evaluator = dict(ann_file=data_root + _base_.face_det_val.ann_file)
+optim_wrapper = dict(_base_.finetune_wrapper, _delete_=True)
+auto_scale_lr = dict(base_batch_size=8)
+param_scheduler = _base_.finetune_scheduler
+train_cfg = dict(_base_.finetune_loops, max_epochs=max_epochs)
+default_hooks = _base_.finetune_hooks
+custom_imports = dict(imports=['mmadapt'], allow_failed_imports=False)
+custom_hooks = [
+    _base_.custom_hooks[0],  # EMAHook
+    dict(_base_.custom_hooks[1], switch_epoch=max_epochs - max(1, round(max_epochs / 15))),
+    dict(type='PEFTInjectHook')
+]

@@ -1,0 +1,31 @@
+# YOLOX-tiny adapted to faces with LoRA.
+# mmadapt train yolox_tiny_lora_face.py
+_base_ = [
+    'mmdet::yolox/yolox_tiny_8xb8-300e_coco.py', '../_base_/peft/lora.py',
+    '../_base_/datasets/face_det.py', '../_base_/schedules/sgd_cosine.py',
+    '../_base_/runtime/finetune.py'
+]
+# Change these here: what follows from them is computed when this file is read.
+max_epochs = 12
+classes = _base_.face_det_classes
+data_root = _base_.face_det_data_root  # ends with a slash
+
+load_from = 'https://download.openmmlab.com/mmdetection/v2.0/yolox/yolox_tiny_8x8_300e_coco/yolox_tiny_8x8_300e_coco_20211124_171234-b4047906.pth'  # noqa: E501
+model = dict(bbox_head=dict(num_classes=len(classes)))
+
+data = dict(data_root=data_root, metainfo=dict(classes=classes))
+train_dataloader = dict(
+    _base_.finetune_loader, batch_size=8, dataset=dict(dataset=dict(_base_.face_det_train, **data)))
+val_dataloader = test_dataloader = dict(dataset=dict(_base_.face_det_val, **data))
+val_evaluator = test_evaluator = dict(ann_file=data_root + _base_.face_det_val.ann_file)
+optim_wrapper = dict(_base_.finetune_wrapper, _delete_=True)
+auto_scale_lr = dict(base_batch_size=8)
+param_scheduler = _base_.finetune_scheduler
+train_cfg = dict(_base_.finetune_loops, max_epochs=max_epochs)
+default_hooks = _base_.finetune_hooks
+custom_imports = dict(imports=['mmadapt'], allow_failed_imports=False)
+custom_hooks = [
+    # Its last epochs, the same share of them as of COCO's 300, are without mosaic.
+    dict(_base_.custom_hooks[0], num_last_epochs=max_epochs // 20), *_base_.custom_hooks[1:],
+    dict(type='PEFTInjectHook')
+]
