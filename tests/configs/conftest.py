@@ -5,6 +5,8 @@ import os
 
 import pytest
 
+pytest.register_assert_rewrite('leaf_chain', 'det_leaves')
+
 
 @pytest.fixture(scope='module')
 def leaf_folder(request, tmp_path_factory):

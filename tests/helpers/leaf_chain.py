@@ -38,7 +38,7 @@ from mmengine.logging import MessageHub
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS, MODELS, init_default_scope
-from mmengine.runner import Runner
+from mmengine.runner import Runner, set_random_seed
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -164,7 +164,7 @@ def small_config(leaf: Leaf, folder: Path, base='base.pth', method: str = 'lora'
     shrink(cfg.custom_hooks, leaf.side)
     shrink(cfg.get('data_preprocessor'), leaf.side)
     shrink(cfg.model.get('data_preprocessor'), leaf.side)
-    cfg.load_from = str(base)
+    cfg.load_from, cfg.randomness = str(base), dict(seed=0)
     cfg.experiment_name = cfg.visualizer.name = f'{leaf.name}_{folder.name}'
     cfg.log_level = 'ERROR'
     if 'accumulative_counts' in cfg.optim_wrapper:
@@ -182,6 +182,7 @@ def stock_model(leaf: Leaf, counts: dict | None = None) -> nn.Module:
     cfg = get_config(leaf.stock)
     cfg.merge_from_dict({**leaf.changes, **(counts or {})})
     without_downloads(cfg.model)
+    shrink(cfg.model.get('data_preprocessor'), leaf.side)
     init_default_scope(leaf.stock.split('::')[0])
     if 'data_preprocessor' in cfg:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
@@ -189,10 +190,10 @@ def stock_model(leaf: Leaf, counts: dict | None = None) -> nn.Module:
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
     model.init_weights()
     for parameter in model.parameters():
-        # Not only where init_weights puts it: a bias of 0 hides what is lost, equal scores are
-        # ordered by chance.
+        # Not only where init_weights puts it: a bias of 0 hides what is lost, and scores that are
+        # equal but for rounding are ordered by chance.
         spread = parameter.std().item() if parameter.numel() > 1 else 0.0
-        parameter.data += 0.1 * (spread or 0.2) * torch.randn_like(parameter)
+        parameter.data += 0.1 * max(spread, 0.2) * torch.randn_like(parameter)
     _calibrate(model, leaf)
     return model
 
@@ -206,6 +207,8 @@ def _calibrate(model: nn.Module, leaf: Leaf) -> None:
     leaf.task.predict(model, leaf.side)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.eval().momentum = momentum
+        # A channel that varies little in two images would be blown up in others.
+        norm.running_var += norm.running_var.mean()
 
 
 def without_downloads(node) -> None:
@@ -263,11 +266,10 @@ def run_chain(leaf: Leaf, folder: Path) -> Chain:
     cfg = small_config(leaf, folder, base)
     cfg.custom_hooks.append(dict(type='WatchLeaf'))
     # In two steps everything is to move by as much as can be seen in what is predicted.
-    cfg.optim_wrapper.optimizer = dict(type='Adam', lr=2e-3, eps=1e-16)
+    cfg.optim_wrapper.optimizer = dict(type='Adam', lr=5e-3, eps=1e-16)
     config = folder / 'short.py'
     config.write_text('\n'.join(f'{key} = {value!r}' for key, value in cfg.to_dict().items()))
     WatchLeaf.chain, WatchLeaf.leaf = chain, _ = Chain(), leaf
-    torch.manual_seed(0)
     train.main([str(config), '--work-dir', str(folder / 'run')])
     chain.merged = folder / 'merged.pth'
     merge.main([str(config), str(folder / 'run' / 'adapter'), str(chain.merged)])
@@ -357,6 +359,7 @@ def assert_trains_by(method: str, leaf: Leaf, model: nn.Module, batch: dict, fol
 def first_batch(cfg: Config) -> dict:
     """Return what a config's own data loader gives first."""
     init_default_scope(cfg.default_scope)
+    set_random_seed(0)
     return next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=0)))
 
 
@@ -379,7 +382,7 @@ def step(leaf: Leaf, model: nn.Module, cfg: Config, batch: dict) -> set[str]:
     inject(model, peft, [key for key in model.state_dict() if re.fullmatch(leaf.resized, key)])
     wrapper = build_optim_wrapper(model.train(), cfg.optim_wrapper)
     for group in wrapper.param_groups:
-        group['lr'] = 1.0  # no step is lost in rounding
+        group['lr'] = 1e4  # no step is lost in rounding
     trained = {name for name, p in _parameters(model).items() if p.requires_grad}
     statistics = {
         f'{prefix}.{name}'
