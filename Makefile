@@ -1,5 +1,5 @@
 # PYTHON: the Python (3.10 to 3.12) to make .venv with; one is looked for when it is not given.
-# EXTRAS: more of OpenMMLab and of training, e.g. EXTRAS=pose,quant (pose seg cls deepspeed fairscale quant mim docs).
+# EXTRAS: more of OpenMMLab and of training, e.g. EXTRAS=pose,quant (pose seg cls text deepspeed fairscale quant mim docs).
 PYTHON ?=
 EXTRAS ?=
 PYTEST_ARGS ?= --exitfirst

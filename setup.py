@@ -11,6 +11,7 @@ EXTRAS = (
     'pose',
     'seg',
     'cls',
+    'text',
     'deepspeed',
     'fairscale',
     'quant',

@@ -31,6 +31,10 @@ EXTRAS = {
     ),
     'seg': Extra('MMSegmentation', ('mmseg', 'mmseg.models')),
     'cls': Extra('MMPretrain and timm', ('mmpretrain', 'timm', 'mmpretrain.models')),
+    'text': Extra(
+        'transformers, for the language models of detectors such as MM Grounding DINO',
+        ('transformers', 'huggingface_hub'),
+    ),
     'quant': Extra('bitsandbytes, for bases in 4 and 8 bits', ('bitsandbytes',)),
     'deepspeed': Extra('DeepSpeed', ('deepspeed',)),
     'fairscale': Extra('fairscale', ('fairscale',)),

@@ -55,6 +55,7 @@ LEAVES = [
         r'bbox_head\.multi_level_conv_cls\..*',
         _DENSE,
         linear=False,
+        idle=r'bbox_head\.multi_level_(cls|reg)_convs\.2\..*|bbox_head\.multi_level_conv_(cls|reg)\.2\..*',
     ),
     _leaf(
         'retinanet_r50',
@@ -62,6 +63,7 @@ LEAVES = [
         r'bbox_head\.retina_cls\..*',
         {**_FPN, **_DENSE, 'model.bbox_head.feat_channels': 64},
         linear=False,
+        idle=r'neck\.fpn_convs\.[34]\..*',
     ),
     _leaf(
         'faster-rcnn_r50',

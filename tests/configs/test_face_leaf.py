@@ -2,29 +2,32 @@
 
 import math
 import re
-from pathlib import Path
 
 import pytest
 import torch
+from leaf_chain import edited
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 
-CONFIGS = Path(__file__).parents[2] / 'configs'
-LEAF = CONFIGS / 'peft' / 'rtmdet_tiny_lora_face.py'
+from mmadapt.config_files import CONFIGS
+from mmadapt.datasets.checks import head_class_counts
+from mmadapt.preflight import find_inconsistencies
+
+# Those of boxes and of masks.
+LEAVES = [
+    path.stem
+    for path in sorted((CONFIGS / 'peft').glob('*.py'))
+    if re.search(r"'mmdet::.*/datasets/face_(det|ins)\.py'", path.read_text(), re.S)
+]
 IMAGES = 7  # of a data set; with a batch of 1, the iterations of an epoch
 
 
-def edited(tmp_path, leaf=LEAF, **variables):
+def read(tmp_path, name='rtmdet_tiny_lora_face', **variables):
     """Read a copy of a leaf in which variables at its top have other values."""
-    text = leaf.read_text().replace("'../_base_/", f"'{CONFIGS}/_base_/")
-    for name, value in variables.items():
-        text, count = re.subn(rf'^{name} = .*$', f'{name} = {value!r}', text, flags=re.M)
-        assert count == 1, f'{name} is not one variable of {leaf.name}'
-    (tmp_path / 'leaf.py').write_text(text)
-    return Config.fromfile(tmp_path / 'leaf.py', import_custom_modules=False)
+    return Config.fromfile(edited(name, tmp_path, **variables), import_custom_modules=False)
 
 
 class Scalar(BaseModel):
@@ -91,7 +94,7 @@ def run(cfg, work_dir):
 
 @pytest.mark.parametrize('max_epochs', [1, 2, 12, 40])
 def test_the_rate_anneals_to_zero_over_the_epochs_asked_for(max_epochs, tmp_path):
-    watch = run(edited(tmp_path, max_epochs=max_epochs), tmp_path)
+    watch = run(read(tmp_path, max_epochs=max_epochs), tmp_path)
     total = max_epochs * IMAGES
     cosine = [5e-3 * (1 + math.cos(math.pi * step / total)) / 2 for step in range(total)]
     torch.testing.assert_close(watch.rates, cosine, rtol=1e-6, atol=1e-12)
@@ -99,7 +102,7 @@ def test_the_rate_anneals_to_zero_over_the_epochs_asked_for(max_epochs, tmp_path
 
 @pytest.mark.parametrize(('max_epochs', 'plain'), [(1, 1), (2, 1), (12, 1), (40, 3), (300, 20)])
 def test_the_run_ends_with_plain_images_as_long_as_rtmdet_does(max_epochs, plain, tmp_path):
-    cfg = edited(tmp_path, max_epochs=max_epochs)
+    cfg = read(tmp_path, max_epochs=max_epochs)
     (switch,) = (hook for hook in cfg.custom_hooks if hook.type == 'PipelineSwitchHook')
     assert switch.switch_epoch == max_epochs - plain
     assert 'CachedMosaic' not in str(switch.switch_pipeline)
@@ -109,20 +112,27 @@ def test_the_run_ends_with_plain_images_as_long_as_rtmdet_does(max_epochs, plain
 
 
 def test_epochs_from_the_command_line_anneal_too(tmp_path):
-    cfg = edited(tmp_path)
+    cfg = read(tmp_path)
     cfg.merge_from_dict({'train_cfg.max_epochs': 3})
     rates = run(cfg, tmp_path).rates
     assert len(rates) == 3 * IMAGES
     assert rates[-1] < 0.01 * rates[0]
 
 
-@pytest.mark.parametrize('leaf', ['rtmdet_tiny_lora_face.py', 'faster-rcnn_r50_lora_face.py'])
-def test_one_data_root_reaches_every_loader_and_evaluator(leaf, tmp_path):
-    cfg = edited(tmp_path, CONFIGS / 'peft' / leaf, data_root='elsewhere/faces/')
+@pytest.mark.parametrize('leaf', LEAVES)
+def test_root_and_classes_reach_every_loader_evaluator_and_head(leaf, tmp_path):
+    classes = ('a', 'b', 'c', 'd', 'e')
+    cfg = read(tmp_path, leaf, data_root='elsewhere/faces/', classes=classes)
     for split, folder in (('train', 'train'), ('val', 'validation'), ('test', 'validation')):
         dataset = cfg[f'{split}_dataloader'].dataset
-        assert (dataset.data_root, dataset.data_prefix.img) == ('elsewhere/faces/', f'{folder}/')
+        dataset = dataset.get('dataset', dataset)
+        assert (dataset.data_root, dataset.data_prefix) == (
+            'elsewhere/faces/',
+            {'img': f'{folder}/'},
+        )
         assert dataset.ann_file == f'{folder}/annotations_coco.json'
+        # Not a palette of two colors left for five classes, at which images are refused.
+        assert dataset.metainfo == dict(classes=classes)
         if split != 'train':
             assert cfg[f'{split}_evaluator'].ann_file == f'elsewhere/faces/{dataset.ann_file}'
     used = [
@@ -131,31 +141,23 @@ def test_one_data_root_reaches_every_loader_and_evaluator(leaf, tmp_path):
         for what in ('dataloader', 'evaluator')
         if f'{split}_{what}' in cfg
     ]
-    assert 'data/face_det' not in str(used)
+    assert 'data/face' not in str(used)
     assert 'data/coco' not in str(used)
+    if 'language_model' not in cfg.model:  # which counts words
+        counts = list(head_class_counts(cfg.model))
+        assert counts
+        assert {count for _, count in counts} == {5}
 
 
-@pytest.mark.parametrize(
-    ('leaf', 'head'),
-    [
-        ('rtmdet_tiny_lora_face.py', 'bbox_head'),
-        ('faster-rcnn_r50_lora_face.py', 'roi_head.bbox_head'),
-    ],
-)
-def test_one_tuple_of_classes_reaches_the_head_and_every_loader(leaf, head, tmp_path):
-    classes = ('a', 'b', 'c', 'd', 'e')
-    cfg = edited(tmp_path, CONFIGS / 'peft' / leaf, classes=classes)
-    node = cfg.model
-    for name in head.split('.'):
-        node = node[name]
-    assert node.num_classes == 5
-    for split in ('train', 'val', 'test'):
-        # Not a palette of two colors left for five classes, at which images are refused.
-        assert cfg[f'{split}_dataloader'].dataset.metainfo == dict(classes=classes)
+@pytest.mark.parametrize('leaf', LEAVES)
+def test_a_leaf_fetches_its_checkpoint_and_nothing_else(leaf, tmp_path):
+    cfg = read(tmp_path, leaf)
+    assert cfg.load_from.startswith('https://download.openmmlab.com/mmdetection/')
+    assert 'Pretrained' not in str(cfg.model)
 
 
 def test_the_face_config_has_its_settings(tmp_path):
-    cfg = edited(tmp_path)
+    cfg = read(tmp_path)
     assert cfg.peft == dict(
         method=dict(type='LoRA', r=32, alpha=16, dropout=0.1),
         targets='auto',
@@ -183,3 +185,9 @@ def test_the_face_config_has_its_settings(tmp_path):
         'PEFTInjectHook',
     ]
     assert cfg.model.backbone.init_cfg is None, 'it would fetch ImageNet weights for nothing'
+
+
+@pytest.mark.parametrize('leaf', LEAVES)
+@pytest.mark.parametrize('max_epochs', [2, 100])
+def test_what_depends_on_the_length_of_a_run_fits_it(max_epochs, leaf, tmp_path):
+    assert find_inconsistencies(read(tmp_path, leaf, max_epochs=max_epochs), 500) == []

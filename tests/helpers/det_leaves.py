@@ -18,7 +18,7 @@ _SIDE = 96
 
 def write_data(root: Path) -> None:
     """Write faces below ``data/face_det`` and ``data/face_ins``, with their masks, and ``bert``."""
-    _write_bert(root / 'bert')
+    write_bert(root / 'bert')
     for name in ('face_det', 'face_ins'):
         for seed, split in enumerate(('train', 'validation')):
             _write_split(root / 'data' / name / split, np.random.default_rng(seed))
@@ -49,7 +49,7 @@ def _write_split(folder: Path, random: np.random.Generator) -> None:
     (folder / 'annotations_coco.json').write_text(json.dumps(content))
 
 
-def _write_bert(folder: Path) -> None:
+def write_bert(folder: Path) -> None:
     """Write a tiny BERT of random weights that knows the words of the classes."""
     import transformers
 

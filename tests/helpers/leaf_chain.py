@@ -138,6 +138,28 @@ def _smaller(value, side: int):
     return [(side, side)] if isinstance(value[0], (list, tuple)) else (side, side)
 
 
+def edited(name: str, folder: Path, method: str = 'lora', **variables) -> Path:
+    """Write a copy of a leaf in which its variables have other values, as its user would.
+
+    Args:
+        name (str): The file ``configs/peft/NAME.py``.
+        folder (Path): Where the copy is written.
+        method (str): The file of ``_base_/peft`` that its one line names.
+        variables: What stands at its top.
+
+    Returns:
+        Path: The copy.
+    """
+    copy, text = copy_of(f'peft/{name}.py', str(folder / f'{name}.py'))
+    text, count = re.subn(r"'peft/lora\.py'", f"'peft/{method}.py'", text)
+    assert count == 1, f'{name} does not name its method in one place'
+    for variable, value in variables.items():
+        text, count = re.subn(rf'^{variable} = .*$', f'{variable} = {value!r}', text, flags=re.M)
+        assert count == 1, f'{variable} is not one variable of {name}'
+    copy.write_text(text)
+    return copy
+
+
 def small_config(leaf: Leaf, folder: Path, base='base.pth', method: str = 'lora') -> Config:
     """Return the config of a short run, made of a copy of the leaf.
 
@@ -148,14 +170,7 @@ def small_config(leaf: Leaf, folder: Path, base='base.pth', method: str = 'lora'
         base (Path): The checkpoint to start from.
         method (str): The file of ``_base_/peft`` that its one line names.
     """
-    copy, text = copy_of(f'peft/{leaf.name}.py', str(folder / f'{leaf.name}.py'))
-    text, count = re.subn(r"'peft/lora\.py'", f"'peft/{method}.py'", text)
-    assert count == 1, f'{leaf.name} does not name its method in one place'
-    for name, value in leaf.task.VARIABLES.items():
-        text, count = re.subn(rf'^{name} = .*$', f'{name} = {value!r}', text, flags=re.M)
-        assert count == 1, f'{name} is not one variable of {leaf.name}'
-    copy.write_text(text)
-    cfg = Config.fromfile(copy)
+    cfg = Config.fromfile(edited(leaf.name, folder, method, **leaf.task.VARIABLES))
     cfg.merge_from_dict(leaf.changes)
     for loop in ('train', 'val', 'test'):
         loader = cfg[f'{loop}_dataloader']

@@ -1,5 +1,5 @@
-# Faces with their masks in COCO format, one folder a split, images and annotation file side by side, with the two
-# categories of a Roboflow export. For data of your own: mmadapt dataset FOLDER
+# Faces with their masks in COCO format, one folder a split, images and annotation file side by
+# side, with the two categories of a Roboflow export. For data of your own: mmadapt dataset FOLDER
 face_ins_data_root = 'data/face_ins/'
 face_ins_classes = ('faces', 'face')
 face_ins_num_classes = 2
