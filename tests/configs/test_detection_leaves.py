@@ -151,7 +151,17 @@ LEAVES = [
 
 @pytest.mark.parametrize('leaf', LEAVES, ids=lambda leaf: leaf.name)
 def test_a_leaf_trains_its_new_classes_and_adapters_and_nothing_else(leaf, chain_of):
-    assert_trains_what_is_new(leaf, chain_of(leaf))
+    chain = chain_of(leaf)
+    assert_trains_what_is_new(leaf, chain)
+    # Masks are evaluated where there are any.
+    assert ('coco/segm_mAP' in chain.metrics) == ('masks0' in chain.adapted)
+
+
+def test_bert_stays_as_it_is_and_what_reads_it_is_adapted(chain_of):
+    (leaf,) = (leaf for leaf in LEAVES if 'grounding' in leaf.name)
+    parts = {key.split('.')[0] for key in chain_of(leaf).trained}
+    assert 'language_model' not in parts
+    assert {'backbone', 'neck', 'encoder', 'decoder', 'text_feat_map', 'bbox_head'} <= parts
 
 
 @pytest.mark.parametrize('method', OTHER_METHODS)

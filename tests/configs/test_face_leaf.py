@@ -8,6 +8,7 @@ import torch
 from leaf_chain import edited
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.hub import get_config
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
@@ -147,6 +148,16 @@ def test_root_and_classes_reach_every_loader_evaluator_and_head(leaf, tmp_path):
         counts = list(head_class_counts(cfg.model))
         assert counts
         assert {count for _, count in counts} == {5}
+
+
+@pytest.mark.parametrize('leaf', LEAVES)
+def test_a_leaf_keeps_the_stock_hooks_and_not_the_rates_for_single_layers(leaf, tmp_path):
+    cfg = read(tmp_path, leaf)
+    stock = get_config(re.search(r"'(mmdet::[^']+)'", cfg.text)[1])
+    hooks = [hook.type for hook in stock.get('custom_hooks', [])]
+    assert [hook.type for hook in cfg.custom_hooks] == [*hooks, 'PEFTInjectHook']
+    assert 'paramwise_cfg' not in cfg.optim_wrapper
+    assert (cfg.train_cfg.type, cfg.train_cfg.val_interval) == ('EpochBasedTrainLoop', 1)
 
 
 @pytest.mark.parametrize('leaf', LEAVES)
