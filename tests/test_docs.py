@@ -17,6 +17,7 @@ from mmengine.config import Config
 from stock_runs import write_data
 
 import mmadapt
+from mmadapt.config_files import config_names
 from mmadapt.errors import UserError
 from mmadapt_command import COMMANDS
 
@@ -134,6 +135,11 @@ def test_commands_are_found():
 def test_every_subcommand_is_on_the_page_of_commands():
     text = (DOCS / 'commands.md').read_text()
     assert all(f'| `mmadapt {name}' in text for name in COMMANDS)
+
+
+def test_every_whole_config_is_on_the_page_of_models():
+    rows = re.findall(r'^\|.*\| `(peft/.+?)` \|', (DOCS / 'models.md').read_text(), re.M)
+    assert sorted(rows) == [name for name in config_names() if not name.startswith('_base_/')]
 
 
 def test_every_part_of_the_package_is_on_the_page_of_architecture():

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from mmadapt import UserError
 from mmadapt.compat.versions import NO_MMPRETRAIN
 from mmadapt.config_files import CONFIGS
-from mmadapt.language_models import TRANSFORMERS, check_language_models
+from mmadapt.language_models import check_language_models
 
 LEAF = CONFIGS / 'peft' / 'mm-grounding-dino_swin-t_lora_face.py'
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,12 +81,12 @@ def test_a_folder_that_lacks_a_file_is_named_with_it(file, bert):
 
 def test_without_transformers_the_package_is_named(bert, monkeypatch):
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-    assert said(bert).endswith(f"not installed: pip install '{TRANSFORMERS}'")
+    assert said(bert).endswith('which is not installed: mmadapt install text')
 
 
-def test_the_version_that_is_named_is_that_of_the_extra_and_fits_mmpretrain():
+def test_the_version_that_the_extra_brings_fits_mmpretrain():
     extra = Requirement((ROOT / 'requirements' / 'text.txt').read_text().splitlines()[-2])
-    assert extra == Requirement(TRANSFORMERS)
+    assert extra.name == 'transformers'
     assert not extra.specifier.contains(NO_MMPRETRAIN)
     assert extra.specifier.contains(transformers.__version__)
 
