@@ -1,6 +1,7 @@
 """What the tests of all tasks' leaves share; their files say which in LEAVES, all of one task."""
 
 import copy
+import gc
 import os
 
 import pytest
@@ -14,7 +15,9 @@ def leaf_folder(request, tmp_path_factory):
     root, before = tmp_path_factory.mktemp('leaves'), os.getcwd()
     request.module.LEAVES[0].task.write_data(root)
     os.chdir(root)
+    gc.freeze()  # MMEngine collects garbage for every data set, and looks through all there is
     yield root
+    gc.unfreeze()
     os.chdir(before)
 
 
