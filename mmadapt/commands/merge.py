@@ -9,11 +9,15 @@ Examples:
 import argparse
 from pathlib import Path
 
+from mmengine.config import Config
+
+from ..classes import names_in, names_of_record
 from ..cli import load_config
 from ..cli.arguments import add_config, add_force, make_parser
 from ..cli.plain_config import plain_config
 from ..cli.written import how_to_use
 from ..config_model import build_model
+from ..datasets.checks import metainfo_of
 from ..errors import UserError
 from ..files import (
     MERGED_NAMES,
@@ -70,6 +74,19 @@ def config_beside(out: str) -> Path:
     return config
 
 
+def metainfo_of_merged(cfg: Config, record: AdapterRecord) -> dict:
+    """Return what a merged file says of the data set that its model was trained on.
+
+    Args:
+        cfg (Config): The config of that training.
+        record (AdapterRecord): What the file with the adapter says of itself.
+    """
+    if record.keypoint_names:  # MMPose draws and flips by what else stands beside the names
+        names, metainfo = names_of_record(vars(record)), metainfo_of(cfg, 'train')
+        return metainfo if names_in(metainfo) == names else {}
+    return dict(classes=tuple(record.class_names)) if record.class_names else {}
+
+
 def base_of(record: AdapterRecord, base: str | None) -> str:
     """Name what an adapter was merged into."""
     own = ', '.join(name or 'the model' for name in record.base.pretrained)
@@ -96,7 +113,7 @@ def main(arguments: list[str]) -> None:
     model = build_model(cfg)
     base = args.base or (cfg.get('peft') or {}).get('base')
     record = rebuild(model, args.adapter, base)
-    metainfo = dict(classes=tuple(record.class_names)) if record.class_names else None
+    metainfo = metainfo_of_merged(cfg, record)
     write_merged(args.out, model, metainfo, args.format)
     plain = plain_config(cfg, record.class_names)
     text = _HEADER.format(Path(args.out).name) + plain.pretty_text

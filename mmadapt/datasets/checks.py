@@ -114,16 +114,28 @@ def class_names_of(cfg: Config, loop: str) -> list[str] | None:
         cfg (Config): The whole config.
         loop (str): 'train', 'val' or 'test'.
     """
+    names = metainfo_of(cfg, loop).get('classes')
+    return None if names is None or isinstance(names, str) else [str(name) for name in names]
+
+
+def metainfo_of(cfg: Config, loop: str) -> dict:
+    """Return the meta information that the data set of a loop will have once it is built.
+
+    Args:
+        cfg (Config): The whole config.
+        loop (str): 'train', 'val' or 'test'.
+
+    Returns:
+        dict: That of the first of several data sets; empty where it is not known.
+    """
     from mmengine.dataset import BaseDataset
 
     dataset = (cfg.get(f'{loop}_dataloader') or {}).get('dataset')
     for place, leaf in leaf_datasets(dataset, f'{loop}_dataloader.dataset'):
         cls = dataset_class(leaf, cfg.get('default_scope') or 'mmdet')
-        if not isinstance(cls, type) or not issubclass(cls, BaseDataset):
-            return None
-        names = _metainfo(cls, leaf, place).get('classes')
-        return None if names is None or isinstance(names, str) else [str(name) for name in names]
-    return None
+        is_known = isinstance(cls, type) and issubclass(cls, BaseDataset)
+        return _metainfo(cls, leaf, place) if is_known else {}
+    return {}
 
 
 def _metainfo(cls: Any, leaf: dict, place: str) -> dict:

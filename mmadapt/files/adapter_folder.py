@@ -40,6 +40,7 @@ def save_adapter(
     base: BaseRecord | None = None,
     class_names=None,
     state_dict: Mapping[str, Tensor] | None = None,
+    keypoint_names=None,
     described: DescribedModel | None = None,
 ) -> None:
     """Write what training changed in a model to an adapter folder, atomically.
@@ -52,6 +53,7 @@ def save_adapter(
         class_names (list[str], optional): What the model predicts.
         state_dict (Mapping[str, Tensor], optional): The values to write, by canonical state-dict
             key, if not the model's own: an average of them, for example.
+        keypoint_names (list[str], optional): What a model of poses predicts.
         described (DescribedModel, optional): What the model is built from, so that the folder can
             be used without a config. By default the model's own ``cfg`` says it, which it has from
             MMDetection's ``init_detector``; else the folder does not.
@@ -66,7 +68,7 @@ def save_adapter(
     if not base.fingerprint:
         base = replace(base, fingerprint=fingerprint(frozen_tensors(model, stored)))
     values = model.state_dict() if state_dict is None else state_dict
-    record = AdapterRecord.of(model, base, class_names)
+    record = AdapterRecord.of(model, base, class_names, keypoint_names=keypoint_names)
     tensors: dict[str, Tensor] = {}
     no_form, rest = layers_without_form(model), set(stored)
     layers = {

@@ -39,6 +39,7 @@ class AdapterRecord:
             it has; empty in files that are older than this field.
         started_from (str, optional): The value of ``peft.adapter`` in that training; empty in files
             that are older than this field.
+        keypoint_names (list[str], optional): What a model of poses predicts.
         from_hf (bool): Whether the file was written by Hugging Face's PEFT, and so knows neither
             the base nor ``peft``.
     """
@@ -51,11 +52,17 @@ class AdapterRecord:
     class_names: list | None = None
     class_counts: dict = field(default_factory=dict)
     started_from: str | None = ''
+    keypoint_names: list | None = None
     from_hf: bool = False
 
     @classmethod
     def of(
-        cls, model: nn.Module, base: BaseRecord, class_names=None, started_from: str | None = ''
+        cls,
+        model: nn.Module,
+        base: BaseRecord,
+        class_names=None,
+        started_from: str | None = '',
+        keypoint_names=None,
     ) -> 'AdapterRecord':
         """Describe an adapted model."""
         state = require_state(model)
@@ -68,6 +75,7 @@ class AdapterRecord:
             None if class_names is None else [str(name) for name in class_names],
             _class_counts(model),
             started_from,
+            None if keypoint_names is None else [str(name) for name in keypoint_names],
         )
 
     def to_dict(self) -> dict:
@@ -82,6 +90,7 @@ class AdapterRecord:
             class_names=self.class_names,
             class_counts=self.class_counts,
             **({} if self.started_from == '' else dict(started_from=self.started_from)),
+            **({} if self.keypoint_names is None else dict(keypoint_names=self.keypoint_names)),
         )
 
     @classmethod
@@ -116,6 +125,7 @@ class AdapterRecord:
                     for name, counts in record.get('class_counts', {}).items()
                 },
                 record.get('started_from', ''),
+                record.get('keypoint_names'),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from ..classes import names_of_run
 from ..config_model import build_again
 from ..digest import tensor_digest
 from ..files import (
@@ -82,8 +83,13 @@ class PEFTCheckpointHook(Hook):
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Keep what is trained; record how to get the rest."""
         stored = self._stored_keys()
+        names = names_of_run(runner)
         record = AdapterRecord.of(
-            self.model, self.base, _class_names(runner), self.config.adapter
+            self.model,
+            self.base,
+            names.get('classes'),
+            self.config.adapter,
+            names.get('keypoints'),
         ).to_dict()
         if lacks_only_buffers(self.model, stored):  # which are small, and stock tools can read it
             record['base']['fingerprint'] = fingerprint({})
@@ -130,9 +136,17 @@ class PEFTCheckpointHook(Hook):
             print_log(f'merged model: {path} (for {READ_BY[export]})', 'current')
 
     def _export(self, runner, folder: str, state_dict: dict) -> None:
+        names = names_of_run(runner)
         meta = getattr(runner.train_dataloader.dataset, 'metainfo', None)
-        described = DescribedModel.of(runner.cfg, meta)
-        save_adapter(self.model, folder, self.base, _class_names(runner), state_dict, described)
+        save_adapter(
+            self.model,
+            folder,
+            self.base,
+            names.get('classes'),
+            state_dict,
+            names.get('keypoints'),
+            DescribedModel.of(runner.cfg, meta),
+        )
         self.written.append(folder)
         what = 'trained weights' if self.config.method is None else 'adapter'
         print_log(f'{what}: {folder}', 'current')
@@ -192,8 +206,3 @@ def _on_one_storage(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             (key, piece.view(tensors[key].shape)) for key, piece in zip(keys, pieces, strict=True)
         )
     return {key: moved.get(key, tensor) for key, tensor in tensors.items()}
-
-
-def _class_names(runner):
-    metainfo = getattr(runner.train_dataloader.dataset, 'metainfo', None) or {}
-    return metainfo.get('classes')

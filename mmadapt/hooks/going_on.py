@@ -22,7 +22,7 @@ def find_misfits(
         source (str): The file, for messages.
 
     Returns:
-        set[str]: Canonical state-dict keys. Their layers have to train fully, from the start.
+        set[str]: Canonical state-dict keys. Their layers have to train fully.
 
     Raises:
         UserError: Most of the model outside its head is of another shape.
@@ -45,7 +45,7 @@ def find_misfits(
     )
     if 2 * len(misfits.intersection(body)) > len(body):
         raise UserError(f'{what}: it is of another model')
-    say(f'{what}; their layers train fully, from the start')
+    say(f'{what}; their layers train fully')
     return misfits
 
 

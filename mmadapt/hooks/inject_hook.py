@@ -13,6 +13,13 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
+from ..classes import (
+    KeptClasses,
+    lines_of,
+    names_of_checkpoint,
+    names_of_record,
+    names_of_run,
+)
 from ..config_files import inherited
 from ..errors import UserError
 from ..files import (
@@ -54,6 +61,7 @@ from .base_check import (
 from .checkpoint_hook import PEFTCheckpointHook
 from .going_on import check_one_adapter, find_misfits, layer_of, tensors_anew
 from .initial_values import start_from_weights
+from .kept_rows import find_rows, trained_over, values_there
 from .loaded_hook import check_evaluated, class_names, evaluated_classes
 from .memory_hook import MemoryHook, lacks_memory_hook
 from .quantize import quantize_loaded
@@ -85,6 +93,7 @@ class PEFTInjectHook(Hook):
         self._trains = False
         self._is_new = False  # nothing has been trained yet
         self._anew: set[str] = set()  # keys for which an earlier training is not asked
+        self._kept: KeptClasses | None = None  # rows for classes that what is loaded knows
 
     def before_run(self, runner) -> None:
         """Adapt the model and whatever was built from it."""
@@ -142,15 +151,20 @@ class PEFTInjectHook(Hook):
             checkpoint.clear()
         checkpoint['state_dict'] = {k.removeprefix('module.'): v for k, v in state.items()}
         if KEY in checkpoint:
-            self._complete(checkpoint, self._path or 'the checkpoint')
+            values = self._complete(runner, checkpoint, self._path or 'the checkpoint')
         else:
-            checkpoint['state_dict'] = with_full_keys(self._model, checkpoint['state_dict'])
+            values = with_full_keys(self._model, checkpoint['state_dict'])
+            checkpoint['state_dict'] = {**values}
         if self._adapter is not None:
             record, tensors = read_adapter(self._adapter)
+            values = self._values_there(runner, record, tensors, values)
             checkpoint['state_dict'] = restore(
                 self._model, record, tensors, checkpoint['state_dict'], self._adapter, self._anew
             )
             names, self._adapter = record.class_names, None
+        if self._kept is not None:
+            self._kept.fill(checkpoint['state_dict'], self._model.state_dict(), values)
+            self._kept = None
         if not self._trains:
             self._check_evaluated(runner, checkpoint, names)
 
@@ -207,7 +221,12 @@ class PEFTInjectHook(Hook):
                 hook.published_keys = [*hook.published_keys, KEY, NOTE]
         add_random_state_hook(runner)
         register_in_before_run(runner, PEFTCheckpointHook(model, config, base))
-        for line in (report.summary(), *report.warnings, report.line()):
+        for line in (
+            report.summary(),
+            *report.warnings,
+            *lines_of(self._kept),
+            report.line(),
+        ):
             say(line)
 
     def adapt(
@@ -240,14 +259,14 @@ class PEFTInjectHook(Hook):
             record = AdapterRecord.from_dict(checkpoint[KEY], path)
             stored = checkpoint['state_dict']
             check_one_adapter(record, path, config.adapter)
+            misfits: set[str] = set()
             # A resumed run is of the same model, or is refused.
-            misfits = (
-                set()
-                if resumes(runner)
-                else find_misfits(
-                    model, stored, base_state_dict(model, record.base, config.base), path
-                )
-            )
+            if not resumes(runner):
+                weights = base_state_dict(model, record.base, config.base)
+                misfits = find_misfits(model, stored, weights, path)
+                tensors = trained_over(model, stored, weights)
+                names = names_of_checkpoint(checkpoint)
+                misfits |= self._keep_rows(runner, model, config, names, tensors, path)
             base = replace(record.base, not_in_base=sorted({*record.base.not_in_base, *misfits}))
             # What it was begun with is not to be changed now.
             report = inject(
@@ -273,22 +292,25 @@ class PEFTInjectHook(Hook):
             find_built_in(runner, model, base)
             not_loaded = base.not_in_base if _has_base(runner, model, base, config) else []
             stored, misfits = {}, set()
+            names, weights = names_of_checkpoint(checkpoint), checkpoint.get('state_dict', {})
+            tensors, source = {**with_full_keys(model, weights)}, path
             if config.adapter is not None:
-                self._adapter = config.adapter
+                self._adapter = source = config.adapter
                 record, stored = read_adapter(config.adapter)
                 record.check_layers(model, config.adapter)
+                names = names_of_record(vars(record)) or names
+                tensors = trained_over(model, stored, tensors)
                 # The shape of a layer that has an adapter is the base's.
                 layers = {layer_of(key) for key in stored}
                 misfits = find_misfits(
                     model,
                     stored,
-                    {
-                        key: value
-                        for key, value in checkpoint.get('state_dict', {}).items()
-                        if layer_of(key) in layers
-                    },
+                    {key: value for key, value in weights.items() if layer_of(key) in layers},
                     config.adapter,
                 )
+            changed = self._keep_rows(runner, model, config, names, tensors, source)
+            base.not_in_base = sorted({*base.not_in_base, *changed})
+            misfits |= changed
             report = inject(model, config, not_loaded={*not_loaded, *misfits}, weights_follow=True)
             self._anew = tensors_anew(model, stored, misfits)
             if config.adapter is not None:
@@ -329,7 +351,21 @@ class PEFTInjectHook(Hook):
         self._model = model
         say(f'{source}: ' + record.inject_into(model, source).line())
 
-    def _complete(self, checkpoint: dict, source: str) -> None:
+    def _keep_rows(self, runner, model, config, names, tensors, source) -> set[str]:
+        """Find the rows that are kept; their layers train fully and are in no base."""
+        self._kept = find_rows(
+            runner.cfg, model, config, names_of_run(runner), names, tensors, source
+        )
+        return set() if self._kept is None else self._kept.changed
+
+    def _values_there(self, runner, record: AdapterRecord, stored, base):
+        """Return what rows are kept of, where that is asked for."""
+        if self._kept is None:
+            return {}
+        assert self._model is not None
+        return values_there(self._model, self._kept, runner.cfg, record, stored, base)
+
+    def _complete(self, runner, checkpoint: dict, source: str):
         model, config = self._model, self._config
         assert model is not None
         assert config is not None
@@ -350,6 +386,7 @@ class PEFTInjectHook(Hook):
                 **counters,
                 **{f'module.{key}': value for key, value in average.items()},
             }
+        return self._values_there(runner, record, stored, base)
 
     def _load_pending_adapter(self) -> None:
         # Only where no checkpoint was loaded; otherwise it came with it.

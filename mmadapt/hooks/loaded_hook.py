@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from mmengine.hooks import Hook
 from torch import Tensor, nn
 
+from ..classes import names_of_checkpoint
 from ..errors import UserError
 from ..files.resumable import check_can_resume
 from ..logs import warn
@@ -48,11 +49,7 @@ class LoadedCheckpointHook(Hook):
 
 def class_names(checkpoint: Mapping) -> list[str] | None:
     """Return what a checkpoint says that its model predicts, if it says it."""
-    meta = checkpoint.get('meta')
-    meta = meta if isinstance(meta, Mapping) else {}
-    dataset = meta.get('dataset_meta') or {}
-    names = dataset.get('classes', dataset.get('CLASSES', meta.get('CLASSES')))
-    return None if names is None or isinstance(names, str) else [str(name) for name in names]
+    return names_of_checkpoint(checkpoint).get('classes')
 
 
 def evaluated_classes(runner) -> list[str] | None:

@@ -49,6 +49,9 @@ class PEFTConfig:
             ``'state_dict'``: the merged model's checkpoint, ``merged_model_state_dict.pth``;
             ``'safetensors'``: ``merged_model.safetensors``; ``'full_torch_model'``: the merged
             model pickled whole, ``merged_model.pth``. Defaults to None.
+        keep_classes (bool): Whether rows of prediction layers for classes whose names the
+            checkpoint knows start from its rows; else all rows of a layer for other classes are
+            random. Defaults to True.
         allow_random_base (bool): Whether frozen weights may be ones that nothing was loaded into.
             Defaults to False.
     """
@@ -63,6 +66,7 @@ class PEFTConfig:
     adapter: str | None = None
     base: str | None = None
     export: str | None = None
+    keep_classes: bool = True
     allow_random_base: bool = False
 
     @classmethod
@@ -109,6 +113,7 @@ class PEFTConfig:
             lambda: self.adapter is None or check_text('peft.adapter', self.adapter, 'a path'),
             lambda: self.base is None or check_text('peft.base', self.base, 'a path'),
             lambda: check_flag('peft.fold_norm', self.fold_norm),
+            lambda: check_flag('peft.keep_classes', self.keep_classes),
             lambda: check_flag('peft.allow_random_base', self.allow_random_base),
         )
 

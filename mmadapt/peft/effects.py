@@ -21,6 +21,7 @@ _ONLY_THE_HOOK = {
     'adapter': 'call mmadapt.load_adapter(model, FOLDER)',
     'base': 'load the base into the model before',
     'export': 'call mmadapt.merge and save what you need',
+    'keep_classes': 'leave it out: nothing is loaded',
 }
 
 
@@ -61,7 +62,7 @@ def check_for_python(cfg) -> None:
         UserError: It does.
     """
     for name, remedy in _ONLY_THE_HOOK.items() if isinstance(cfg, Mapping) else ():
-        if cfg.get(name) is not None:
+        if cfg.get(name, getattr(PEFTConfig, name)) != getattr(PEFTConfig, name):
             raise UserError(
                 f'peft.{name}={cfg[name]!r} is read by PEFTInjectHook alone; in Python {remedy}'
             )

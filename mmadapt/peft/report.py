@@ -89,7 +89,7 @@ class Report:
             table.add_column(title, justify='right')
         for key in sorted(groups, key=lambda k: (k[0], ACTIONS.index(k[1]), k[2])):
             table.add_row(*key, str(groups[key]), f'{parameters[key]:,}', f'{extra[key]:,}')
-        return _render(table, width)
+        return render(table, width)
 
     def __str__(self) -> str:
         """Return the table with one row a layer, and the line."""
@@ -120,18 +120,24 @@ class Report:
             table.add_column(title, justify='right')
         for row in rows:
             table.add_row(*row)
-        text = _render(table, WIDE)
+        text = render(table, WIDE)
         if max(map(len, text.splitlines())) > width:
             table = Table(Column('layer', overflow='fold'), Column('what', no_wrap=True))
             for title in ('rank', 'adapter', 'parameters'):
                 table.add_column(title, justify='right', no_wrap=True)
             for name, _, _, action, _, *numbers in rows:
                 table.add_row(name, action, *numbers)
-            text = _render(table, width)
+            text = render(table, width)
         return '\n'.join([text, *self.warnings, self.line()])
 
 
-def _render(table: Table, width: int) -> str:
+def render(table: Table, width: int) -> str:
+    """Return a table as text.
+
+    Args:
+        table (Table): The table.
+        width (int): How many characters a line may have.
+    """
     console = Console(width=width, color_system=None)
     table.expand = False
     with console.capture() as capture:

@@ -36,8 +36,8 @@ class PEFTDistributedDataParallel(MMDistributedDataParallel):
 
     def __init__(self, module: nn.Module, peft: dict, **kwargs) -> None:
         config = PEFTConfig.parse(peft)
-        for name in ('adapter', 'base', 'export', 'quant'):
-            if getattr(config, name, None) is not None:
+        for name in ('adapter', 'base', 'export', 'keep_classes', 'quant'):
+            if getattr(config, name) != getattr(PEFTConfig, name):
                 raise UserError(
                     f'peft.{name} in model_wrapper_cfg: only PEFTInjectHook reads it; '
                     'put `peft` at the top of the config and the hook into '
