@@ -1,6 +1,7 @@
 """Rows of prediction layers that a training keeps by the names of their classes."""
 
-from .kept import KeptClasses, find_kept, under_all_keys
+from .find import find_kept, under_all_keys
+from .kept import KeptClasses
 from .names import (
     Names,
     names_in,

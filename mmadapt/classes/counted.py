@@ -56,13 +56,18 @@ def places_of_count(model: Mapping, kind: str, count: int) -> dict[str, int]:
         dict[str, int]: Values by place, with dots also before list indices, as ``--cfg-options``
         has it. One value where two count together.
     """
-    if 'language_model' in model:
-        return {}  # its heads count words
+    if is_counted_by_words(model):
+        return {}
     return {
         f'{path}.{key}': node[key]
         for path, node in _nodes(model, 'model')
         for key in _keys_of_count(path, node, kind, count)
     }
+
+
+def is_counted_by_words(model: Mapping) -> bool:
+    """Return whether the heads of a model take words for classes."""
+    return 'language_model' in model
 
 
 def _keys_of_count(path: str, node: Mapping, kind: str, count: int) -> Sequence[str]:

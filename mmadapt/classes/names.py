@@ -96,19 +96,16 @@ def usual_names(cfg: Config) -> Iterator[Names]:
         cfg (Config): The config of the run that loads it.
 
     Yields:
-        Names: Those of the stock config that it inherits, and those that the type of its data set
-        has of itself.
+        Names: Those of the stock configs that it inherits, the nearest first, and those that the
+        type of its data set has of itself.
     """
     stock = [
         line
         for line in cfg.text.splitlines()  # names every file before its text
         if _STOCK in line and line.endswith('.py') and osp.isfile(line)
     ]
-    for path in reversed(stock):  # the inherited ones stand before
-        inherited = Config.fromfile(path)
-        if inherited.get('train_dataloader'):
-            yield names_of_config(inherited)
-            break
+    for path in reversed(stock):  # those that it inherits itself stand before it
+        yield names_of_config(Config.fromfile(path))
     dataset = (cfg.get('train_dataloader') or {}).get('dataset')
     for _, leaf in leaf_datasets(dataset, 'train_dataloader.dataset'):
         cls = dataset_class(leaf, cfg.get('default_scope') or 'mmdet')

@@ -5,7 +5,7 @@ They read configs and annotation files, without building anything. What a mismat
 classes trains without a word.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -126,15 +126,19 @@ def metainfo_of(cfg: Config, loop: str) -> dict:
         loop (str): 'train', 'val' or 'test'.
 
     Returns:
-        dict: That of the first of several data sets; empty where it is not known.
+        dict: That of what combines several data sets, or else of the first of them; empty where it
+        is not known.
     """
     from mmengine.dataset import BaseDataset
 
     dataset = (cfg.get(f'{loop}_dataloader') or {}).get('dataset')
     for place, leaf in leaf_datasets(dataset, f'{loop}_dataloader.dataset'):
         cls = dataset_class(leaf, cfg.get('default_scope') or 'mmdet')
-        is_known = isinstance(cls, type) and issubclass(cls, BaseDataset)
-        return _metainfo(cls, leaf, place) if is_known else {}
+        if not isinstance(cls, type) or not issubclass(cls, BaseDataset):
+            return {}
+        # MMPose's combined data sets have keypoints of their own.
+        combines = isinstance(dataset, Mapping) and dataset.get('metainfo')
+        return _metainfo(cls, dataset if combines else leaf, place)
     return {}
 
 
@@ -151,7 +155,7 @@ def _metainfo(cls: Any, leaf: dict, place: str) -> dict:
                 f'{place}.metainfo.classes is the text {value!r}; a tuple of one name '
                 f'needs a comma: ({value!r}, )'
             )
-    return cls._load_metainfo(given)
+    return cls._load_metainfo(given or None)  # MMPose's reads its file only where there is none
 
 
 def _check_names_in_file(leaf: dict, classes: tuple[str, ...], place: str) -> None:

@@ -28,7 +28,6 @@ from ..files import (
     base_state_dict,
     check_adapter_fits,
     complete_state_dict,
-    load_adapter,
     make_base_record,
     read_adapter,
     read_checkpoint,
@@ -61,7 +60,7 @@ from .base_check import (
 from .checkpoint_hook import PEFTCheckpointHook
 from .going_on import check_one_adapter, find_misfits, layer_of, tensors_anew
 from .initial_values import start_from_weights
-from .kept_rows import find_rows, trained_over, values_there
+from .kept_rows import find_rows, load_keeping, trained_over, values_there
 from .loaded_hook import check_evaluated, class_names, evaluated_classes
 from .memory_hook import MemoryHook, lacks_memory_hook
 from .quantize import quantize_loaded
@@ -391,8 +390,8 @@ class PEFTInjectHook(Hook):
     def _load_pending_adapter(self) -> None:
         # Only where no checkpoint was loaded; otherwise it came with it.
         if self._model is not None and self._adapter is not None:
-            load_adapter(self._model, self._adapter)
-            self._adapter = None
+            load_keeping(self._model, self._adapter, self._kept)
+            self._adapter = self._kept = None
 
     def _check_order(self, runner) -> None:
         earlier = runner.hooks[: runner.hooks.index(self)]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..classes import KeptClasses, Names, find_kept, under_all_keys
 from ..config_model import build_again
-from ..files import AdapterRecord, canonical_keys, restore
+from ..files import AdapterRecord, canonical_keys, load_adapter, restore
 from ..peft import PEFTConfig, merged_state_dict
 from .going_on import layer_of
 
@@ -83,3 +83,20 @@ def values_there(
     record.inject_into(twin, kept.source)
     twin.load_state_dict(restore(twin, record, stored, base, kept.source))
     return merged_state_dict(twin)
+
+
+def load_keeping(model: nn.Module, folder: str, kept: KeptClasses | None) -> None:
+    """Load an adapter folder into the adapted model of a run that loads nothing else.
+
+    Args:
+        model (nn.Module): The model, initialized.
+        folder (str): The adapter folder.
+        kept (KeptClasses, optional): What of its rows is kept; all of them where it is None.
+    """
+    state = model.state_dict()
+    own = {key: state[key].clone() for key in ([] if kept is None else kept.changed)}
+    load_adapter(model, folder)
+    if kept is not None:
+        filled: dict[str, Tensor] = {}
+        kept.fill(filled, own, model.state_dict())
+        model.load_state_dict(filled, strict=False)
