@@ -9,10 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset
 
 from ..datasets.checks import metainfo_of
-from ..datasets.file_checks import dataset_class, leaf_datasets
 from ..files import KEY
 
 Names = dict[str, list[str]]
@@ -106,10 +104,4 @@ def usual_names(cfg: Config) -> Iterator[Names]:
     ]
     for path in reversed(stock):  # those that it inherits itself stand before it
         yield names_of_config(Config.fromfile(path))
-    dataset = (cfg.get('train_dataloader') or {}).get('dataset')
-    for _, leaf in leaf_datasets(dataset, 'train_dataloader.dataset'):
-        cls = dataset_class(leaf, cfg.get('default_scope') or 'mmdet')
-        if isinstance(cls, type) and issubclass(cls, BaseDataset):
-            kind: Any = cls
-            yield names_in(kind._load_metainfo(None))
-        break
+    yield names_in(metainfo_of(cfg, 'train', configured=False))

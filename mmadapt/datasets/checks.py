@@ -5,7 +5,7 @@ They read configs and annotation files, without building anything. What a mismat
 classes trains without a word.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -118,12 +118,14 @@ def class_names_of(cfg: Config, loop: str) -> list[str] | None:
     return None if names is None or isinstance(names, str) else [str(name) for name in names]
 
 
-def metainfo_of(cfg: Config, loop: str) -> dict:
+def metainfo_of(cfg: Config, loop: str, configured: bool = True) -> dict:
     """Return the meta information that the data set of a loop will have once it is built.
 
     Args:
         cfg (Config): The whole config.
         loop (str): 'train', 'val' or 'test'.
+        configured (bool): Whether the config's own ``metainfo`` counts, or only what the type of
+            data set has without one. Defaults to True.
 
     Returns:
         dict: That of what combines several data sets, or else of the first of them; empty where it
@@ -137,8 +139,11 @@ def metainfo_of(cfg: Config, loop: str) -> dict:
         if not isinstance(cls, type) or not issubclass(cls, BaseDataset):
             return {}
         # MMPose's combined data sets have keypoints of their own.
-        combines = isinstance(dataset, Mapping) and dataset.get('metainfo')
-        return _metainfo(cls, dataset if combines else leaf, place)
+        if not configured:
+            leaf = dict(type=leaf['type'])
+        elif isinstance(dataset, dict) and dataset.get('metainfo'):
+            leaf = dataset
+        return _metainfo(cls, leaf, place)
     return {}
 
 
