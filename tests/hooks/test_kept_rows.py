@@ -146,6 +146,30 @@ def test_the_rows_of_a_layer_that_had_an_adapter_have_it_merged(
     assert all(torch.allclose(state[key], merged[key][1:], rtol=0, atol=1e-7) for key in RTM)
 
 
+def test_an_adapter_beside_a_pretrained_backbone_alone(start, bases, tmp_path):
+    """Nothing is loaded but the folder, and as many classes as it has."""
+    state = read_checkpoint(str(bases('rtmdet')))['state_dict']
+    path = tmp_path / 'backbone.pth'
+    torch.save(state, path)
+    pretrained = {
+        'model.backbone.init_cfg': dict(
+            _delete_=True, type='Pretrained', checkpoint=str(path), prefix='backbone.'
+        )
+    }
+    start(base=None, **pretrained)
+    folder = str((tmp_path / 'run').rename(tmp_path / 'first') / 'adapter')
+    stored = read_adapter(folder)[1]
+    others = {'train_dataloader.dataset.metainfo.classes': ('dot', 'cat')}
+    peft = {**LORA, 'adapter': folder}
+    state = start(peft, base=None, **pretrained, **others, **STILL).model.state_dict()
+    for key in RTM:
+        assert torch.equal(state[key][0], stored[key][1])
+        assert random_row(state, stored, key, 1)
+    assert torch.equal(
+        state['neck.out_convs.0.conv.weight'], stored['neck.out_convs.0.conv.weight']
+    )
+
+
 @HOOKS.register_module()
 class BeginsWith(Hook):
     """Notes the model's tensors before the first iteration, and what it computes of an image."""
