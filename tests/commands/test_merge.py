@@ -4,11 +4,13 @@ import errno
 import os
 
 import pytest
+from mmengine.hub import get_config
 
 from mmadapt import UserError
+from mmadapt.classes import names_of_config
 from mmadapt.commands import merge as tool
 from mmadapt.errors import WriteError
-from mmadapt.files import writing
+from mmadapt.files import AdapterRecord, BaseRecord, writing
 
 
 @pytest.fixture
@@ -55,3 +57,16 @@ def test_a_name_that_does_not_go_with_the_format_is_refused(merge, tmp_path):
     for name, options in (('out.safetensors', []), ('out.pth', ['--format', 'safetensors'])):
         with pytest.raises(UserError, match='does not go with the name'):
             merge(tmp_path / name, *options)
+
+
+def test_a_merged_model_of_poses_says_what_it_predicts():
+    """MMPose draws and flips by it, and a training that goes on keeps rows by it."""
+    pytest.importorskip('mmpose', reason='MMPose is not installed')
+    cfg = get_config('mmpose::body_2d_keypoint/rtmpose/coco/rtmpose-t_8xb256-420e_coco-256x192.py')
+    names = names_of_config(cfg)['keypoints']
+    record = AdapterRecord({}, [], [], BaseRecord(), [], keypoint_names=names)
+    metainfo = tool.metainfo_of_merged(cfg, record)
+    assert list(metainfo['keypoint_id2name'].values()) == names
+    assert {'flip_indices', 'skeleton_links'} <= metainfo.keys()
+    record.keypoint_names = [*names, 'toe']  # this is not the config of that training
+    assert tool.metainfo_of_merged(cfg, record) == {}

@@ -83,6 +83,8 @@ def test_as_many_classes_of_other_names_do_not_start_from_the_rows_of_others(sta
     assert torch.equal(state[boxes][4:], base[boxes][:4])
     assert random_row(state, base, boxes, 3)
     own = f'{runner.work_dir}/epoch_1.pth'
+    # Also what does not train, as the constants of a loss, is not taken from the base again.
+    assert {FC, boxes} <= {*torch.load(own)['mmadapt']['base']['not_in_base']}
     tested = start(mode='test', kind='faster_rcnn', base=own).model.state_dict()
     merged = read_checkpoint(f'{runner.work_dir}/merged_model_state_dict.pth')['state_dict']
     folder = read_adapter(f'{runner.work_dir}/adapter')[1]

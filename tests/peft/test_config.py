@@ -41,6 +41,8 @@ LORA = dict(type='LoRA', r=4)
         (dict(method=LORA, export='statedict'), "peft.export='statedict' .*nearest: 'state_dict'"),
         (dict(method=LORA, adapter=3), 'peft.adapter must be a path, got 3'),
         (dict(method=LORA, base=['x']), 'peft.base must be a path'),
+        (dict(method=LORA, keep_classes=['a']), 'peft.keep_classes must be True or False, got'),
+        (dict(method=LORA, keep_class=False), "no key 'keep_class'; nearest: 'keep_classes'"),
         (dict(method=LORA, allow_random_base=1), 'allow_random_base must be True or False, got 1'),
     ],
 )
@@ -103,7 +105,9 @@ def test_one_name_or_description_is_a_list_of_one():
 
 
 def test_the_plan_spells_out_the_methods_defaults_and_leaves_out_what_decides_no_tensor():
-    plan = PEFTConfig.parse(dict(method=dict(type='LoRA'), adapter='a', export='state_dict')).plan()
+    plan = PEFTConfig.parse(
+        dict(method=dict(type='LoRA'), adapter='a', export='state_dict', keep_classes=False)
+    ).plan()
     method = plan.pop('method')
     assert plan == dict(targets='auto', exclude=[], head='auto', norm='freeze', quant=None)
     assert {key: method[key] for key in ('type', 'r', 'alpha', 'dropout')} == dict(

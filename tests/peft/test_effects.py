@@ -242,6 +242,7 @@ def test_a_default_of_a_third_partys_method_is_not_asked_for(monkeypatch):
         (dict(adapter='face'), 'mmadapt.load_adapter'),
         (dict(base='base.pth'), 'load the base'),
         (dict(export='state_dict'), 'mmadapt.merge'),
+        (dict(keep_classes=False), 'leave it out'),
     ],
 )
 @pytest.mark.parametrize('kind', [dict, lambda cfg: Config(dict(peft=cfg)).peft])

@@ -86,6 +86,7 @@ def test_the_wrapper_trains_and_resumes_bit_for_bit_what_the_hook_trains(data, t
     [
         (['load_from=None'], 'more parameters are frozen but no weight was loaded into them'),
         (['model_wrapper_cfg.peft.adapter=folder'], 'peft.adapter in model_wrapper_cfg'),
+        (['model_wrapper_cfg.peft.keep_classes=False'], 'peft.keep_classes in model_wrapper_cfg'),
         (['model_wrapper_cfg.peft.methd=1'], "peft has no key 'methd'; nearest: 'method'"),
     ],
 )
