@@ -19,6 +19,7 @@ class UnknownHead(BaseModule):
         self.fc = nn.Linear(channels, num_classes)
         self.pairs = nn.Linear(channels, 2 * num_classes)
         self.register_buffer('seen', torch.zeros(num_classes))
+        self.drawn = torch.rand(1)
 
 
 @MODELS.register_module()

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmdet.datasets import CocoDataset
+from mmdet.datasets import CocoDataset, VOCDataset
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from safetensors.torch import save_file
@@ -122,6 +122,9 @@ def test_what_a_file_does_not_say_is_what_the_stock_config_says(dataset, tmp_pat
 
     assert keep(80).entries[key] == {0: ([row], [1])}
     assert keep(79) is None
+    cfg.train_dataloader.dataset.type = 'VOCDataset'
+    row = VOCDataset.METAINFO['classes'].index('person')
+    assert keep(20).entries[key] == {0: ([row], [1])}
 
 
 def test_the_names_of_a_run_are_those_of_its_data():
