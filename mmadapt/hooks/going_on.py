@@ -22,7 +22,7 @@ def find_misfits(
         source (str): The file, for messages.
 
     Returns:
-        set[str]: Canonical state-dict keys. Their layers have to train fully.
+        set[str]: State-dict keys, of a shared layer all. Their layers have to train fully.
 
     Raises:
         UserError: Most of the model outside its head is of another shape.
@@ -33,7 +33,9 @@ def find_misfits(
         for (key, tensor), first in zip(model.state_dict().items(), canonical.values(), strict=True)
         if (value := stored.get(first, base.get(key, base.get(first)))) is not None
     }
-    misfits = {key for key, (there, here) in given.items() if there != here}
+    misfits = {
+        key for key, first in canonical.items() if first in given and len({*given[first]}) > 1
+    }
     if not misfits:
         return misfits
     heads = tuple(f'{name}.' for name in find_heads(model))

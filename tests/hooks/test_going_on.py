@@ -102,6 +102,21 @@ def test_an_adapted_layer_that_does_not_fit_trains_fully_instead(build_detector)
         restore(model, record, stored, base, 'FILE', anew)
 
 
+def test_a_layer_of_several_names_that_does_not_fit_trains_too(build_detector):
+    """Deformable DETR has one prediction layer for all layers of its decoder."""
+    name = 'deformable_detr/deformable-detr_r50_16xb2-50e_coco.py'
+    peft = dict(method=dict(type='LoRA', r=2), head='adapt')
+    first, model = build_detector(name, 5), build_detector(name, 3)
+    inject(first, peft)
+    stored = {key: first.state_dict()[key] for key in stored_keys(first)}
+    base = build_detector(name, 5).state_dict()
+    misfits = find_misfits(model, stored, base, 'FILE')
+    assert len(misfits) == 12
+    inject(model, peft, not_loaded=misfits, weights_follow=True)
+    assert 'bbox_head.cls_branches.0' not in require_state(model).adapted
+    assert 'bbox_head.cls_branches.0' in require_state(first).adapted
+
+
 def test_so_it_does_in_a_run(start, bases, tmp_path):
     """After a checkpoint and after a folder; the layers had adapters in the first training."""
     adapts, base = {**LORA, 'head': 'adapt'}, bases('rtmdet', 2)
