@@ -59,8 +59,8 @@ class Layout:
     def __str__(self) -> str:
         """Return it in words; nothing is said of one row for each class and no more."""
         words = [
-            f'{self.groups} times all classes' if self.groups > 1 else '',
-            f'{self.width} for each class' if self.width > 1 else '',
+            f'{self.groups} times all' if self.groups > 1 else '',
+            f'{self.width} each' if self.width > 1 else '',
             f'{self.before} of no class before them' if self.before else '',
             f'{self.behind} of no class behind them' if self.behind else '',
         ]

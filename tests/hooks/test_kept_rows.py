@@ -253,6 +253,6 @@ def test_inspect_shows_what_a_training_would_keep(named, data, tmp_path, capsys)
     inspect([str(write_config(tmp_path, 'faster_rcnn', data, path))])
     shown = capsys.readouterr().out
     assert f'1 of 2 classes start from their rows in {path}: dot; new: square' in shown
-    assert '│ roi_head.bbox_head.fc_reg │ weight, bias │ 4 of 8    │ 4 for each class' in shown
+    assert '│ roi_head.bbox_head.fc_reg │ weight, bias │ 4 of 8    │ 4 each' in shown
     assert '│ roi_head.bbox_head.fc_cls │ weight, bias │ 2 of 3    │ 1 of no class behind' in shown
     assert re.search(r'roi_head\.bbox_head\.fc_cls +│ Linear +│ 3x1024 +│ train', shown)
