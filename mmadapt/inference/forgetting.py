@@ -13,11 +13,11 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
+from ..classes import names_of_checkpoint
 from ..config_model import build_model
 from ..errors import UserError
 from ..files import is_adapter, load_adapter, read_adapter, read_checkpoint
 from ..files.prefix import with_full_keys
-from ..hooks.loaded_hook import class_names
 from ..peft import fit_class_counts, remove, set_adapter
 from ..runs import unwrap
 
@@ -186,7 +186,7 @@ def _with_other_weights(
     """Build the base's model again with the weights of a checkpoint, which knows other classes."""
     model = build_model(runner.cfg)
     checkpoint = read_checkpoint(place)
-    names = class_names(checkpoint) or base
+    names = names_of_checkpoint(checkpoint).get('classes') or base
     state = with_full_keys(model, checkpoint['state_dict'])
     own = model.state_dict()
     misfits = {

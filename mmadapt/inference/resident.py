@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
+from ..classes import names_of_checkpoint
 from ..config_model import build_model
 from ..errors import UserError
 from ..files import (
@@ -24,7 +25,6 @@ from ..files import (
 from ..files.base_weights import read_base
 from ..files.described_model import DESCRIPTION_NAME, DescribedModel
 from ..files.prefix import with_full_keys
-from ..hooks.loaded_hook import class_names
 from ..peft import fit_class_counts, set_adapter
 from ..values import nearest
 
@@ -195,7 +195,7 @@ def _load_base(
         list[str], optional: The names of its classes, if they are known.
     """
     state, meta = read_base(model, record, path)
-    where, names = path or record.load_from, class_names(dict(meta=meta))
+    where, names = path or record.load_from, names_of_checkpoint(dict(meta=meta)).get('classes')
     own = model.state_dict()
     misfits = [key for key in state if key in own and own[key].shape != state[key].shape]
     if wanted:
@@ -242,7 +242,7 @@ def _load_whole(model: nn.Module, path: str) -> dict:
     """Load an ordinary checkpoint or one of a training with ``peft``; return its metainfo."""
     checkpoint = read_checkpoint(path)
     meta = dict((checkpoint.get('meta') or {}).get('dataset_meta') or {})
-    names = class_names(checkpoint)
+    names = names_of_checkpoint(checkpoint).get('classes')
     if KEY in checkpoint:
         names = rebuild(model, path).class_names or names
     else:
