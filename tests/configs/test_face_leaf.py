@@ -125,6 +125,8 @@ def test_root_and_classes_reach_every_loader_evaluator_and_head(leaf, tmp_path):
     classes = ('a', 'b', 'c', 'd', 'e')
     cfg = read(tmp_path, leaf, data_root='elsewhere/faces/', classes=classes)
     for split, folder in (('train', 'train'), ('val', 'validation'), ('test', 'validation')):
+        # Nobody can set num_workers=0 beside workers that live on.
+        assert not cfg[f'{split}_dataloader'].persistent_workers
         dataset = cfg[f'{split}_dataloader'].dataset
         dataset = dataset.get('dataset', dataset)
         assert (dataset.data_root, dataset.data_prefix) == (

@@ -16,7 +16,8 @@ model = dict(backbone=dict(init_cfg=None), roi_head=dict(bbox_head=head, mask_he
 
 data = dict(data_root=data_root, metainfo=dict(classes=classes))
 train_dataloader = dict(_base_.finetune_loader, dataset=dict(_base_.face_ins_train, **data))
-val_dataloader = test_dataloader = dict(dataset=dict(_base_.face_ins_val, **data))
+val_dataloader = test_dataloader = dict(
+    persistent_workers=False, dataset=dict(_base_.face_ins_val, **data))
 val_evaluator = test_evaluator = dict(ann_file=data_root + _base_.face_ins_val.ann_file)
 optim_wrapper = dict(_base_.finetune_wrapper, _delete_=True)
 auto_scale_lr = dict(base_batch_size=2)

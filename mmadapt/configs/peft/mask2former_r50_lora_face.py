@@ -22,6 +22,7 @@ train_dataloader = dict(
     _base_.finetune_loader,
     dataset=dict(_base_.face_ins_train, pipeline=_base_.train_pipeline, **data))
 val_dataloader = test_dataloader = dict(
+    persistent_workers=False,
     dataset=dict(_base_.face_ins_val, pipeline=_base_.test_pipeline, **data))
 val_evaluator = test_evaluator = dict(ann_file=data_root + _base_.face_ins_val.ann_file)
 optim_wrapper = dict(_base_.finetune_wrapper, _delete_=True)

@@ -18,7 +18,8 @@ peft = dict(exclude=['language_model'])
 
 data = dict(data_root=data_root, metainfo=dict(classes=classes), return_classes=True)
 train_dataloader = dict(_base_.finetune_loader, dataset=dict(_base_.face_det_train, **data))
-val_dataloader = test_dataloader = dict(dataset=dict(_base_.face_det_val, **data))
+val_dataloader = test_dataloader = dict(
+    persistent_workers=False, dataset=dict(_base_.face_det_val, **data))
 val_evaluator = test_evaluator = dict(ann_file=data_root + _base_.face_det_val.ann_file)
 optim_wrapper = dict(_base_.finetune_wrapper, _delete_=True)
 auto_scale_lr = dict(base_batch_size=2)

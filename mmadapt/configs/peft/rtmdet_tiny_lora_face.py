@@ -18,7 +18,8 @@ peft = dict(export='state_dict')
 data = dict(data_root=data_root, metainfo=dict(classes=classes))
 train_dataloader = dict(
     _base_.finetune_loader, batch_size=1, dataset=dict(_base_.face_det_train, **data))
-val_dataloader = test_dataloader = dict(dataset=dict(_base_.face_det_val, **data))
+val_dataloader = test_dataloader = dict(
+    persistent_workers=False, dataset=dict(_base_.face_det_val, **data))
 val_evaluator = test_evaluator = dict(ann_file=data_root + _base_.face_det_val.ann_file)
 optim_wrapper = dict(_base_.finetune_wrapper, _delete_=True, accumulative_counts=4)
 auto_scale_lr = dict(base_batch_size=2)  # the rate is for 2 processes with a batch of 1 each
