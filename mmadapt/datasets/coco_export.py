@@ -15,8 +15,10 @@ from pathlib import Path
 from ..values import close_names
 from .coco_checks import check_annotations, check_categories, check_images, read_json
 from .coco_ids import whole_ids
-from .image_checks import check_image_files, check_leaks, check_unlisted
+from .image_checks import check_image_files, check_unlisted
 from .layout import find_annotations, find_image_dir
+from .leaks import check_leaks
+from .likeness import Likeness
 from .problems import Kind, Problems
 from .training_use import CROWD, why_untrained
 from .use_checks import check_left, check_many, check_marks, check_masks, mended
@@ -306,7 +308,7 @@ def _compare_categories(
 
 def _check_files(splits: dict[str, Split], problems: Problems) -> None:
     """Check the images themselves."""
-    present: dict[str, list[Path]] = {}
+    present: dict[str, dict[Path, Likeness | None]] = {}
     listed: dict[Path, set[Path]] = {}
     for split in splits.values():
         images = list(split.images.values())

@@ -1,17 +1,16 @@
-"""Whether a split's images are on disk, whole, of the size their annotations say, and its own."""
+"""Whether a split's images are on disk, whole, and of the size that their annotations say."""
 
-import hashlib
 import os
 import struct
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import combinations
+from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageOps
 
 from .layout import name_on_disk
+from .likeness import Likeness, likeness_of
 from .problems import Kind, Problems
 
 IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.gif'}
@@ -35,35 +34,39 @@ NOT_LISTED = Kind(
     'images on disk that no annotation file lists',
     'they are not used; list them without boxes if they show none',
 )
-SAME_CONTENT = Kind(
-    'warning',
-    'images that are in two splits (identical files)',
-    'take them out of one: the figures of the second would flatter',
-)
-SAME_NAME = Kind(
-    'warning',
-    'images of the same name or source in two splits',
-    'look at a few: if they show the same, take them out of one split',
-)
 
 
-def probe(path: Path) -> tuple[int, int] | str:
+@dataclass(frozen=True)
+class Seen:
+    """What there is of an image file.
+
+    Args:
+        size (tuple[int, int]): Width and height in pixels as MMDetection will see them, that is
+            after the orientation tag.
+        likeness (Likeness | None): What it is compared with other images by.
+    """
+
+    size: tuple[int, int]
+    likeness: Likeness | None
+
+
+def probe(path: Path) -> Seen | str:
     """Decode an image.
 
     Args:
         path (Path): The image file.
 
     Returns:
-        tuple[int, int] | str: Width and height in pixels as MMDetection will see them, that is
-        after the orientation tag; or what is wrong with the file.
+        Seen | str: What it shows; or what is wrong with the file.
     """
     try:
         with Image.open(path) as image:
             width, height = image.size
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1)
             # JPEG decodes an eighth of the size many times faster and still meets a cut-off end.
-            image.draft(None, (1, 1))
+            image.draft('L', (64, 64))
             image.load()
+            likeness = likeness_of(ImageOps.exif_transpose(image) if turned != 1 else image)
     except (
         OSError,
         SyntaxError,
@@ -73,7 +76,7 @@ def probe(path: Path) -> tuple[int, int] | str:
         Image.DecompressionBombError,
     ) as error:
         return str(error).replace(f' {str(path)!r}', '') or type(error).__name__
-    return (height, width) if turned else (width, height)
+    return Seen((height, width) if turned in (5, 6, 7, 8) else (width, height), likeness)
 
 
 def check_image_files(
@@ -82,7 +85,7 @@ def check_image_files(
     file: str,
     problems: Problems,
     threads: int | None = None,
-) -> list[Path]:
+) -> dict[Path, Likeness | None]:
     """Check that the images are there, whole, and of the size the annotations say.
 
     Args:
@@ -93,9 +96,11 @@ def check_image_files(
         threads (int | None): Decoding threads; by default one per core.
 
     Returns:
-        list[Path]: The images that are on disk.
+        dict[Path, Likeness | None]: The images that are on disk, with what they are compared with
+        others by.
     """
-    present, entries = [], []
+    present: list[Path] = []
+    entries = []
     by_stem: dict = {}
     for image in images:
         path = image_dir / image['file_name']
@@ -112,17 +117,20 @@ def check_image_files(
         hint = f' (the folder has {like})' if like else ''
         problems.add(MISSING, file, f'{path}{hint}')
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        found: dict[Path, Likeness | None] = dict.fromkeys(present)
         for path, image, seen in zip(present, entries, pool.map(probe, present), strict=True):
             said = (image['width'], image['height'])
             if isinstance(seen, str):
                 problems.add(BROKEN, file, f'{path}: {seen}')
-            elif seen != said:
+                continue
+            found[path] = seen.likeness
+            if seen.size != said:
                 problems.add(
                     WRONG_SIZE,
                     file,
-                    '{}: {} x {}, the file says {} x {}'.format(path, *seen, *said),
+                    '{}: {} x {}, the file says {} x {}'.format(path, *seen.size, *said),
                 )
-    return present
+    return found
 
 
 def check_unlisted(listed: dict[Path, set[Path]], problems: Problems) -> None:
@@ -137,40 +145,3 @@ def check_unlisted(listed: dict[Path, set[Path]], problems: Problems) -> None:
         for path in sorted(folder.iterdir()):
             if path.suffix.lower() in IMAGE_SUFFIXES and path not in everything:
                 problems.add(NOT_LISTED, f'{folder}{os.sep}', path.name)
-
-
-def check_leaks(images: Mapping[str, Sequence[Path]], problems: Problems) -> None:
-    """Report images that two splits share.
-
-    Only files of equal size are hashed, so a clean data set costs no reading. Roboflow names the
-    augmented versions of one image ``NAME.rf.HASH.jpg``; they count as the same source.
-
-    Args:
-        images (Mapping[str, Sequence[Path]]): The image files of each split.
-        problems (Problems): Takes what is found.
-    """
-    by_size: dict[str, dict[int, list[Path]]] = {split: defaultdict(list) for split in images}
-    by_name: dict[str, dict[str, Path]] = {split: {} for split in images}
-    for split, paths in images.items():
-        for path in paths:
-            by_size[split][path.stat().st_size].append(path)
-            by_name[split][path.name.split('.rf.')[0]] = path
-    digests = {}
-
-    def digest(path):
-        if path not in digests:
-            digests[path] = hashlib.sha256(path.read_bytes()).digest()
-        return digests[path]
-
-    for first, second in combinations(images, 2):
-        place = f'{first} and {second} splits'
-        twins = set()
-        for size in by_size[first].keys() & by_size[second].keys():
-            content = {digest(path): path for path in by_size[first][size]}
-            for path in by_size[second][size]:
-                if digest(path) in content:
-                    twins.add(path)
-                    problems.add(SAME_CONTENT, place, f'{content[digest(path)]} = {path}')
-        for name in sorted(by_name[first].keys() & by_name[second].keys()):
-            if by_name[second][name] not in twins:
-                problems.add(SAME_NAME, place, f'{by_name[first][name]}, {by_name[second][name]}')
