@@ -50,6 +50,13 @@ class Seen:
     likeness: Likeness | None
 
 
+def oriented_size(image: Image.Image) -> tuple[int, int]:
+    """Return width and height of an image in pixels, as they are after its orientation tag."""
+    width, height = image.size
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    return (height, width) if turned else (width, height)
+
+
 def probe(path: Path) -> Seen | str:
     """Decode an image.
 
@@ -61,12 +68,11 @@ def probe(path: Path) -> Seen | str:
     """
     try:
         with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1)
+            size = oriented_size(image)
             # JPEG decodes an eighth of the size many times faster and still meets a cut-off end.
             image.draft('L', (64, 64))
             image.load()
-            likeness = likeness_of(ImageOps.exif_transpose(image) if turned != 1 else image)
+            likeness = likeness_of(ImageOps.exif_transpose(image))
     except (
         OSError,
         SyntaxError,
@@ -76,7 +82,7 @@ def probe(path: Path) -> Seen | str:
         Image.DecompressionBombError,
     ) as error:
         return str(error).replace(f' {str(path)!r}', '') or type(error).__name__
-    return Seen((height, width) if turned in (5, 6, 7, 8) else (width, height), likeness)
+    return Seen(size, likeness)
 
 
 def check_image_files(
