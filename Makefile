@@ -1,5 +1,5 @@
 # PYTHON: the Python (3.10 to 3.12) to make .venv with; one is looked for when it is not given.
-# EXTRAS: more of OpenMMLab and of training, e.g. EXTRAS=pose,quant (pose seg cls text deepspeed fairscale quant mim docs).
+# EXTRAS: more of OpenMMLab and of training, e.g. EXTRAS=pose,quant (pose seg cls text formats deepspeed fairscale quant mim docs).
 PYTHON ?=
 EXTRAS ?=
 PYTEST_ARGS ?= --exitfirst
@@ -32,7 +32,7 @@ env:
 
 # What MMPose, DeepSpeed and others bring stays out of .venv, beside which it is installed.
 env-extras:
-	@$(MAKE) --no-print-directory env BESIDE=1 EXTRAS=pose,seg,cls,deepspeed,fairscale,quant,mim
+	@$(MAKE) --no-print-directory env BESIDE=1 EXTRAS=pose,seg,cls,formats,deepspeed,fairscale,quant,mim
 
 demo: env
 	@.venv/bin/python -W ignore:pkg_resources projects/face_demo/run.py

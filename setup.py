@@ -12,6 +12,7 @@ EXTRAS = (
     'seg',
     'cls',
     'text',
+    'formats',
     'deepspeed',
     'fairscale',
     'quant',

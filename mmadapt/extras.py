@@ -35,6 +35,9 @@ EXTRAS = {
         'transformers, for the language models of detectors such as MM Grounding DINO',
         ('transformers', 'huggingface_hub'),
     ),
+    'formats': Extra(
+        'globox, for labels in YOLO, Pascal VOC, CVAT and LabelMe format', ('globox',)
+    ),
     'quant': Extra('bitsandbytes, for bases in 4 and 8 bits', ('bitsandbytes',)),
     'deepspeed': Extra('DeepSpeed', ('deepspeed',)),
     'fairscale': Extra('fairscale', ('fairscale',)),

@@ -30,13 +30,14 @@ NO_SPLIT = Kind(
     'no annotation file found',
     'expected SPLIT/annotations_coco.json (or annotations.coco.json, _annotations.coco.json, '
     'annotations.json, instances_*.json, a single *.json) with SPLIT one of train; '
-    'validation, valid, val; or annotations/instances_SPLIT*.json',
+    'validation, valid, val; or annotations/instances_SPLIT*.json; or labels of YOLO (data.yaml), '
+    'Pascal VOC (Annotations/*.xml), CVAT (annotations.xml) or LabelMe',
 )
 AMBIGUOUS = Kind('error', 'several annotation files', 'choose one')
 NO_SUCH_FILE = Kind('error', 'no such annotation file', 'give a file inside the data set folder')
 
 
-def _words(name: str) -> set[str]:
+def words_of(name: str) -> set[str]:
     """Return letters-only parts: 'instances_train2017' gives instances and train."""
     return set(re.split('[^a-z]+', name.lower()))
 
@@ -68,7 +69,7 @@ def annotation_candidates(folder: Path, split: str) -> list[Path]:
         named = sorted(
             f
             for f in place.glob('*.json')
-            if _words(f.stem).intersection(names) and not f.name.endswith(FIXED_NAME)
+            if words_of(f.stem).intersection(names) and not f.name.endswith(FIXED_NAME)
         )
         found += _usual(named)
     return found
@@ -126,13 +127,23 @@ def find_annotations(
 
 def _resolve_choice(folder: Path, choice: str) -> Path | None:
     """Return the file meant by the user's choice, if it exists inside the folder."""
+    paths = (path for path in (folder / choice, Path(choice)) if path.is_file())
+    return next((place for path in paths if (place := inside(folder, path))), None)
+
+
+def inside(folder: Path, path: Path) -> Path | None:
+    """The place of a file below a folder.
+
+    Args:
+        folder (Path): The folder.
+        path (Path): The file, however its path is written.
+
+    Returns:
+        Path | None: Its path, beginning with ``folder``; None where it is elsewhere.
+    """
     # Links are not followed: a folder of links to images elsewhere is a data set folder too.
-    root = Path(os.path.abspath(folder))
-    for path in (folder / choice, Path(choice)):
-        place = Path(os.path.abspath(path))
-        if path.is_file() and place.is_relative_to(root):
-            return folder / place.relative_to(root)
-    return None
+    root, place = Path(os.path.abspath(folder)), Path(os.path.abspath(path))
+    return folder / place.relative_to(root) if place.is_relative_to(root) else None
 
 
 def name_on_disk(image_dir: Path, name: str) -> str | None:
@@ -174,7 +185,7 @@ def find_image_dir(folder: Path, split: str, ann_file: Path, names: Sequence[str
             by_name = [
                 d
                 for d in sorted(parent.iterdir())
-                if d.is_dir() and _words(d.name).intersection(SPLIT_NAMES[split])
+                if d.is_dir() and words_of(d.name).intersection(SPLIT_NAMES[split])
             ]
             places += by_name + [d / 'images' for d in by_name]
     places += [folder / 'images', folder]

@@ -43,7 +43,7 @@ def imported():
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 found.add(node.module.partition('.')[0])
     found -= {*sys.stdlib_module_names, 'mmadapt', 'mmadapt_command'}
-    return {dict(PIL='pillow').get(name, name) for name in found}
+    return {dict(PIL='pillow', yaml='pyyaml').get(name, name) for name in found}
 
 
 def test_what_is_imported_is_required_and_what_is_required_is_imported():
