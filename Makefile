@@ -32,7 +32,7 @@ env:
 
 # What MMPose, DeepSpeed and others bring stays out of .venv, beside which it is installed.
 env-extras:
-	@$(MAKE) --no-print-directory env BESIDE=1 EXTRAS=pose,seg,cls,formats,deepspeed,fairscale,quant,mim
+	@$(MAKE) --no-print-directory env BESIDE=1 EXTRAS=pose,seg,cls,text,formats,deepspeed,fairscale,quant,mim
 
 demo: env
 	@.venv/bin/python -W ignore:pkg_resources projects/face_demo/run.py

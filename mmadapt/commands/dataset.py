@@ -1,10 +1,13 @@
-"""Check a COCO or Roboflow export and write a `_base_` data set file for it.
+"""Check a data set and write a `_base_` data set file for it.
 
 Examples:
     mmadapt dataset data/face_det --out face_det.py
+    mmadapt dataset data/face_det --show
+    mmadapt dataset data/one_folder_of_images --val-fraction 0.2
 
-Prints the classes and boxes of each split and everything that is wrong, file by file. The config
-is written only when no error is left; then the exit code is 0, otherwise 1.
+The data set is in COCO format, or in YOLO, Pascal VOC, CVAT or LabelMe format, of which COCO files
+are written first. Prints the classes and boxes of each split and everything that is wrong, file by
+file. The config is written only when no error is left; then the exit code is 0, otherwise 1.
 """
 
 import argparse
@@ -13,21 +16,17 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from ..cli.arguments import add_force, make_parser
 from ..datasets import Export, read_export
-from ..datasets.base_config import (
-    SPLIT_ORDER,
-    lines_to_paste,
-    num_boxes,
-    num_left_out,
-    render,
-    variable_prefix,
-)
+from ..datasets.base_config import SPLIT_ORDER, render, variable_prefix
 from ..datasets.coco_fix import refuse_read_only, write_fixed, write_mask_files
+from ..datasets.formats import Converted, convert
+from ..datasets.problems import Problems
+from ..datasets.show import SUFFIXES, write_sheet
+from ..datasets.tables import show_lines, show_problems, show_tables
 from ..datasets.use_checks import NO_MASKS, NOTHING_ELSE
-from ..errors import WriteError
+from ..errors import UserError, WriteError
 from ..files.atomic import write_atomically
 from ..files.existing import would_change
 
@@ -67,41 +66,26 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
         help='like --fix, and in the copies boxes marked iscrowd or ignore, which '
         'are never trained on, become single objects like the others',
     )
+    parser.add_argument(
+        '--val-fraction',
+        type=float,
+        metavar='0.2',
+        help='without a validation split: which share of the training images to validate on',
+    )
+    parser.add_argument('--seed', type=int, help='chooses these images; 0')
+    parser.add_argument(
+        '--show',
+        nargs='?',
+        const='',
+        metavar='JPG',
+        help='draw training images with what is annotated in them, into '
+        'work_dirs/NAME/training_images.jpg or the file given',
+    )
     add_force(parser)
     parser.add_argument(
         '--max-shown', type=int, default=10, help='problems of one kind spelled out per file'
     )
     return parser.parse_args(arguments)
-
-
-def show_tables(console: Console, export: Export) -> None:
-    """Print boxes by class and split, and a summary."""
-    splits = [export.splits[name] for name in SPLIT_ORDER if name in export.splits]
-    counts = Table(title='boxes by class', title_justify='left')
-    counts.add_column('label', justify='right')
-    counts.add_column('class')
-    summary = Table(title='splits', title_justify='left')
-    summary.add_column('')
-    for split in splits:
-        counts.add_column(split.name, justify='right')
-        summary.add_column(split.name, justify='right', overflow='fold')
-    for label, name in enumerate(export.classes):
-        counts.add_row(str(label), escape(name), *(f'{s.class_counts[name]:,}' for s in splits))
-    sizes = [split.box_sizes for split in splits]
-    summary.add_row(
-        'annotations', *(escape(str(s.ann_file.relative_to(export.folder))) for s in splits)
-    )
-    summary.add_row('images', *(f'{len(s.images):,}' for s in splits))
-    summary.add_row('images without boxes', *(f'{s.num_empty:,}' for s in splits))
-    summary.add_row('boxes', *(f'{num_boxes(s, export.classes):,}' for s in splits))
-    if any(s.left_out for s in splits):
-        summary.add_row('boxes left out', *(f'{num_left_out(s):,}' for s in splits))
-    for size, what in (('S', 'small, area < 32 x 32'), ('M', 'medium'), ('L', 'large, > 96 x 96')):
-        summary.add_row(f'  {what}', *(f'{count[size]:,}' for count in sizes))
-    if export.classes:
-        console.print(counts)
-    if splits:
-        console.print(summary)
 
 
 def apply_fixes(
@@ -140,22 +124,63 @@ def find_mask_files(
     return files if files.keys() == export.splits.keys() else {}
 
 
-def show_problems(console: Console, export: Export, max_shown: int) -> None:
-    """Print what is wrong with the data set, at most so many of a kind a file."""
-    color = {'  error': 'red', '  warning': 'yellow', '  note': 'cyan'}
-    for line in export.problems.lines(max_shown):
-        console.print(escape(line), style=color.get(line.split(':')[0]), soft_wrap=True)
+def read_other_format(
+    console: Console, folder: Path, args: argparse.Namespace, splits: tuple[str, ...]
+) -> Converted | None:
+    """Write COCO files for labels in another format, and say so; None where they are COCO's."""
+    chosen = any(getattr(args, f'{split}_ann') for split in SPLIT_ORDER)
+    done = None
+    if not chosen:
+        with console.status(f'reading the labels in {escape(str(folder))}'):
+            done = convert(folder, splits, args.val_fraction, args.seed or 0, args.force)
+    if args.seed is not None and args.val_fraction is None:
+        raise UserError('--seed chooses the images of --val-fraction, which is not given')
+    if done is None and args.val_fraction is not None:
+        raise UserError(
+            f'--val-fraction shards a folder of YOLO, Pascal VOC, CVAT or LabelMe labels; {folder} '
+            'is read as COCO, whose splits are files of their own'
+        )
+    if done is not None and done.files:
+        files = ', '.join(path.relative_to(folder).as_posix() for path in done.files.values())
+        console.print(
+            escape(
+                f'{folder} is in {done.format} format, written as COCO into {files}; '
+                f'{len(done.classes)} classes {done.order}: {", ".join(done.classes)}'
+            ),
+            style='green',
+            soft_wrap=True,
+        )
+    return done
 
 
-def show_lines(console: Console, prefix: str, out: Path, masks: bool) -> None:
-    """Print the lines that bind the file to a stock model."""
+def show_images(console: Console, export: Export, out: Path, force: bool) -> None:
+    """Draw training images into a file, where there are any."""
+    if 'train' not in export.splits or not export.splits['train'].images:
+        return
+    images, classes = write_sheet(export, out, export.folder.resolve().name, force)
     console.print(
-        f'\nA config of a model that predicts {"masks" if masks else "boxes"} begins '
-        'with, for instance:',
+        escape(
+            f'drew {out}: {images} training images with {classes} of {len(export.classes)} classes'
+        ),
         style='green',
+        soft_wrap=True,
     )
-    for line in lines_to_paste(prefix, out, masks):
-        console.print(escape(line), soft_wrap=True, highlight=False)
+
+
+def typed(arguments: list[str], show: str | None) -> list[str]:
+    """Return what makes the config, without what only says how it is looked at or written."""
+    words = [w for w in arguments if w != '--force' and not w.startswith('--show=')]
+    if '--show' in words:
+        place = words.index('--show')
+        del words[place : place + 1 + bool(show)]
+    return words
+
+
+def count_errors(console: Console, problems: Problems) -> int:
+    """Say how many errors forbid to write the config; returns the exit code."""
+    count = problems.count('error')
+    console.print(f'{count} error{"s" * (count > 1)}: no config written', style='red')
+    return 1
 
 
 def main(arguments: list[str]) -> int:
@@ -163,22 +188,38 @@ def main(arguments: list[str]) -> int:
     args = parse_args(arguments)
     console = Console()
     folder = Path(args.folder)
-    ann_files = {split: getattr(args, f'{split}_ann') for split in SPLIT_ORDER}
+    prefix = variable_prefix(
+        args.name or (Path(args.out).stem if args.out else folder.resolve().name)
+    )
+    sheet = Path(args.show or f'work_dirs/{prefix}/training_images.jpg')
+    if sheet.suffix.lower() not in SUFFIXES:
+        raise UserError(f'--show {sheet} is no image file: its name ends in {", ".join(SUFFIXES)}')
     splits = SPLIT_ORDER[:2] if args.skip_test else SPLIT_ORDER
-    with console.status(f'reading {escape(str(folder))} and its images'):
-        export = read_export(folder, ann_files, splits, args.keep_unused)
+    ann_files = {split: getattr(args, f'{split}_ann') for split in SPLIT_ORDER}
+    known = None
     fix = args.fix or args.fix_ignored
     try:
+        converted = read_other_format(console, folder, args, splits)
+        if converted is not None:
+            known = converted.problems
+            if known.has_errors:
+                show_problems(console, known, args.max_shown)
+                return count_errors(console, known)
+            files = {s: p.relative_to(folder).as_posix() for s, p in converted.files.items()}
+            ann_files |= files
+        with console.status(f'reading {escape(str(folder))} and its images'):
+            export = read_export(folder, ann_files, splits, args.keep_unused, known)
         if fix:
             copies = apply_fixes(console, export, args.fix_ignored, args.force)
             if copies:
-                export = read_export(folder, {**ann_files, **copies}, splits, args.keep_unused)
+                ann_files |= copies
+                export = read_export(folder, ann_files, splits, args.keep_unused, known)
         mask_files = find_mask_files(console, export, fix, args.force)
     except WriteError as error:
         links = f'cp -rs {folder.resolve()} NEW && chmod -R u+w NEW'
         console.print(
             escape(
-                f'{error}; where --fix cannot write beside the annotations, make a '
+                f'{error}; where nothing can be written beside the annotations, make a '
                 f'folder of links and use that: {links}'
             ),
             style='red',
@@ -186,26 +227,22 @@ def main(arguments: list[str]) -> int:
         )
         return 1
     show_tables(console, export)
-    show_problems(console, export, args.max_shown)
+    show_problems(console, export.problems, args.max_shown)
+    if args.show is not None:
+        show_images(console, export, sheet, args.force)
     if export.problems.has_errors:
-        count = export.problems.count('error')
-        console.print(f'{count} error{"s" * (count > 1)}: no config written', style='red')
-        return 1
-    prefix = variable_prefix(
-        args.name or (Path(args.out).stem if args.out else folder.resolve().name)
-    )
+        return count_errors(console, export.problems)
     out = Path(args.out or f'configs/_base_/datasets/{prefix}.py')
-    given = [word for word in arguments if word != '--force']
     text = render(
         export,
         prefix,
         f'{folder.as_posix()}/',
-        shlex.join(['mmadapt', 'dataset', *given]),
+        shlex.join(['mmadapt', 'dataset', *typed(arguments, args.show)]),
         mask_files,
     )
     try:
         if would_change(out, text) and not args.force:
-            again = shlex.join(['mmadapt', 'dataset', *given, '--force'])
+            again = shlex.join(['mmadapt', 'dataset', *arguments, '--force'])
             console.print(
                 escape(
                     f'{out} exists and differs: {again} overwrites it, --out names another file'

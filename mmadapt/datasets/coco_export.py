@@ -6,6 +6,7 @@ the training file's categories in their listed order, and every other split has 
 names in the same order, or its labels mean something else.
 """
 
+import copy
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -161,6 +162,7 @@ def read_export(
     ann_files: dict[str, str | None] | None = None,
     splits: Sequence[str] = ('train', 'val', 'test'),
     keep_unused: bool = False,
+    known: Problems | None = None,
 ) -> Export:
     """Read and check an export.
 
@@ -170,12 +172,13 @@ def read_export(
             places do not decide.
         splits (Sequence[str]): The splits to read.
         keep_unused (bool): Whether Roboflow's unused parent category stays a class.
+        known (Problems | None): What was found before, of which the result has a copy.
 
     Returns:
         Export: What was found; its ``problems`` say whether it can be used.
     """
     folder = Path(folder)
-    problems = Problems()
+    problems = copy.deepcopy(known) if known else Problems()
     files = find_annotations(folder, ann_files or {}, splits, problems)
     found = {}
     for name, path in files.items():
