@@ -30,10 +30,12 @@ class FrozenStatistics(_Norm):
 
     Attributes:
         stock_class (type): The class the layer had.
+        is_only_norm (bool): Whether the layer computes nothing behind the norm.
         folded_into (tuple, optional): The convolution that computes the norm too while it trains.
     """
 
     stock_class: ClassVar[type[nn.Module]]
+    is_only_norm: ClassVar[bool] = True
     folded_into: tuple[Any] | None = None
 
     @property
@@ -46,8 +48,8 @@ class FrozenStatistics(_Norm):
         return x if self.is_folded else super().forward(x)
 
     def train(self, mode: bool = True):
-        """Stay in eval mode, and remember ``mode`` for the stock norm."""
-        super().train(False)
+        """Stay in eval mode, and remember ``mode`` for the stock norm; what is in it changes."""
+        super().train(mode)
         set_mode(self, mode)
         return self
 
@@ -98,7 +100,7 @@ class FrozenInstanceNorm2d(FrozenStatistics, nn.InstanceNorm2d):
     stock_class = nn.InstanceNorm2d
 
 
-_FROZEN = {
+_FROZEN: dict[type[nn.Module], type] = {
     cls.stock_class: cls
     for cls in (
         FrozenBatchNorm1d,
@@ -110,6 +112,19 @@ _FROZEN = {
         FrozenInstanceNorm2d,
     )
 }
+
+
+def register_frozen(cls: type[FrozenStatistics]) -> type[FrozenStatistics]:
+    """Register what a norm of another library becomes; to be used as a decorator.
+
+    Args:
+        cls (type[FrozenStatistics]): A subclass of ``cls.stock_class`` too, the class of the norm.
+
+    Returns:
+        type[FrozenStatistics]: The class itself.
+    """
+    _FROZEN[cls.stock_class] = cls
+    return cls
 
 
 def is_norm(module: nn.Module) -> bool:

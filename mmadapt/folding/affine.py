@@ -15,7 +15,7 @@ from ..norms import FrozenStatistics
 
 def is_affine(norm: nn.Module) -> TypeGuard[_BatchNorm]:
     """Return whether a norm is an affine map of its channels, whatever its input."""
-    return isinstance(norm, FrozenStatistics) and isinstance(norm, _BatchNorm)
+    return isinstance(norm, FrozenStatistics) and norm.is_only_norm and isinstance(norm, _BatchNorm)
 
 
 def affine_of(norm: _BatchNorm, stock: bool = False) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,8 @@ from mmengine.model.utils import _BatchNormXd
 from mmengine.utils.dl_utils.parrots_wrapper import SyncBatchNorm
 from torch import Tensor, nn
 
+from mmadapt.adapters import adapted_class
+
 R, ALPHA = 4, 6
 
 
@@ -178,6 +180,15 @@ def _timm(name: str, **options) -> Kind:
     return Kind(build, random(2, 8, 7, 8))
 
 
+def _timm_norm() -> Kind:
+    def build():
+        layers = pytest.importorskip('timm.layers', reason='timm is not installed')
+        adapted_class(nn.Identity())  # it is by this that what is for timm is read
+        return layers.BatchNormAct2d(6, act_layer=nn.SiLU)
+
+    return Kind(build, random(2, 6, 6, 5))
+
+
 def _attention() -> dict[str, Kind]:
     def one(batch, tokens, width=16):
         def inputs():
@@ -243,6 +254,7 @@ NORMS = {
     'BatchNormXd': Kind(lambda: _BatchNormXd(6), random(2, 6, 3, 3)),
     'BatchNorm, synchronized': Kind(lambda: nn.SyncBatchNorm(6), random(2, 6, 3, 3)),
     'BatchNorm, MMEngine': Kind(lambda: SyncBatchNorm(6), random(2, 6, 3, 3)),
+    'BatchNorm and activation': _timm_norm(),
     'LayerNorm': Kind(lambda: nn.LayerNorm(6), random(2, 5, 6)),
     'LayerNorm, no bias': Kind(lambda: nn.LayerNorm(6, bias=False), random(2, 5, 6)),
     'RMSNorm': Kind(lambda: nn.RMSNorm(6), random(2, 5, 6)),

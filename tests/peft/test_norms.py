@@ -195,3 +195,24 @@ def test_the_synchronized_norm_of_mmcv_is_refused():
             nn.Sequential(nn.Conv2d(3, 4, 3), norm),
             dict(method=dict(type='LoRA', r=2), head='adapt'),
         )
+
+
+@pytest.mark.parametrize('method', ['LoRA', 'SSF'])
+def test_a_norm_of_timm_keeps_the_activation_and_the_drop_that_it_holds(method):
+    layers = pytest.importorskip('timm.layers', reason='timm is not installed')
+    model = Detector(layers.BatchNormAct2d, drop_layer=nn.Dropout)
+    norm = model.backbone[1]
+    with torch.no_grad():
+        norm.running_mean.normal_()
+        norm.bias.normal_()
+    x = torch.randn(2, 3, 8, 8)
+    stock = copy.deepcopy(model.backbone).eval()
+    inject(model, dict(method=dict(type=method), head='freeze'))
+    model.train()
+    assert not norm.training
+    assert norm.drop.training, 'what drops in training does so'
+    norm.drop.eval()
+    torch.testing.assert_close(model.backbone(x), stock(x))
+    assert (model.backbone(x) >= 0).all()
+    remove(model)
+    assert type(norm) is layers.BatchNormAct2d

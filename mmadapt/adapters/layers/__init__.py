@@ -18,6 +18,7 @@ _LIBRARIES = {
     'mmcv.cnn': 'mmcv_cnn',
     'mmcv.ops': 'mmcv_ops',
     'timm.layers': 'timm_convs',
+    'timm.layers.norm_act': 'timm_norms',
     'transformers.pytorch_utils': 'hugging_face',
     'transformers.models.falcon.modeling_falcon': 'falcon',
 }
