@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from ..adapters import adapt_layer, adapted_layer, require_adapted_class
+from ..adapters import adapt_layer, adapted_class, adapted_layer, require_adapted_class
 from ..errors import UserError
 from ..folding import find_sites, fold_norms
 from ..norms import (
@@ -231,6 +231,8 @@ def _behind_norms(model: nn.Module, plan: _Plan) -> _Plan:
         conv, norm = decisions.get(site.conv), decisions.get(site.norm)
         if conv is None or norm is None or norm.why == 'peft.exclude':
             continue
+        if adapted_class(site.norm) is None:
+            continue  # another library's own, such as MMPretrain's LayerNorm2d
         if conv.action == 'adapt' or conv.why == BEHIND:
             decisions[site.conv] = replace(conv, action='freeze', why=BEHIND)
             # A norm that would train trains through its adapter, which can say all it can.

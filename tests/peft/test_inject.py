@@ -531,3 +531,17 @@ def test_ssf_leaves_out_a_convolution_that_undoes_every_scale_and_has_no_bias():
         'freeze',
         'adapt',
     ]
+
+
+def test_ssf_stays_on_a_convolution_before_a_norm_that_has_no_form():
+    """Such as MMPretrain's LayerNorm2d, behind every ConvNeXt's strided convolutions."""
+
+    class LayerNorm2d(nn.LayerNorm):
+        def forward(self, x):
+            return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 1), LayerNorm2d(4), nn.Conv2d(4, 4, 1), nn.GroupNorm(2, 4)
+    )
+    report = inject(model, dict(method=dict(type='SSF'), head='adapt'))
+    assert [action(report, n) for n in '0123'] == ['adapt', 'freeze', 'freeze', 'adapt']
