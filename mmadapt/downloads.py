@@ -126,7 +126,8 @@ def building_offline() -> Iterator[None]:
         reason = (str(found).strip().splitlines() or [type(found).__name__])[0][:200]
         raise UserError(
             f'a part of the model downloads something when it is built, and cannot: {reason}. '
-            'Where load_from has its weights, write pretrained=False for a timm backbone; a name '
+            'Where load_from has its weights, write pretrained=False for a timm backbone; from a '
+            'file of the hub it reads them by pretrained_cfg_overlay=dict(file=PATH). A name '
             'on Hugging Face (language_model.name and the like) may be a local folder instead, '
             'which a machine with a network fills by snapshot_download'
         ) from error
