@@ -23,6 +23,7 @@ from .file_checks import (
     labels_by_category_order,
     leaf_datasets,
 )
+from .pose_checks import check_pose
 
 # Parts of a model whose num_classes counts something else than the data set's categories.
 OTHER_COUNTS = ('rpn_head', 'backbone', 'reid', 'language_model', 'semantic_head', 'init_cfg')
@@ -46,6 +47,7 @@ def check_data(cfg: Config, loops: Sequence[str] = ('train', 'val', 'test')) -> 
             check_evaluator_cfg(cfg[f'{loop}_evaluator'], dataset, f'{loop}_evaluator')
     check_classes_match_head(cfg, loops)
     if is_first_process():
+        check_pose(cfg, loops)
         # The files are parsed for this, which for COCO itself takes seconds and gigabytes.
         check_content(cfg, loops, lambda *leaf: _metainfo(*leaf).get('classes') or ())
 

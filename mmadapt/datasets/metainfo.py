@@ -1,0 +1,114 @@
+"""The description of points that MMPose's data sets, and some of its models, are built with.
+
+MMPose asserts that its five keys are there, with an empty message, and compares no lengths: a wrong
+one is a NumPy error in the first evaluation, or a broadcast without one.
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from ..errors import UserError
+from ..values import is_number, nearest
+
+# What each key is for N points, for those who have to write it.
+_KEYS = dict(
+    dataset_name="dataset_name='mine'",
+    keypoint_info="keypoint_info={0: dict(name='left_eye', id=0, swap='right_eye'), ...}",
+    skeleton_info='skeleton_info={} where no lines are to be drawn',
+    joint_weights='joint_weights=[1.0] * N',
+    sigmas="sigmas=[0.025] * N, COCO's for the eyes, more where annotators differ more",
+)
+
+
+def read_metainfo(given: Mapping, place: str) -> tuple[dict[str, Any], str]:
+    """Return a description of points as MMPose will read it.
+
+    Args:
+        given (dict): What a config has: the description, or ``from_file`` with the path of one.
+        place (str): Where, for messages.
+
+    Returns:
+        tuple[dict, str]: The description, and where it stands.
+
+    Raises:
+        UserError: There is no such file, or it holds none.
+    """
+    if 'from_file' not in given:
+        return dict(given), place
+    path = Path(given['from_file'])
+    if not path.is_file():
+        package = import_module('mmpose').__file__
+        assert package is not None
+        own = Path(package).parent / '.mim' / 'configs' / '_base_' / 'datasets'
+        path = own / path.name
+        if not path.is_file():
+            names = sorted(file.name for file in own.glob('*.py'))
+            raise UserError(
+                f'{place}: there is no file {given["from_file"]}, here or among those of MMPose; '
+                f'nearest: {nearest(path.name, names)}'
+            )
+    info = Config.fromfile(path).get('dataset_info')
+    if not isinstance(info, Mapping):
+        raise UserError(f'{place}: {path} has no dataset_info, by which name MMPose reads points')
+    return dict(info), str(path)
+
+
+def check_metainfo(info: Mapping, place: str) -> int:
+    """Check a description of points.
+
+    Args:
+        info (dict): What :func:`read_metainfo` returns.
+        place (str): Where it stands, for messages.
+
+    Returns:
+        int: The number of points.
+
+    Raises:
+        UserError: A key is missing, has another length than there are points, or names none.
+    """
+    points = info.get('keypoint_info')
+    n: int | str = len(points) if isinstance(points, Mapping) else 'N'
+    for key, example in _KEYS.items():
+        if key not in info:
+            raise UserError(
+                f'{place} has no {key}, without which MMPose stops with an empty message; write '
+                f'{_written(example, n)}'
+            )
+    if not isinstance(points, Mapping) or not points:
+        raise UserError(f'{place}.keypoint_info describes no point; write {_KEYS["keypoint_info"]}')
+    for key in ('sigmas', 'joint_weights'):
+        _check_length(info[key], len(points), f'{place}.{key}', _KEYS[key])
+    if not all(is_number(sigma) and sigma > 0 for sigma in info['sigmas']):
+        raise UserError(
+            f'{place}.sigmas={list(info["sigmas"])}: where one is not above 0, no prediction is '
+            f'ever right; write {_written(_KEYS["sigmas"], n)}'
+        )
+    names = [point.get('name') for point in points.values()]
+    used = [(f'keypoint_info[{i}].swap', point.get('swap')) for i, point in points.items()]
+    used += [
+        (f'skeleton_info[{i}].link', end)
+        for i, line in info['skeleton_info'].items()
+        for end in line['link']
+    ]
+    for key, name in used:
+        if name and name not in names:
+            raise UserError(
+                f'{place}.{key} names {name!r}, which is no point; nearest: {nearest(name, names)}'
+            )
+    return len(points)
+
+
+def _check_length(values: Sequence, points: int, place: str, example: str) -> None:
+    if len(values) != points:
+        raise UserError(
+            f'{place} has {len(values)} values for {points} points; write '
+            f'{_written(example, points)}'
+        )
+
+
+def _written(example: str, points: int | str) -> str:
+    return example.replace('* N', f'* {points}')

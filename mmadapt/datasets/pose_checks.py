@@ -1,0 +1,139 @@
+"""Checks of a pose config: its points are those of its files, of its head and of its losses."""
+
+from collections.abc import Iterator, Sequence
+
+from mmengine.config import Config
+
+from ..config_files import inherited
+from ..errors import UserError
+from ..logs import warn
+from ..type_names import type_name
+from .coco_file import local_file, read_once
+from .keypoint_checks import (
+    NO_POINT_AREA,
+    NO_POINTS,
+    OTHER_POINTS,
+    UNCOUNTED,
+    check_keypoints,
+    number_of_points,
+)
+from .kinds import datasets_of, evaluators_of, reads_as
+from .metainfo import check_metainfo, read_metainfo
+from .problems import Problems
+from .said import raise_or_warn
+
+_DATASET = ('mmpose', 'BaseCocoStyleDataset')
+_METRIC = ('mmpose', 'CocoMetric')
+# Heads whose out_channels is the number of points; in all others it may be another one.
+_MAPS = ('HeatmapHead', 'CPMHead', 'ViPNASHead', 'SimCCHead', 'RTMCCHead', 'RTMWHead')
+# They read points from a file of their own, and OKS then compares as many as that has.
+_OKS = ('PoseOKS', 'OKSLoss')
+
+
+def check_pose(cfg: Config, loops: Sequence[str]) -> None:
+    """Check the points of the data sets of MMPose that a run is going to use.
+
+    Args:
+        cfg (Config): The whole config.
+        loops (Sequence[str]): Among 'train', 'val' and 'test'.
+
+    Raises:
+        UserError: A description of points is not complete, or does not fit the model or a file.
+    """
+    model = cfg.get('model') or {}
+    try:
+        for loop in loops:
+            for place, leaf, cls in datasets_of(cfg, loop, *_DATASET):
+                own = bool(leaf.get('metainfo'))
+                given = leaf.get('metainfo') or getattr(cls, 'METAINFO', {})
+                info, where = read_metainfo(given, f'{place}.metainfo' if own else place)
+                points = check_metainfo(info, where)
+                if not _converts(cfg, loop, leaf):
+                    _check_model(model, points, where)
+                _check_file(leaf, cls, points, place, where)
+                _check_evaluators(cfg, loop, info, points, own)
+    finally:
+        read_once.cache_clear()
+
+
+def _converts(cfg: Config, loop: str, leaf: dict) -> bool:
+    """Return whether the points of a data set become others before the model sees them."""
+    outer = cfg[f'{loop}_dataloader']['dataset']
+    return any(
+        type_name(part.get('type')) == 'CombinedDataset' for _, part in _parts(outer, '')
+    ) or any('Converter' in type_name(step.get('type')) for _, step in _parts(leaf, ''))
+
+
+def _check_model(model: dict, points: int, where: str) -> None:
+    head = model.get('head') or {}
+    keys = ['num_keypoints', 'num_joints']
+    keys += ['out_channels'] * (type_name(head.get('type')) in _MAPS)
+    for key in keys:
+        if isinstance(head.get(key), int) and head[key] != points:
+            raise UserError(
+                f'model.head.{key} is {head[key]}, but {where} describes {points} points; '
+                f'--cfg-options model.head.{key}={points}'
+            )
+    for place, part in _parts(head, 'model.head'):
+        if type_name(part.get('type')) not in _OKS or not part.get('metainfo'):
+            continue
+        info, file = read_metainfo(dict(from_file=part['metainfo']), f'{place}.metainfo')
+        count = check_metainfo(info, file)
+        if count != points:
+            raise UserError(
+                f'{place}.metainfo={part["metainfo"]!r} describes {count} points, but {where} '
+                f'{points}; name a file there that has yours as dataset_info'
+            )
+
+
+def _parts(node, place: str) -> Iterator[tuple[str, dict]]:
+    """Yield the dicts of a config with their places, however deep they are."""
+    if isinstance(node, dict):
+        yield place, node
+        for key, value in node.items():
+            yield from _parts(value, f'{place}.{key}')
+    elif isinstance(node, (list, tuple)):
+        for index, value in enumerate(node):
+            yield from _parts(value, f'{place}.{index}')
+
+
+def _check_file(leaf: dict, cls: type, points: int, place: str, where: str) -> None:
+    path = local_file(leaf)
+    if path is None or not reads_as(cls, *_DATASET, ('_load_annotations', 'parse_data_info')):
+        return
+    if leaf.get('bbox_file'):
+        return  # what is loaded are the boxes of a detector
+    annotations = read_once(path)['annotations']
+    there = number_of_points(annotations)
+    if there not in (None, points):
+        raise UserError(
+            f'{path} ({place}.ann_file) has {there} points an object, but {where} describes '
+            f'{points}; write metainfo=dict(dataset_name=..., keypoint_info=..., ...) of those '
+            f'{there} in the data set, as in {inherited("datasets/face_pose.py")}'
+        )
+    problems = Problems()
+    check_keypoints(annotations, points, str(path), problems)
+    raise_or_warn(problems, f'{place}.ann_file', (NO_POINTS, OTHER_POINTS, UNCOUNTED))
+
+
+def _check_evaluators(cfg: Config, loop: str, info: dict, points: int, own: bool) -> None:
+    for place, evaluator in evaluators_of(cfg, loop, *_METRIC):
+        if not evaluator.get('ann_file'):
+            warn(
+                f'{place} has no ann_file: MMPose takes the file of whichever data set called '
+                f'{info["dataset_name"]!r} was built last; write the one of this data set there'
+            )
+        elif evaluator.get('use_area', True):
+            path = local_file(evaluator)
+            if path is not None:
+                problems = Problems()
+                check_keypoints(read_once(path)['annotations'], points, str(path), problems)
+                raise_or_warn(problems, f'{place}.ann_file', (NO_POINT_AREA,))
+        by_points = evaluator.get('score_mode', 'bbox_keypoint') != 'bbox'
+        threshold = evaluator.get('keypoint_score_thr', 0.2)
+        if own and by_points and threshold > 0:
+            warn(
+                f'{place}.keypoint_score_thr={threshold}: all detections whose points score less, '
+                'as those of a new head do, get the score 0, and their rank is the order of the '
+                f'file; --cfg-options {place}.keypoint_score_thr=0'
+            )

@@ -1,0 +1,252 @@
+"""Checks of pose configs: beside each line what MMPose does without it."""
+
+import copy
+import json
+
+import pose_leaves
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from mmadapt.config_files import CONFIGS
+from mmadapt.datasets import check_data
+from mmadapt.errors import UserError
+
+LEAF = CONFIGS / 'peft' / 'rtmpose-t_lora_face_pose.py'
+KEYS = ('dataset_name', 'keypoint_info', 'skeleton_info', 'joint_weights', 'sigmas')
+VAL = 'data/face_pose/validation/annotations_coco.json'
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path, monkeypatch):
+    """Faces where the leaves look for them, and the lines that are logged."""
+    pytest.importorskip('mmpose.models', exc_type=ImportError)
+    init_default_scope('mmpose')
+    pose_leaves.write_data(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    lines = []
+    monkeypatch.setattr('mmadapt.datasets.pose_checks.warn', lines.append)
+    return lines
+
+
+def read(name='rtmpose-t_lora_face_pose', **options):
+    cfg = Config.fromfile(CONFIGS / 'peft' / f'{name}.py')
+    cfg.merge_from_dict(options)
+    return cfg
+
+
+def rewrite(change, split='validation'):
+    """Change every annotation of a split."""
+    from pathlib import Path
+
+    path = Path('data', 'face_pose', split, 'annotations_coco.json')
+    content = json.loads(path.read_text())
+    for annotation in content['annotations']:
+        change(annotation)
+    path.write_text(json.dumps(content))
+
+
+def build(cfg, split='val'):
+    from mmpose.registry import DATASETS
+
+    return DATASETS.build(cfg[f'{split}_dataloader'].dataset)
+
+
+def set_metainfo(cfg, info):
+    for split in ('train', 'val', 'test'):
+        cfg[f'{split}_dataloader'].dataset.metainfo = info
+    return cfg
+
+
+@pytest.mark.parametrize(
+    'leaf',
+    ['rtmpose-t_lora_face_pose', 'td-hm_hrnet-w32_lora_face_pose', 'rtmo-s_lora_face_pose'],
+)
+def test_a_leaf_and_its_data_pass_without_a_word(leaf, data):
+    check_data(read(leaf))
+    assert data == []
+
+
+@pytest.mark.parametrize('key', KEYS)
+def test_a_key_that_mmpose_asserts_silently_is_named(key):
+    cfg = read()
+    info = copy.deepcopy(cfg.metainfo.to_dict())
+    del info[key]
+    with pytest.raises(AssertionError) as silent:
+        build(set_metainfo(cfg, info))
+    assert str(silent.value) == ''
+    with pytest.raises(
+        UserError, match=rf'train_dataloader.dataset.metainfo has no {key}, .*write'
+    ):
+        check_data(cfg)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'line'),
+    [
+        ('sigmas', [0.025], r'metainfo.sigmas has 1 values for 5 points; .*\[0.025\] \* 5'),
+        ('sigmas', [0.0] * 5, 'where one is not above 0, no prediction is ever right'),
+        ('joint_weights', [1.0] * 17, r'metainfo.joint_weights has 17 values for 5 points'),
+    ],
+)
+def test_lengths_that_mmpose_does_not_compare_are(key, value, line):
+    cfg = set_metainfo(read(), dict(read().metainfo.to_dict(), **{key: value}))
+    build(cfg)  # without a word
+    with pytest.raises(UserError, match=line):
+        check_data(cfg)
+
+
+def test_a_description_of_no_point_is_named():
+    info = dict(read().metainfo.to_dict(), keypoint_info={}, sigmas=[], joint_weights=[])
+    with pytest.raises(UserError, match='metainfo.keypoint_info describes no point'):
+        check_data(set_metainfo(read(), info))
+
+
+def test_a_swap_or_a_line_that_names_no_point_is_named():
+    cfg = read()
+    info = cfg.metainfo.to_dict()
+    info['keypoint_info'][0]['swap'] = 'right_eys'
+    with pytest.raises(KeyError):
+        build(set_metainfo(cfg, info))
+    with pytest.raises(
+        UserError, match=r"keypoint_info\[0\].swap names 'right_eys', .*'right_eye'"
+    ):
+        check_data(cfg)
+
+
+def test_a_head_of_other_points_is_named_with_the_option():
+    with pytest.raises(UserError, match=r'head.out_channels is 17, .* --cfg-options .*=5'):
+        check_data(read(**{'model.head.out_channels': 17}))
+    with pytest.raises(UserError, match=r'head.num_keypoints is 17, .* --cfg-options .*=5'):
+        check_data(read('rtmo-s_lora_face_pose', **{'model.head.num_keypoints': 17}))
+
+
+def test_a_file_of_other_points_is_named_with_both_numbers():
+    cfg = read()
+    for split in ('train', 'val', 'test'):
+        cfg[f'{split}_dataloader'].dataset.pop('metainfo')  # COCO's 17
+    cfg.model.head.out_channels = 17
+    assert build(cfg, 'train').metainfo['num_keypoints'] == 17  # without a word
+    with pytest.raises(UserError, match=r'has 5 points an object, but .* describes 17; write'):
+        check_data(cfg)
+
+
+def test_one_object_of_another_length_is_named():
+    def cut(annotation):
+        if annotation['id'] == 2:
+            annotation['keypoints'] = annotation['keypoints'][:-3]
+
+    rewrite(cut, 'train')
+    with pytest.raises(UserError, match=r'annotation 2: keypoints has 12 values, not 15'):
+        check_data(read())
+
+
+def test_without_area_the_validation_would_stop_after_an_epoch():
+    rewrite(lambda annotation: annotation.pop('area'))
+    cfg = read()
+    with pytest.raises(UserError, match=r'without area \(4\), .*use_area=False'):
+        check_data(cfg)
+    evaluate(cfg, stops=True)
+    cfg.val_evaluator.use_area = cfg.test_evaluator.use_area = False
+    check_data(cfg)
+    evaluate(cfg, stops=False)
+    # Training knows a share of the box by itself.
+    rewrite(lambda annotation: annotation.pop('area'), 'train')
+    check_data(cfg)
+    assert len(build(cfg, 'train')) == 4
+
+
+def evaluate(cfg, stops):
+    """Evaluate the points of the file itself."""
+    from mmpose.registry import METRICS
+
+    metric, dataset = METRICS.build(cfg.val_evaluator), build(cfg)
+    metric.dataset_meta = dataset.metainfo
+    for sample in map(dataset.get_data_info, range(len(dataset))):
+        shown = dict(
+            pred_instances=dict(
+                keypoints=sample['keypoints'], keypoint_scores=sample['keypoints_visible']
+            ),
+            gt_instances=dict(bbox_scores=[1.0], bbox_scales=sample['bbox'][:, 2:]),
+            id=sample['id'],
+            img_id=sample['img_id'],
+            category_id=1,
+        )
+        metric.process([{}], [shown])
+    if stops:
+        with pytest.raises(KeyError, match='area'):
+            metric.evaluate(len(dataset))
+    else:
+        assert metric.evaluate(len(dataset))['coco/AP'] > 0.99
+
+
+def test_objects_that_are_called_empty_would_not_be_trained_on():
+    rewrite(lambda annotation: annotation.update(num_keypoints=0), 'train')
+    cfg = read()
+    with pytest.raises(ValueError, match='at least one array'):
+        build(cfg, 'train')
+    with pytest.raises(UserError, match=r'num_keypoints is 0 beside visible points \(4\)'):
+        check_data(cfg)
+
+
+def test_the_files_that_rtmo_reads_points_from_are_those_of_the_data_set():
+    from mmpose.registry import MODELS
+
+    name = 'configs/_base_/datasets/coco.py'
+    for place in ('loss_oks', 'assigner.oks_calculator'):
+        with pytest.raises(UserError, match=rf'model.head.{place}.metainfo=.* describes 17 points'):
+            check_data(read('rtmo-s_lora_face_pose', **{f'model.head.{place}.metainfo': name}))
+    loss = MODELS.build(dict(type='OKSLoss', metainfo=name))
+    with pytest.raises(RuntimeError, match='must match'):
+        loss(torch.zeros(2, 5, 2), torch.zeros(2, 5, 2), torch.ones(2, 5), torch.ones(2))
+    with pytest.raises(UserError, match="no file mine.py, .* nearest: '"):
+        check_data(read('rtmo-s_lora_face_pose', **{'model.head.loss_oks.metainfo': 'mine.py'}))
+    path = str(CONFIGS / '_base_' / 'peft' / 'lora.py')
+    with pytest.raises(UserError, match='has no dataset_info'):
+        check_data(read('rtmo-s_lora_face_pose', **{'model.head.loss_oks.metainfo': path}))
+
+
+def test_an_evaluator_without_a_file_is_warned_of(data):
+    cfg = read()
+    del cfg.val_evaluator['ann_file']
+    check_data(cfg, ('train', 'val'))
+    assert [line.partition(':')[0] for line in data] == ['val_evaluator has no ann_file']
+    # What is warned of: the file of the data set that was built last is taken.
+    from mmpose.registry import METRICS
+
+    metric, dataset = METRICS.build(cfg.val_evaluator), build(cfg)
+    later = copy.deepcopy(cfg.val_dataloader.dataset)
+    later.ann_file = 'train/annotations_coco.json'
+    rewrite(lambda annotation: annotation.update(id=annotation['id'] + 100), 'train')
+    cfg.val_dataloader.dataset = later
+    build(cfg)
+    metric.dataset_meta = dataset.metainfo
+    assert min(metric.coco.anns) > 100
+
+
+def test_a_threshold_below_which_the_order_of_the_file_decides_is_warned_of(data):
+    cfg = read(**{'val_evaluator.keypoint_score_thr': 0.2})
+    check_data(cfg, ('val',))
+    assert 'val_evaluator.keypoint_score_thr=0.2: all detections' in data[0]
+    assert data[0].endswith('--cfg-options val_evaluator.keypoint_score_thr=0')
+    cfg.val_evaluator.score_mode = 'bbox'
+    data.clear()
+    check_data(cfg, ('val',))
+    assert data == []
+
+
+def test_points_that_are_converted_are_not_compared_with_the_head():
+    cfg = read(**{'model.head.out_channels': 17})
+    converter = dict(type='KeypointConverter', num_keypoints=17, mapping=[(0, 1)])
+    for split in ('train', 'val', 'test'):
+        cfg[f'{split}_dataloader'].dataset.pipeline.append(converter)
+    check_data(cfg)
+    cfg = read(**{'model.head.out_channels': 17})
+    cfg.train_dataloader.dataset = dict(
+        type='CombinedDataset',
+        metainfo=cfg.metainfo,
+        datasets=[cfg.train_dataloader.dataset],
+        pipeline=[],
+    )
+    check_data(cfg, ('train',))
