@@ -1,9 +1,8 @@
 """The config files that come along: found, listed, copied, and inherited from anywhere."""
 
-from pathlib import Path
-
 import pytest
 import yaml
+from leaf_files import need_library_of
 from mmengine.config import Config
 
 import mmadapt
@@ -12,6 +11,7 @@ from mmadapt.commands import configs
 from mmadapt.config_files import CONFIGS, config_names, copy_of
 
 STOCK = "'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'"
+INDEX = yaml.safe_load((CONFIGS.parent / '.mim' / 'model-index.yml').read_text())
 LEAVES = [name for name in config_names() if not name.startswith('_base_/')]
 
 
@@ -37,6 +37,7 @@ def test_a_file_that_is_not_there_is_refused_and_the_nearest_is_named(name):
 
 @pytest.mark.parametrize('name', [*LEAVES, '_base_/memory/offload_swin_detr.py'])
 def test_a_copy_says_the_same_wherever_it_lies(name, tmp_path):
+    need_library_of(CONFIGS / name)
     copy, text = copy_of(name, str(tmp_path / 'mine.py'))
     copy.write_text(text)
     assert Config.fromfile(copy).to_dict() == Config.fromfile(CONFIGS / name).to_dict()
@@ -59,12 +60,15 @@ def test_a_copy_goes_into_a_folder_and_over_nothing(tmp_path):
 
 
 def test_what_mim_shows_is_what_there_is():
-    index = yaml.safe_load((CONFIGS.parent / '.mim' / 'model-index.yml').read_text())
-    assert [f'configs/{name}' for name in LEAVES] == [model['Config'] for model in index['Models']]
-    collections = {collection['Name'] for collection in index['Collections']}
-    for model in index['Models']:
-        assert model['Name'] == Path(model['Config']).stem
-        assert model['In Collection'] in collections
-        cfg = Config.fromfile(CONFIGS.parent / model['Config'])
-        assert model['Weights'] == cfg.load_from
-        assert cfg.peft.method.type in collections
+    assert [f'configs/{name}' for name in LEAVES] == [model['Config'] for model in INDEX['Models']]
+
+
+@pytest.mark.parametrize('model', INDEX['Models'], ids=lambda model: model['Name'])
+def test_what_mim_shows_of_a_config_is_what_it_says(model):
+    file = CONFIGS.parent / model['Config']
+    assert model['Name'] == file.stem
+    need_library_of(file)
+    cfg = Config.fromfile(file)
+    assert model.get('Weights') == cfg.load_from
+    assert model['In Collection'] == cfg.peft.method.type
+    assert model['In Collection'] in {collection['Name'] for collection in INDEX['Collections']}

@@ -6,7 +6,9 @@ import os
 
 import pytest
 
-pytest.register_assert_rewrite('leaf_chain', 'det_leaves')
+pytest.register_assert_rewrite(
+    'leaf_chain', 'det_leaves', 'pose_leaves', 'seg_leaves', 'cls_leaves'
+)
 
 
 @pytest.fixture(scope='module')

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import mmdet
 import pytest
+from leaf_files import need_library_of
 from mmengine.config import Config
 
 BASES = Path(__file__).parents[2] / 'configs' / '_base_'
@@ -84,21 +85,31 @@ def assigned_names(path):
     }
 
 
+def clashes(stock, files=FILES):
+    """Names of ours that a stock config sets too."""
+    ours = {name for path in files for name in assigned_names(BASES / path)} - {'_base_'}
+    return {(str(path), name) for path in stock for name in assigned_names(path) & ours}
+
+
 def test_there_are_files_of_every_concern():
     assert set(BY_CONCERN) == {'datasets', 'memory', 'peft', 'runtime', 'schedules', 'strategies'}
 
 
 def test_no_stock_config_has_a_name_of_ours():
-    ours = {name: path for path in FILES for name in assigned_names(BASES / path)}
     stock = sorted(STOCK.rglob('*.py'))
     assert len(stock) > 700
-    clashes = {
-        (str(path.relative_to(STOCK)), name)
-        for path in stock
-        for name in assigned_names(path) & set(ours)
-        if name != '_base_'
-    }
-    assert not clashes
+    assert not clashes(stock)
+
+
+@pytest.mark.parametrize('library', ['mmpose', 'mmseg', 'mmpretrain'])
+def test_no_stock_config_of_another_library_has_a_name_of_ours(library):
+    root = Path(pytest.importorskip(library, exc_type=ImportError).__file__).parent
+    # What MMPose keeps there describes points, and no config inherits it.
+    metainfo = root / '.mim' / 'configs' / '_base_' / 'datasets' if library == 'mmpose' else None
+    stock = [path for path in root.glob('.mim/configs/**/*.py') if path.parent != metainfo]
+    assert len(stock) > 300
+    # A few have a strategy of their own, in whose place one of ours would be set.
+    assert not clashes(stock, [path for path in FILES if path.parts[0] != 'strategies'])
 
 
 # Between them these hold every file of ours, one of each concern at a time.
@@ -133,6 +144,7 @@ def test_of_two_alternatives_the_last_is_not_taken_without_a_word(concern, tmp_p
 
 @pytest.mark.parametrize('leaf', sorted((BASES.parent / 'peft').glob('*.py')), ids=lambda p: p.stem)
 def test_a_leaf_dumped_and_read_again_is_the_same(leaf, tmp_path):
+    need_library_of(leaf)
     cfg = load(leaf)
     cfg.dump(tmp_path / 'flat.py')
     assert dict(load(tmp_path / 'flat.py')) == dict(cfg)
@@ -144,6 +156,7 @@ def test_a_leaf_is_short_says_what_it_is_and_has_the_hook(leaf):
     assert len(lines) <= 40
     assert lines[0].startswith('# ')
     assert re.fullmatch(rf'# mmadapt (launch 2 )?train {re.escape(leaf.name)}', lines[1])
+    need_library_of(leaf)
     cfg = load(leaf)
     assert [hook['type'] for hook in cfg.custom_hooks].count('PEFTInjectHook') == 1
     assert 'mmadapt' in cfg.custom_imports['imports']
