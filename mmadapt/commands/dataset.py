@@ -4,9 +4,11 @@ Examples:
     mmadapt dataset data/face_det --out face_det.py
     mmadapt dataset data/face_det --show
     mmadapt dataset data/one_folder_of_images --val-fraction 0.2
+    mmadapt dataset data/face_seg --classes background,skin,hair
 
 The data set is in COCO format, or in YOLO, Pascal VOC, CVAT or LabelMe format, of which COCO files
-are written first. Prints the classes and boxes of each split and everything that is wrong, file by
+are written first; label maps (images/SPLIT, masks/SPLIT) and one folder a class (SPLIT/CLASS) are
+known too. Prints what there is of each class in each split and everything that is wrong, file by
 file. The config is written only when no error is left; then the exit code is 0, otherwise 1.
 """
 
@@ -29,6 +31,7 @@ from ..datasets.use_checks import NO_MASKS, NOTHING_ELSE
 from ..errors import UserError, WriteError
 from ..files.atomic import write_atomically
 from ..files.existing import would_change
+from .label_dataset import add_label_arguments, kind_of, write_label_config
 
 
 def parse_args(arguments: list[str]) -> argparse.Namespace:
@@ -81,6 +84,7 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
         help='draw training images with what is annotated in them, into '
         'work_dirs/NAME/training_images.jpg or the file given',
     )
+    add_label_arguments(parser)
     add_force(parser)
     parser.add_argument(
         '--max-shown', type=int, default=10, help='problems of one kind spelled out per file'
@@ -188,6 +192,9 @@ def main(arguments: list[str]) -> int:
     args = parse_args(arguments)
     console = Console()
     folder = Path(args.folder)
+    kind = kind_of(folder, args)
+    if kind is not None:
+        return write_label_config(kind, args, arguments, console)
     prefix = variable_prefix(
         args.name or (Path(args.out).stem if args.out else folder.resolve().name)
     )

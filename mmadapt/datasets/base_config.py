@@ -68,7 +68,7 @@ def num_left_out(split: Split) -> int:
     return sum(map(len, split.left_out.values()))
 
 
-def _relative(path: Path, folder: Path) -> str:
+def relative(path: Path, folder: Path) -> str:
     """Return a path below the data root, with the slash that marks a folder."""
     text = path.relative_to(folder).as_posix()
     if text == '.':
@@ -76,7 +76,7 @@ def _relative(path: Path, folder: Path) -> str:
     return f'{text}/' if path.is_dir() else text
 
 
-def _wrapped(values: tuple | list, margin: str) -> str:
+def wrapped(values: tuple | list, margin: str) -> str:
     """Return a literal, over several lines with a margin where one is too short."""
     text = pformat(values, width=88, compact=True)
     lines = [line.strip() for line in text[1:-1].splitlines()]
@@ -90,8 +90,8 @@ def _dataset(variable: str, prefix: str, split: Split, export: Export) -> str:
         f'{variable} = dict(',
         "    type='CocoDataset',",
         f'    data_root={prefix}_data_root,',
-        f'    ann_file={_relative(split.ann_file, export.folder)!r},',
-        f'    data_prefix=dict(img={_relative(split.image_dir, export.folder)!r}),',
+        f'    ann_file={relative(split.ann_file, export.folder)!r},',
+        f'    data_prefix=dict(img={relative(split.image_dir, export.folder)!r}),',
         f'    metainfo={prefix}_metainfo,',
     ]
     if split.name == 'train':
@@ -127,8 +127,8 @@ def render(
     splits = dict(export.splits)
     has_test = 'test' in splits
     counts = '\n'.join(f'#   {line}' for line in count_table(export))
-    classes = _wrapped(export.classes, ' ' * 4)
-    palette = _wrapped(distinct_palette(len(export.classes)), ' ' * 8)
+    classes = wrapped(export.classes, ' ' * 4)
+    palette = wrapped(distinct_palette(len(export.classes)), ' ' * 8)
     parts = [
         f'# Data set {prefix} in COCO format; the leaf config binds these names to its loaders.\n'
         f'# Made by: {command}\n#\n{counts}',
@@ -152,7 +152,7 @@ def render(
 
 
 def _evaluator(variable: str, prefix: str, split: Split, export: Export) -> str:
-    ann_file = _relative(split.ann_file, export.folder)
+    ann_file = relative(split.ann_file, export.folder)
     return (
         f"{variable} = dict(\n    type='CocoMetric',\n"
         f"    ann_file={prefix}_data_root + {ann_file!r},\n    metric='bbox')"
@@ -163,7 +163,7 @@ def _mask_parts(prefix: str, export: Export, mask_files: dict[str, Path]) -> lis
     """The same data sets and evaluators for models that predict masks too."""
     datasets, evaluators = [], []
     for name, path in mask_files.items():
-        ann_file = _relative(path, export.folder)
+        ann_file = relative(path, export.folder)
         same = path == export.splits[name].ann_file
         datasets.append(
             f'{prefix}_masks_{name} = '

@@ -12,8 +12,10 @@ from mmengine.config import Config
 
 from ..errors import UserError
 from ..logs import is_first_process
+from ..type_names import type_name
 from ..values import close_names
 from .annotation_head import read_category_names
+from .class_training import check_class_data, folder_names
 from .content_checks import check_content
 from .file_checks import (
     check_coco_dataset_cfg,
@@ -23,10 +25,15 @@ from .file_checks import (
     labels_by_category_order,
     leaf_datasets,
 )
+from .label_training import check_label_data
+from .library_classes import is_label_dataset, library_class
 from .pose_checks import check_pose
 
 # Parts of a model whose num_classes counts something else than the data set's categories.
 OTHER_COUNTS = ('rpn_head', 'backbone', 'reid', 'language_model', 'semantic_head', 'init_cfg')
+# Heads that tell borders from what is no border, and models that are asked by text.
+BORDER_HEADS = ('STDCHead',)
+TEXT_MODELS = ('language_model', 'text_encoder')
 
 
 def check_data(cfg: Config, loops: Sequence[str] = ('train', 'val', 'test')) -> None:
@@ -45,11 +52,14 @@ def check_data(cfg: Config, loops: Sequence[str] = ('train', 'val', 'test')) -> 
         check_coco_dataset_cfg(dataset, f'{loop}_dataloader.dataset', scope)
         if cfg.get(f'{loop}_evaluator'):
             check_evaluator_cfg(cfg[f'{loop}_evaluator'], dataset, f'{loop}_evaluator')
+    if is_first_process():
+        check_class_data(cfg, loops, lambda *leaf: _metainfo(*leaf).get('classes') or ())
     check_classes_match_head(cfg, loops)
     if is_first_process():
         check_pose(cfg, loops)
         # The files are parsed for this, which for COCO itself takes seconds and gigabytes.
         check_content(cfg, loops, lambda *leaf: _metainfo(*leaf).get('classes') or ())
+        check_label_data(cfg, loops, lambda *leaf: _metainfo(*leaf).get('classes') or ())
 
 
 def head_class_counts(model: dict | list, path: str = 'model') -> Iterator[tuple[str, int]]:
@@ -65,7 +75,7 @@ def head_class_counts(model: dict | list, path: str = 'model') -> Iterator[tuple
     if isinstance(model, (list, tuple)):
         for index, item in enumerate(model):
             yield from head_class_counts(item, f'{path}.{index}')
-    elif isinstance(model, dict):
+    elif isinstance(model, dict) and type_name(model.get('type')) not in BORDER_HEADS:
         for key in ('num_classes', 'num_things_classes'):
             if isinstance(model.get(key), int):
                 yield f'{path}.{key}', model[key]
@@ -89,24 +99,29 @@ def check_classes_match_head(cfg: Config, loops: Sequence[str] = ('train', 'val'
 
     model = cfg.get('model') or {}
     # An open-vocabulary head counts text tokens, not classes.
-    heads = [] if 'language_model' in model else list(head_class_counts(model))
+    is_asked = any(key in model for key in TEXT_MODELS)
+    heads = [] if is_asked else list(head_class_counts(model))
+    preprocessor = cfg.get('data_preprocessor') or {}
     for loop in loops:
         dataset = (cfg.get(f'{loop}_dataloader') or {}).get('dataset')
         for place, leaf in leaf_datasets(dataset, f'{loop}_dataloader.dataset'):
             cls = dataset_class(leaf, cfg.get('default_scope') or 'mmdet')
-            if (
-                not isinstance(cls, type)
-                or not issubclass(cls, BaseDetDataset)
-                or issubclass(cls, BaseVideoDataset)
-            ):
+            if not isinstance(cls, type) or issubclass(cls, BaseVideoDataset):
+                continue
+            if not issubclass(cls, BaseDetDataset) and not is_label_dataset(cls):
                 continue
             meta = _metainfo(cls, leaf, place)
-            classes = meta.get('classes')
+            classes = meta.get('classes') or folder_names(cls, leaf)
             if not classes:
                 continue
+            meta['classes'] = classes
             if labels_by_category_order(cls):
                 _check_names_in_file(leaf, tuple(classes), f'{place}.metainfo.classes')
-            _check_counts(heads, meta, leaf, place)
+            counts = heads
+            if library_class(cls, 'mmpretrain', 'BaseDataset') and preprocessor.get('num_classes'):
+                # Of one-hot labels, which batch augmentations mix.
+                counts = [*heads, ('data_preprocessor.num_classes', preprocessor['num_classes'])]
+            _check_counts(counts, meta, leaf, place)
 
 
 def class_names_of(cfg: Config, loop: str) -> list[str] | None:

@@ -12,7 +12,7 @@ class Kind:
         severity (str): 'error' (the data set cannot be used as it is), 'warning' or 'note'.
         title (str): What is wrong, as a noun phrase that a count can follow.
         remedy (str): What the user can do about it.
-        fixable (bool): Whether :func:`mmadapt.datasets.coco_fix.fix_annotations` mends it.
+        fixable (bool): Whether ``mmadapt dataset --fix`` mends it.
     """
 
     severity: str

@@ -28,6 +28,12 @@ def check_transforms(cfg: Mapping, loops: Iterable[str]) -> Iterator[str]:
         steps = [*_steps(dataset, f'{loop}_dataloader.dataset')]
         yield from _lost_masks(steps)
         for place, step in steps:
+            if type_name(step['type']) == 'RandomRotFlip' and step.get('rotate_prob', 0.5):
+                yield (
+                    f'{place}.type={step["type"]!r} rotates label maps as it does images, and so '
+                    'makes values between the classes, which are other classes; write '
+                    'RandomRotate(prob=0.5, degree=20), or rotate_prob=0'
+                )
             if type_name(step['type']) == 'Albu':
                 yield from _of_albumentations(place, step.get('transforms') or [], 'MMDetection')
             elif type_name(step['type']) == 'Albumentation':

@@ -188,12 +188,12 @@ def test_the_folder_gives_the_names(export, tmp_path, monkeypatch):
 
 
 def test_many_classes_get_many_colors_and_short_lines():
-    from mmadapt.datasets.base_config import _wrapped, distinct_palette
+    from mmadapt.datasets.base_config import distinct_palette, wrapped
 
     for count in (1, 10, 20, 21, 80, 365):
         assert len(set(distinct_palette(count))) == count
     names = tuple(f'traffic light {i}' for i in range(60))
-    text = _wrapped(names, '    ')
+    text = wrapped(names, '    ')
     assert eval(text) == names
     assert max(map(len, text.splitlines())) <= 100
-    assert eval(_wrapped(('face',), '')) == ('face',)
+    assert eval(wrapped(('face',), '')) == ('face',)

@@ -66,11 +66,11 @@ def folders(root, names=('a', 'b')):
     return root
 
 
-def classification(dataset):
+def classification(dataset, num_classes=2):
     return Config(
         dict(
             default_scope='mmpretrain',
-            model=dict(head=dict(num_classes=2)),
+            model=dict(head=dict(num_classes=num_classes)),
             train_dataloader=dict(dataset=dataset),
             val_dataloader=dict(dataset=dataset),
             val_evaluator=[dict(type='Accuracy', topk=(1,))],
@@ -83,9 +83,11 @@ def classification(dataset):
 def test_a_data_prefix_that_is_a_text_is_mmpretrains_and_checked(kind, wrapper, tmp_path):
     """Whether MMPretrain is installed or not."""
     root = folders(tmp_path)
-    good = dict(type=kind, data_root=str(root), data_prefix='train')
+    # ImageNet has names of its own, a thousand of them.
+    kind = dict(type=kind, metainfo=dict(classes=('a', 'b')))
+    good = dict(kind, data_root=str(root), data_prefix='train')
     check_data(classification(WRAPPERS[wrapper](good)))
-    check_data(classification(WRAPPERS[wrapper](dict(type=kind, data_prefix=f'{root}/train'))))
+    check_data(classification(WRAPPERS[wrapper](dict(kind, data_prefix=f'{root}/train'))))
     with pytest.raises(UserError, match=r'data_prefix\); .* did you mean \S+/train'):
         check_data(classification(WRAPPERS[wrapper](dict(good, data_prefix='trian'))))
 
@@ -147,7 +149,8 @@ def test_the_real_data_sets_of_mmpretrain_take_what_the_check_passes(tmp_path, m
         check_data(classification(dict(type='CustomDataset', **prefix)))
         assert len(datasets.CustomDataset(pipeline=[], **prefix)) == 2
     # It downloads what is not there.
-    check_data(classification(dict(type='CIFAR10', data_prefix='data/cifar10', test_mode=True)))
+    cifar = dict(type='CIFAR10', data_prefix='data/cifar10', test_mode=True)
+    check_data(classification(cifar, num_classes=10))
 
 
 class Listed(BaseDataset):
