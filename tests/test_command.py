@@ -8,7 +8,6 @@ import sys
 import warnings
 from contextlib import nullcontext
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 
