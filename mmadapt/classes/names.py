@@ -103,5 +103,7 @@ def usual_names(cfg: Config) -> Iterator[Names]:
         if _STOCK in line and line.endswith('.py') and osp.isfile(line)
     ]
     for path in reversed(stock):  # those that it inherits itself stand before it
-        yield names_of_config(Config.fromfile(path))
+        inherited = Config.fromfile(path, import_custom_modules=False)
+        if inherited.get('model'):  # and with it the scope that its data set's type is of
+            yield names_of_config(inherited)
     yield names_in(metainfo_of(cfg, 'train', configured=False))

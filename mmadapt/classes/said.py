@@ -1,7 +1,7 @@
 """What is said of the rows that a training keeps, before it begins."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from rich.table import Table
 
@@ -54,11 +54,11 @@ def _table(kept: KeptClasses, width: int) -> str:
     return render(table, width)
 
 
-def _by_layer(kept: KeptClasses, keys) -> dict[str, list[str]]:
+def _by_layer(kept: KeptClasses, keys: Container[str]) -> dict[str, list[str]]:
     """Return keys by the name of their layer, those of a shared one once."""
     layers: dict[str, list[str]] = {}
-    for key in sorted(keys, key=list(kept.first_keys).index):
-        if kept.first_keys[key] == key:
+    for key, first in kept.first_keys.items():
+        if key == first and key in keys:
             layers.setdefault(key.rpartition('.')[0], []).append(key)
     return layers
 
