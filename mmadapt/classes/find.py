@@ -127,10 +127,8 @@ def _enter(
     fit: set[str],
 ) -> None:
     kept.tensors.update(found)
-    indices = {
-        here: [names.index(name) for name in lists.common]
-        for here, names in ((False, lists.there), (True, lists.here))
-    }
+    there = [lists.there.index(name) for name in lists.common]
+    here = [lists.here.index(name) for name in lists.common]
     parameters = {key for key, _ in model.named_parameters(remove_duplicate=False)}
     for key, tensor in found.items():
         if key not in parameters and not is_norm(model.get_submodule(key.rpartition('.')[0])):
@@ -138,8 +136,8 @@ def _enter(
         elif key in fit:
             kept.entries[key] = {
                 axis: (
-                    layout.entries(indices[False], len(lists.there)),
-                    layout.entries(indices[True], len(lists.here)),
+                    layout.entries(there, len(lists.there)),
+                    layout.entries(here, len(lists.here)),
                 )
                 for axis, layout in tensor.layouts.items()
             }

@@ -33,8 +33,8 @@ class Lists:
     @property
     def common(self) -> list[str]:
         """list[str]: The names in both, each of which means one class in both."""
-        once = _once(self.there)
-        return [name for name in self.here if name in _once(self.here) & once]
+        once = _once(self.here) & _once(self.there)
+        return [name for name in self.here if name in once]
 
     @property
     def new(self) -> list[str]:
