@@ -77,29 +77,34 @@ class DescribedModel:
         Returns:
             DescribedModel: Of plain values, so far as the config has them.
         """
-        loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
-        dataset = loader.get('dataset') or {}
-        while 'dataset' in dataset:
+        dataset = cfg.get('test_dataloader') or cfg.get('val_dataloader')
+        while isinstance(dataset, Mapping) and 'dataset' in dataset:
             dataset = dataset['dataset']
+        # In Python a runner may be given a model or a data set itself.
+        built = not isinstance(cfg.get('model'), Mapping)
+        pipeline = dataset.get('pipeline') if isinstance(dataset, Mapping) else None
         imports = (cfg.get('custom_imports') or {}).get('imports', [])
         imports = [imports] if isinstance(imports, str) else imports
         return cls(
             cfg.get('default_scope') or 'mmdet',
-            _plain(model_config(cfg)),
-            _plain(dataset.get('pipeline') or cfg.get('test_pipeline') or []),
+            {} if built else _plain(model_config(cfg)),
+            _plain(pipeline or cfg.get('test_pipeline') or []),
             dict(dataset_meta or {}),
             [name for name in imports if name.partition('.')[0] != 'mmadapt'],
+            'its training was given a model, not the config of one' if built else '',
         )
 
     def to_dict(self) -> dict:
         """Return plain values for JSON; with nothing but the reason where there are others."""
+        content: dict = dict(missing=self.missing)
         try:
-            content = dict(
-                model=to_json(_with_metainfo(self.model), 'model'),
-                pipeline=to_json(self.pipeline, 'pipeline'),
-                dataset_meta=to_json(self.dataset_meta, 'dataset_meta'),
-            )
-        except NotPlainError as error:
+            if not self.missing:
+                content = dict(
+                    model=to_json(_with_metainfo(self.model), 'model'),
+                    pipeline=to_json(self.pipeline, 'pipeline'),
+                    dataset_meta=to_json(self.dataset_meta, 'dataset_meta'),
+                )
+        except (NotPlainError, OSError) as error:
             content = dict(missing=str(error))
         return dict(format=FORMAT, default_scope=self.scope, imports=self.imports, **content)
 

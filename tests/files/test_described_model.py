@@ -4,6 +4,7 @@ import json
 import sys
 
 import pytest
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmadapt.config_model import build_model
@@ -168,3 +169,9 @@ def test_a_newer_file_and_a_folder_without_one_say_what_to_do(tmp_path):
     (tmp_path / DESCRIPTION_NAME).write_text('{"format": 99}')
     with pytest.raises(UserError, match='newer version'):
         DescribedModel.read(str(tmp_path))
+
+
+def test_a_training_that_was_given_a_model_says_that_no_config_has_it(tmp_path):
+    folder = write(tmp_path / 'a', DescribedModel.of(Config(dict(test_dataloader=object()))))
+    with pytest.raises(UserError, match='was given a model, not the config of one; name the conf'):
+        DescribedModel.read(folder)
