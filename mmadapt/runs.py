@@ -5,8 +5,8 @@ insides stands here, so that a new release of MMEngine is a matter of this file.
 """
 
 import os.path as osp
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -149,6 +149,25 @@ def register_in_before_run(runner, hook: Hook) -> None:
     runner._hooks = [*runner._hooks]
     runner.register_hook(hook)
     hook.before_run(runner)
+
+
+@contextmanager
+def without_averages(runner) -> Iterator[None]:
+    """Put the hooks that keep a moving average of the model aside, while this lasts.
+
+    Args:
+        runner (Runner): A runner that is about to evaluate another model than its own.
+
+    Yields:
+        None: Nothing.
+    """
+    hooks = runner._hooks
+    averages = averaging_hooks(hooks)
+    runner._hooks = [hook for hook in hooks if hook not in averages]
+    try:
+        yield
+    finally:
+        runner._hooks = hooks
 
 
 def initialize_within(runner: Runner, context: AbstractContextManager) -> None:

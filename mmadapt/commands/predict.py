@@ -96,6 +96,8 @@ def main(arguments: list[str]) -> int:
         args.batch_size,
     )
     names = [frame.name for frame in frames]
+    if args.boxes and videos:
+        raise UserError('--boxes names images, and none of its names is a frame of a video')
     boxes = read_boxes(args.boxes, args.score_thr, names) if args.boxes else None
     if boxes is not None and not inferencer.in_boxes:
         raise UserError('--boxes: this model finds objects by itself')
@@ -170,6 +172,8 @@ def _run_video(
                     size = (image.shape[1], image.shape[0])
                     code = cv2.VideoWriter.fourcc(*'mp4v')
                     writer = cv2.VideoWriter(str(path), code, video.rate, size)
+                    if not writer.isOpened():
+                        raise UserError(f'OpenCV cannot write {path}: --no-drawings goes without')
                 writer.write(image)
     finally:
         if writer is not None:

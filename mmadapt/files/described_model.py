@@ -1,8 +1,8 @@
 """What a model is built from, as data beside its adapter: ``model_config.json``.
 
 With it an adapter folder can be used without the config of its training. The file may come from
-anywhere. So it is data: it names types, and only types that OpenMMLab's libraries have registered
-are built; no module is imported because it says so, and no file is run (:func:`check_harmless`).
+anywhere. So it is data: :mod:`mmadapt.files.harmless` says what may stand in it, and nothing is
+imported while it is built.
 """
 
 import json
@@ -11,39 +11,20 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import import_module
 from importlib.util import find_spec
 from os import listdir
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.fileio import dump
-from mmengine.registry import Registry
 
 from ..config_model import model_config
 from ..errors import UserError
-from ..extras import remedy
-from ..values import nearest
+from .harmless import METAINFO, SCOPES, check_harmless, nothing_imported, registries
 from .plain_values import NotPlainError, from_json, to_json
 
 DESCRIPTION_NAME = 'model_config.json'
 FORMAT = 1
-SCOPES = ('mmengine', 'mmcv', 'mmdet', 'mmpose', 'mmseg', 'mmpretrain')
-# What a model and its pipeline are made of; hooks, loops and the like can write and run anything.
-_KINDS = (
-    'MODELS',
-    'TRANSFORMS',
-    'TASK_UTILS',
-    'WEIGHT_INITIALIZERS',
-    'BATCH_AUGMENTS',
-    'KEYPOINT_CODECS',
-)
-# It evaluates its argument.
-_NEVER = ('CameraMotionCompensation',)
-# Read by a part of a model, they can make it run code, build what they name, or unpickle.
-_PROGRAMS = ('.py', '.pyc', '.json', '.yaml', '.yml', '.pkl', '.pickle')
-_METAINFO = '@metainfo'
 
 
 @dataclass
@@ -135,20 +116,22 @@ class DescribedModel:
                 raise UserError(f'{path} was written by a newer version of mmadapt; update it')
             described = cls(
                 str(content['default_scope']),
-                from_json(content.get('model', {})),
-                from_json(content.get('pipeline', [])),
-                from_json(content.get('dataset_meta', {})),
+                _of(dict, content.get('model', {})),
+                _of(list, content.get('pipeline', [])),
+                _of(dict, content.get('dataset_meta', {})),
                 [str(name) for name in content.get('imports', [])],
                 str(content.get('missing', '')),
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise UserError(f'{path} is damaged: {type(error).__name__}: {error}') from None
         if described.missing:
             raise UserError(
                 f'{path} cannot say all of its model: {described.missing}; name the config of its '
                 'training in its place, and the folder behind --adapters'
             )
-        check_harmless(described, str(path))
+        check_harmless(
+            described.model, described.pipeline, described.scope, described.imports, str(path)
+        )
         return described
 
     @contextmanager
@@ -158,7 +141,7 @@ class DescribedModel:
         Yields:
             Config: With ``model``, ``default_scope`` and a test data set of the pipeline.
         """
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, nothing_imported():
             yield Config(
                 dict(
                     default_scope=self.scope,
@@ -166,116 +149,6 @@ class DescribedModel:
                     test_dataloader=dict(dataset=dict(pipeline=self.pipeline)),
                 )
             )
-
-
-def check_harmless(described: DescribedModel, source: str) -> None:
-    """Check that building what a file describes imports nothing and runs nothing that it names.
-
-    MMEngine's registries import any dotted name that they do not know, and some parts of models
-    read programs, configs or pickles from a path that they are given.
-
-    Args:
-        described (DescribedModel): What the file says.
-        source (str): The file, for messages.
-
-    Raises:
-        UserError: A type is not registered, or a value could be a program.
-    """
-    if described.scope not in SCOPES:
-        raise UserError(f'{source}: default_scope={described.scope!r} is none of {SCOPES}')
-    for place, node in _nodes(dict(model=described.model, pipeline=described.pipeline)):
-        for key, value in node.items():
-            where = f'{place}{key}'
-            if key == 'type':
-                _check_type(value, described, where, source)
-            elif key == 'trust_remote_code' and value:
-                raise UserError(f'{source}: {where} would run code from elsewhere: refused')
-            elif key != 'checkpoint':
-                for text in _texts(value):
-                    _check_text(text, where, source)
-
-
-def _check_type(value, described: DescribedModel, where: str, source: str) -> None:
-    """Refuse a type that no registry of the libraries has."""
-    scope, dot, name = str(value).rpartition('.')
-    scope = scope if dot else described.scope
-    if not isinstance(value, str) or scope not in SCOPES or name in _NEVER:
-        raise UserError(
-            f'{source}: {where}={value!r} is none of the types of {", ".join(SCOPES)} that models '
-            'are made of: nothing is imported because a file says so'
-        )
-    if find_spec(scope) is None:
-        raise UserError(
-            f'{source}: {where}={value!r} is of {scope}, which is not installed{remedy(scope)}'
-        )
-    names = registered(scope) if dot else registered(scope) | registered('mmengine')
-    if name not in names:
-        imports = f'; its training imported {", ".join(described.imports)}, ' + (
-            'whose types a config brings: name that of the training in the place of the folder, '
-            'and the folder behind --adapters'
-        )
-        raise UserError(
-            f'{source}: nothing of the name {where}={value!r} is registered; nearest: '
-            f'{nearest(name, sorted(names))}{imports if described.imports else ""}'
-        )
-
-
-def registered(scope: str) -> set[str]:
-    """Return the names of whatever models and pipelines of a library are made of.
-
-    Args:
-        scope (str): One of :data:`SCOPES`.
-    """
-    # What MMCV registers it registers with MMEngine, apart from the functions that are named alike.
-    operators = import_module('mmcv.ops').__all__
-    import_module('mmcv.transforms')
-    if scope in ('mmengine', 'mmcv'):
-        return {*operators, *_names('mmengine.registry')}
-    return _names(f'{scope}.registry')
-
-
-def _names(module: str) -> set[str]:
-    names: set[str] = set()
-    for registry in _registries(module):
-        registry.import_from_location()
-        names.update(registry.module_dict)
-    return names
-
-
-def _registries(module: str) -> list[Registry]:
-    known = vars(import_module(module))
-    return [known[kind] for kind in _KINDS if kind in known]
-
-
-def _check_text(text: str, where: str, source: str) -> None:
-    if text.lower().endswith(_PROGRAMS) or osp.isfile(text):
-        raise UserError(
-            f'{source}: {where}={text!r} names a file that a part of the model would read or run: '
-            'refused; the config of the training may say it'
-        )
-    if '(' in text or '__' in text:
-        raise UserError(f'{source}: {where}={text!r} could be code: refused')
-
-
-def _nodes(node, path: str = '') -> Iterator[tuple[str, dict]]:
-    """Yield every dict of a value, and where it stands; what is in a metainfo is data alone."""
-    if isinstance(node, dict):
-        if path:
-            yield path, node
-        for key, value in node.items():
-            if key != _METAINFO:
-                yield from _nodes(value, f'{path}{key}.')
-    elif isinstance(node, (list, tuple, set)):
-        for index, value in enumerate(node):
-            yield from _nodes(value, f'{path}{index}.')
-
-
-def _texts(value) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, (list, tuple, set)):
-        for each in value:
-            yield from _texts(each)
 
 
 def _plain(node) -> Any:
@@ -295,7 +168,7 @@ def _name_of(kind):
         return kind
     scopes = [scope for scope in SCOPES if find_spec(scope) is not None and scope != 'mmcv']
     for scope in scopes:
-        for registry in _registries(f'{scope}.registry'):
+        for registry in registries(f'{scope}.registry'):
             for name, cls in registry.module_dict.items():
                 if cls is kind:
                     return f'{scope}.{name}'
@@ -306,7 +179,7 @@ def _with_metainfo(node) -> Any:
     """Return a copy in which the metainfo files that MMPose's losses read stand themselves."""
     if isinstance(node, dict):
         return {
-            key: {_METAINFO: _read_metainfo(value)}
+            key: {METAINFO: _read_metainfo(value)}
             if key == 'metainfo' and isinstance(value, str)
             else _with_metainfo(value)
             for key, value in node.items()
@@ -324,16 +197,18 @@ def _read_metainfo(path: str) -> dict:
         assert spec.origin is not None
         stock = Path(spec.origin).parent / '.mim' / 'configs' / '_base_' / 'datasets'
         path = str(stock / osp.basename(path))
-    return Config.fromfile(path).dataset_info.to_dict()
+    info = Config.fromfile(path).dataset_info.to_dict()
+    return {key: value for key, value in info.items() if key != 'paper_info'}  # nobody reads it
 
 
 def _as_files(node, folder: str) -> Any:
     """Return a copy in which metainfo stands in files again, which MMPose's losses want."""
     if isinstance(node, dict):
-        if _METAINFO in node:
-            file = osp.join(folder, f'{len(listdir(folder))}.yaml')
-            dump(dict(dataset_info=_listed(node[_METAINFO])), file)
-            return file
+        if METAINFO in node:
+            file = Path(folder, f'{len(listdir(folder))}.json')
+            # Nothing in it is more than a name or a number: check_harmless has seen to that.
+            file.write_text(json.dumps(dict(dataset_info=_listed(node[METAINFO]))))
+            return str(file)
         return {key: _as_files(value, folder) for key, value in node.items()}
     if isinstance(node, (list, tuple)):
         return type(node)(_as_files(each, folder) for each in node)
@@ -341,7 +216,14 @@ def _as_files(node, folder: str) -> Any:
 
 
 def _listed(node) -> Any:
-    """Return a copy of what YAML has words for."""
+    """Return a copy of what JSON has words for."""
     if isinstance(node, dict):
-        return {key: _listed(value) for key, value in node.items()}
+        return {str(key): _listed(value) for key, value in node.items()}
     return [_listed(each) for each in node] if isinstance(node, (list, tuple)) else node
+
+
+def _of(kind: type, value) -> Any:
+    value = from_json(value)
+    if not isinstance(value, kind):
+        raise TypeError(f'a {type(value).__name__} where a {kind.__name__} is to be')
+    return value

@@ -18,8 +18,8 @@ from ..config_model import build_model
 from ..errors import UserError
 from ..files import is_adapter, load_adapter, read_adapter, read_checkpoint
 from ..files.prefix import with_full_keys
-from ..peft import fit_class_counts, remove, set_adapter
-from ..runs import unwrap
+from ..peft import fit_class_counts, set_adapter
+from ..runs import unwrap, without_averages
 
 _SHOWN = 3
 
@@ -89,13 +89,13 @@ def measure_forgetting(
     for name, place in cases.items():
         if is_adapter(place):
             load_adapter(model, place, name)
-            own = read_adapter(place)[0].class_names or base
+            own = _named(read_adapter(place)[0].class_names, place)
             found.append(_run(runner, f'{name}, on', model, own, base))
+            # It stays where it is: taking a quantized one away would round the base.
             set_adapter(model, None)
             found.append(_run(runner, f'{name}, off', model, base, base))
-            remove(model, name)
         else:
-            other, names = _with_other_weights(runner, place, base)
+            other, names = _with_other_weights(runner, place)
             found.append(_run(runner, name, other, names, base))
     return found
 
@@ -138,7 +138,9 @@ def _in_place(runner: Any, model: nn.Module) -> Iterator[None]:
     own = runner.model
     runner.model = model
     try:
-        yield
+        # They would exchange its weights for an average of the base's.
+        with without_averages(runner):
+            yield
     finally:
         runner.model = own
 
@@ -160,12 +162,14 @@ def _counted_as(model: Any, labels: Sequence[int], count: int) -> Iterator[None]
 
 def _relabel(sample: Any, table: Tensor, count: int) -> Any:
     predicted = getattr(sample, 'pred_instances', None)
+    if 'pred_panoptic_seg' in sample:
+        raise UserError('--forgetting cannot count panoptic segments')
     if predicted is not None and 'labels' in predicted:
         labels = table.to(predicted.labels.device)[predicted.labels]
         sample.pred_instances = predicted[labels >= 0]
         sample.pred_instances.labels = labels[labels >= 0]
     elif 'pred_sem_seg' in sample:
-        labels = table.to(sample.pred_sem_seg.data.device)[sample.pred_sem_seg.data]
+        labels = table.to(sample.pred_sem_seg.data.device)[sample.pred_sem_seg.data.long()]
         sample.pred_sem_seg.data = labels.where(labels >= 0, count)  # none of the base's
     elif 'pred_score' in sample:
         scores = sample.pred_score.new_zeros(count)
@@ -180,13 +184,17 @@ def _relabel(sample: Any, table: Tensor, count: int) -> Any:
     return sample
 
 
-def _with_other_weights(
-    runner: Any, place: str, base: Sequence[str]
-) -> tuple[nn.Module, Sequence[str]]:
+def _named(names: Sequence[str] | None, place: str) -> Sequence[str]:
+    if not names:
+        raise UserError(f'--forgetting: {place} does not say what its classes are called')
+    return names
+
+
+def _with_other_weights(runner: Any, place: str) -> tuple[nn.Module, Sequence[str]]:
     """Build the base's model again with the weights of a checkpoint, which knows other classes."""
     model = build_model(runner.cfg)
     checkpoint = read_checkpoint(place)
-    names = names_of_checkpoint(checkpoint).get('classes') or base
+    names = _named(names_of_checkpoint(checkpoint).get('classes'), place)
     state = with_full_keys(model, checkpoint['state_dict'])
     own = model.state_dict()
     misfits = {

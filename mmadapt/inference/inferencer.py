@@ -116,7 +116,9 @@ class Inferencer:
             results = [ImageResult(frame) for frame in group]
             inputs = {
                 prepare: [
-                    prepare(frame, number + index, (boxes or {}).get(frame.name, ()))
+                    prepare(
+                        frame, number + index, None if boxes is None else boxes.get(frame.name, ())
+                    )
                     for index, frame in enumerate(group)
                 ]
                 for prepare in dict.fromkeys(self._prepare.values())
@@ -151,7 +153,7 @@ class Inferencer:
     def _step(self, samples: list[dict]) -> list[Any]:
         model: Any = self.resident.model
         with torch.no_grad():
-            return model.test_step(pseudo_collate(samples))
+            return [sample.cpu() for sample in model.test_step(pseudo_collate(samples))]
 
 
 def _frame(image: str | np.ndarray | Frame, number: int) -> Frame:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torchvision.ops import box_iou
 
+from ..errors import UserError
 from .resident import View
 
 
@@ -44,12 +45,18 @@ def instances_of(samples: Sequence[Any], view: View) -> list[Instance]:
     found = []
     for sample in samples:
         predicted = getattr(sample, 'pred_instances', None)
+        if 'pred_panoptic_seg' in sample:
+            raise UserError('panoptic segments are not written: take a config of instances')
         if predicted is None:
             continue
         scores = _array(predicted, 'scores', 'bbox_scores')
         boxes, labels = _array(predicted, 'bboxes'), _array(predicted, 'labels')
         masks, points = predicted.get('masks'), _array(predicted, 'keypoints')
         point_scores = _array(predicted, 'keypoint_scores')
+        if boxes is None and points is not None:  # as of models that find points alone
+            boxes = np.concatenate([points.min(axis=1), points.max(axis=1)], axis=1)
+        if scores is None and point_scores is not None:
+            scores = point_scores.mean(axis=1)
         for i, box in enumerate(boxes if boxes is not None else ()):
             label = 0 if labels is None else int(labels[i])
             keypoints = None

@@ -3,15 +3,16 @@
 import copy
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 from mmcv.transforms import Compose
 from mmengine.registry import TRANSFORMS, DefaultScope
-from PIL import Image
 from torch import nn
 
 from ..errors import UserError
+from ..files.harmless import nothing_imported
 from ..type_names import type_name
 from .resident import View
 from .sources import Frame
@@ -39,7 +40,8 @@ class Preparation:
         self.view, self.scope = view, scope
         self.in_boxes = any(type_name(step['type']) == 'GetBBoxCenterScale' for step in steps)
         self._reads_text = hasattr(model, 'language_model')
-        with DefaultScope.overwrite_default_scope(scope):
+        imports = nothing_imported() if view.described else nullcontext()
+        with DefaultScope.overwrite_default_scope(scope), imports:
             self._of_files = Compose([TRANSFORMS.build(copy.deepcopy(step)) for step in steps])
             loads = next((step for step in steps if _is(step, _IMAGE)), None)
             rest = [step for step in steps if step is not loads]
@@ -50,14 +52,14 @@ class Preparation:
         reads_meta = self._reads_text or self.scope == 'mmpose'
         return view.pipeline == self.view.pipeline and not reads_meta
 
-    def __call__(self, frame: Frame, number: int, boxes: Sequence = ()) -> list[dict]:
+    def __call__(self, frame: Frame, number: int, boxes: Sequence | None = None) -> list[dict]:
         """Prepare an image.
 
         Args:
             frame (Frame): The image.
             number (int): Its number.
             boxes (Sequence, optional): For a pose model of two stages where the objects are,
-                (x1, y1, x2, y2) in pixels. By default the whole image is one.
+                (x1, y1, x2, y2) in pixels; there may be none. By default the whole image is one.
 
         Returns:
             list[dict]: One sample, or one for each box, as a data set gives it to ``collate``.
@@ -69,14 +71,14 @@ class Preparation:
         if self.scope == 'mmseg':
             data.update(seg_fields=[], reduce_zero_label=False)
         if self.scope == 'mmpose':
-            data.update(self.view.meta)
+            data = {**self.view.meta, **data}
         if self._reads_text:
             data.update(text=tuple(self.view.class_names), custom_entities=True)
         transform = self._of_files if frame.image is None else self._of_arrays
         if not self.in_boxes:
             return [transform(data)]
-        if not len(boxes):
-            w, h = Image.open(frame.path).size if frame.image is None else frame.image.shape[1::-1]
+        if boxes is None:
+            w, h = frame.size
             boxes = [(0, 0, w, h)]
         one = np.ones(1, dtype=np.float32)
         return [

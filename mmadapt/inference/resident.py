@@ -40,11 +40,14 @@ class View:
         name (str): Of the adapter; :data:`BASE` for the base, or for a model without adapters.
         meta (dict): What is known of its classes or keypoints, ``classes`` among it.
         pipeline (list): Configs of the transforms that its images go through.
+        described (bool): Whether they come from the folder of an adapter and not from a config, so
+            that nothing may be imported for a name in them.
     """
 
     name: str
     meta: dict
     pipeline: list = field(default_factory=list)
+    described: bool = False
 
     @property
     def class_names(self) -> list[str]:
@@ -157,9 +160,11 @@ def open_resident(
         if any(given.values()):
             first = next(folder for folder in given.values() if folder)
             record = read_adapter(first)[0].base
+            if BASE in given:
+                _check_dense(given)
             base = checkpoint or (None if isinstance(source, str) else cfg.get('load_from'))
-            names = _load_base(model, record, base, BASE in given)
-            views = _load_views(model, given, names, cfg)
+            meta = _load_base(model, record, base, BASE in given)
+            views = _load_views(model, given, meta, cfg, isinstance(source, str))
         else:
             path = checkpoint or cfg.get('load_from')
             if path is None:
@@ -183,16 +188,14 @@ def _config(source: str | Config) -> Iterator[Config]:
         yield source
 
 
-def _load_base(
-    model: nn.Module, record: BaseRecord, path: str | None, wanted: bool
-) -> list[str] | None:
+def _load_base(model: nn.Module, record: BaseRecord, path: str | None, wanted: bool) -> dict:
     """Load the base's weights.
 
     Where the base itself is to predict, the model gets the base's number of classes; else what does
     not fit is left out, as each adapter has it.
 
     Returns:
-        list[str], optional: The names of its classes, if they are known.
+        dict: What its checkpoint says of the data that it was trained on, if it says it.
     """
     state, meta = read_base(model, record, path)
     where, names = path or record.load_from, names_of_checkpoint(dict(meta=meta)).get('classes')
@@ -212,25 +215,37 @@ def _load_base(
                 'tensors, so that it predicts nothing by itself; leave none away'
             )
     _load(model, {key: value for key, value in state.items() if key not in misfits})
-    return names
+    said = meta.get('dataset_meta') or {}
+    said = {str(key).lower(): value for key, value in said.items()}
+    return {**said, 'classes': tuple(names or ())}
+
+
+def _check_dense(adapters: Mapping[str, str]) -> None:
+    """Refuse the base beside an adapter whose training has rounded it to fewer bits."""
+    for name, folder in adapters.items():
+        if folder and read_adapter(folder)[0].plan.get('quant'):
+            raise UserError(
+                f'--adapters {BASE} {name}: {folder} is for a base in fewer bits, which the base '
+                'beside it would be too; look with the base in a run of its own'
+            )
 
 
 def _load_views(
-    model: nn.Module, adapters: Mapping[str, str], base_names: list[str] | None, cfg: Config
+    model: nn.Module, adapters: Mapping[str, str], base_meta: dict, cfg: Config, described: bool
 ) -> dict[str, View]:
     views = {}
     for name, folder in adapters.items():
         if not folder:
-            views[name] = View(name, dict(classes=tuple(base_names or ())), _pipeline(cfg))
+            views[name] = View(name, base_meta, _pipeline(cfg), described)
             continue
         load_adapter(model, folder, name)
         meta, pipeline = {}, []
         if _has_description(folder):
-            described = DescribedModel.read(folder)
-            meta, pipeline = described.dataset_meta, described.pipeline
+            own = DescribedModel.read(folder)
+            meta, pipeline = own.dataset_meta, own.pipeline
         names = read_adapter(folder)[0].class_names
         meta = {**({'classes': tuple(names)} if names else {}), **meta}
-        views[name] = View(name, meta, pipeline or _pipeline(cfg))
+        views[name] = View(name, meta, pipeline or _pipeline(cfg), described or bool(pipeline))
     return views
 
 

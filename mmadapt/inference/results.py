@@ -47,8 +47,7 @@ class Results:
             result (ImageResult): What the inferencer has yielded.
         """
         number = len(self._images) + 1
-        samples = [sample for each in result.samples.values() for sample in each]
-        height, width = (int(size) for size in samples[0].ori_shape[:2]) if samples else (0, 0)
+        width, height = result.frame.size
         self._images.append(
             dict(id=number, file_name=result.frame.name, width=width, height=height)
         )

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ..datasets.image_checks import IMAGE_SUFFIXES
+from ..datasets.image_checks import IMAGE_SUFFIXES, oriented_size
 from ..errors import UserError
 from ..values import close_names
 
@@ -30,6 +30,14 @@ class Frame:
     name: str
     path: str
     image: np.ndarray | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """tuple[int, int]: Width and height in pixels, after the orientation tag."""
+        if self.image is not None:
+            return self.image.shape[1], self.image.shape[0]
+        with Image.open(self.path) as image:
+            return oriented_size(image)
 
 
 @dataclass

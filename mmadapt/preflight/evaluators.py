@@ -1,4 +1,4 @@
-"""Metrics that would end in an error after an epoch, or give other figures than their names say."""
+"""Metrics that would end in an error after an epoch, or whose figures would be overwritten."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..logs import warn
 from ..type_names import type_name
 
 
@@ -38,7 +39,7 @@ def _check(metric: Mapping, where: str) -> Iterator[str]:
         )
     boxes_and_masks = isinstance(asked, (list, tuple)) and {'bbox', 'segm'} <= {*asked}
     if kind == 'CocoMetric' and metric.get('classwise') and boxes_and_masks:
-        yield (
+        warn(
             f'{where}: classwise=True with metric={list(asked or ())}: the figures of boxes and of '
             'masks of a class have one name, and the last ones stay; write one evaluator for each, '
             "[dict(type='CocoMetric', metric='bbox', prefix='bbox', ...), dict(type='CocoMetric', "

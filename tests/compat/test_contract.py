@@ -58,7 +58,7 @@ CONTRACT = {
     'mmengine.optim._ParamScheduler._last_value': 'optim/resumed.py',
     'mmengine.hooks.CheckpointHook._init_rule': 'preflight/metrics.py',
     # The rest of MMEngine, and MMCV.
-    'mmengine.config.Config._cfg_dict': 'preflight/misspelled.py',
+    'mmengine.config.Config._cfg_dict': 'preflight/misspelled.py preflight/packages.py',
     'mmengine.config.Config._format_python_code': 'compat/config_text.py',
     'mmengine.config.Config._file2dict': 'cli/reading.py',
     'mmengine.config.Config._parse_lazy_import': 'cli/reading.py',
@@ -124,6 +124,7 @@ CONTRACT = {
     'torch._weights_only_unpickler._marked_safe_globals_set': 'compat/__init__.py',
     # Others, where they are installed.
     'numpy._core.multiarray': 'compat/checkpoint_globals.py',
+    'mmpose.datasets.datasets.base.BaseCocoStyleDataset._load_annotations': 'datasets/pose_checks.py',
     'bitsandbytes.autograd._functions': 'quantization/bnb.py',
     'deepspeed.runtime.zero.stage3.DeepSpeedZeroOptimizer_Stage3._set_fp32_optimizer_param_groups': 'strategies/deepspeed/state.py',
     'deepspeed.runtime.zero.stage3.DeepSpeedZeroOptimizer_Stage3._clear_fp32_optimizer_param_groups': 'strategies/deepspeed/state.py',
@@ -135,6 +136,7 @@ CONTRACT = {
 
 # What has no underscore and is in nobody's documentation.
 UNDOCUMENTED = {
+    'mmengine.registry.registry.get_object_from_string': 'files/harmless.py',
     'deepspeed.git_version_info.installed_ops': 'strategies/deepspeed/operators.py',
     'deepspeed.linear.optimized_linear.LoRAOptimizedLinear.ds_optim_param': 'strategies/deepspeed/engine.py',
     'deepspeed.ops.op_builder.builder.CUDAMismatchException': 'strategies/deepspeed/operators.py',
@@ -168,7 +170,7 @@ OURS = {
 }
 # Words of configs, parts of names, and what Python documents:
 WORDS = {
-    '_base_': 'config_files.py',
+    '_base_': 'config_files.py datasets/metainfo.py files/described_model.py',
     '_bytes': 'measuring/rows.py',
     '_dataloader': 'preflight/arguments.py',
     '_delete_': 'planning/lines.py',
@@ -176,7 +178,7 @@ WORDS = {
     '_exit': 'cli/exit.py',
     '_fields': 'memory/islands.py',
     '_name': 'folding/sites.py',
-    '_scope_': 'preflight/arguments.py',
+    '_scope_': 'files/harmless.py preflight/arguments.py',
 }
 
 

@@ -112,7 +112,7 @@ def test_no_file_of_the_folder_is_read(tmp_path):
 
 @pytest.mark.parametrize('value', ['cv2.MOTION_EUCLIDEAN()', 'float32.__name__'])
 def test_no_text_that_could_be_evaluated_is_let_through(value, tmp_path):
-    described = changed('model.backbone.dtype', value)
+    described = changed('model.backbone.mode', value)
     with pytest.raises(UserError, match='could be code: refused'):
         DescribedModel.read(write(tmp_path / 'a', described))
 
@@ -120,7 +120,7 @@ def test_no_text_that_could_be_evaluated_is_let_through(value, tmp_path):
 def test_a_part_that_evaluates_its_argument_and_code_from_elsewhere_are_refused(tmp_path):
     for path, value, message in (
         ('model.cmc', dict(type='CameraMotionCompensation'), 'nothing is imported'),
-        ('model.backbone.trust_remote_code', True, 'would run code from elsewhere'),
+        ('model.backbone.trust_remote_code', True, 'could load code from elsewhere'),
     ):
         with pytest.raises(UserError, match=message):
             DescribedModel.read(write(tmp_path / 'a', changed(path, value)))
@@ -175,3 +175,69 @@ def test_a_training_that_was_given_a_model_says_that_no_config_has_it(tmp_path):
     folder = write(tmp_path / 'a', DescribedModel.of(Config(dict(test_dataloader=object()))))
     with pytest.raises(UserError, match='was given a model, not the config of one; name the conf'):
         DescribedModel.read(folder)
+
+
+@pytest.mark.parametrize(
+    ('path', 'value', 'message'),
+    [
+        ('model.backbone.dtype', 'float32 for x in y', 'is the name of no type of numbers'),
+        ('model.backbone.act', 'float32.\uff3f\uff3fname', 'could be code'),
+        ('model.backbone._scope_', 'innocent_module', 'could load code'),
+        ('model.backbone.weights_only', False, 'could load code'),
+        ('model.backbone.decode_backend', 'pickle', 'read or run'),
+        ('model.neck.type', 'Detectron2Wrapper', 'nothing is imported'),
+    ],
+)
+def test_values_that_a_part_evaluates_or_hands_on_to_a_loader_are_refused(
+    path, value, message, trap, tmp_path
+):
+    with pytest.raises(UserError, match=message):
+        DescribedModel.read(write(tmp_path / 'a', changed(path, value)))
+
+
+def test_images_are_read_from_no_backend_that_imports(tmp_path):
+    described = changed('model.a.backend_args', dict(backend='local'))
+    DescribedModel.read(write(tmp_path / 'a', described))
+    for wrong in (dict(backend='memcached'), dict(backend='local', sys_path='.'), 'local'):
+        with pytest.raises(UserError, match='refused|are read from one of'):
+            DescribedModel.read(write(tmp_path / 'a', changed('model.a.backend_args', wrong)))
+
+
+def test_a_metainfo_is_names_and_numbers_where_one_is_read(tmp_path):
+    content = dict(dataset_name='face', keypoint_info={0: dict(name='left eye')})
+    right = changed('model.loss', dict(metainfo={'@metainfo': content}))
+    DescribedModel.read(write(tmp_path / 'a', right))
+    for place, value in (
+        ('metainfo', {'@metainfo': dict(name='{{ fileDirname }}')}),
+        ('metainfo', {'@metainfo': dict(name='a\\n_base_')}),
+        ('other', {'@metainfo': content}),
+        ('metainfo', {'@metainfo': content, 'more': 1}),
+    ):
+        described = changed('model.loss', {place: value})
+        with pytest.raises(UserError, match='which is no name|is read nowhere'):
+            DescribedModel.read(write(tmp_path / 'a', described))
+    described = changed('model.loss', {})
+    described.pipeline = [dict(type='Resize', metainfo={'@metainfo': content})]
+    with pytest.raises(UserError, match='is read nowhere'):
+        DescribedModel.read(write(tmp_path / 'a', described))
+
+
+def test_while_a_described_model_is_built_no_registry_imports_a_name(trap, tmp_path):
+    """Some parts take a class by its name from another key than `type`."""
+    from mmengine.registry import MODELS
+
+    for name in (f'{trap}.Model', trap):
+        with (
+            pytest.raises(UserError, match='nothing is imported for its name'),
+            DescribedModel.of(rtmdet()).config(),
+        ):
+            MODELS.build(dict(type=name))
+    assert MODELS.get('mmengine.model.BaseModule') is not None
+
+
+@pytest.mark.parametrize('content', [dict(model=[]), dict(pipeline={}), dict(model='x')])
+def test_other_kinds_of_values_than_those_are_damage(content, tmp_path):
+    text = json.dumps(dict(dict(format=1, default_scope='mmdet', model={}), **content))
+    (tmp_path / DESCRIPTION_NAME).write_text(text)
+    with pytest.raises(UserError, match='is damaged: TypeError'):
+        DescribedModel.read(str(tmp_path))

@@ -122,14 +122,18 @@ def test_a_step_of_albumentations_without_it_is_one_line(monkeypatch):
         check_arguments(albu(dict(type='CoarseDropout')), ['train'])
 
 
-def test_figures_of_boxes_and_masks_under_one_name_are_refused():
+def test_figures_of_boxes_and_masks_under_one_name_are_said(monkeypatch):
+    said = []
+    monkeypatch.setattr('mmadapt.preflight.evaluators.warn', said.append)
     metric = dict(type='CocoMetric', ann_file='a.json', metric=['bbox', 'segm'], classwise=True)
-    with pytest.raises(UserError, match=r'^val_evaluator: classwise=True with .*one evaluator for'):
-        check_arguments(Config(dict(default_scope='mmdet', val_evaluator=metric)), ['val'])
+    check_arguments(Config(dict(default_scope='mmdet', val_evaluator=metric)), ['val'])
+    (line,) = said
+    assert line.startswith('val_evaluator: classwise=True with')
     for change in (dict(classwise=False), dict(metric='bbox'), dict(metric=['bbox'])):
         check_arguments(
             Config(dict(default_scope='mmdet', val_evaluator=dict(metric, **change))), ['val']
         )
+    assert len(said) == 1
 
 
 def test_an_lvis_that_reads_what_numpy_has_no_more_is_said_before_the_run(tmp_path, monkeypatch):
