@@ -1,6 +1,7 @@
 """What is left of what a base knew, on the base's own data."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -82,6 +83,17 @@ def test_an_adapter_that_is_off_has_cost_nothing(config, files, capsys):
     printed = capsys.readouterr().out
     assert '(+0.000)' in printed
     assert '1 of 3' in printed
+
+
+def test_an_average_that_the_config_keeps_does_not_take_an_adapter_s_place(config, files):
+    wanted = measured(config, files, face=files.face)
+    cfg = Config.fromfile(config)
+    cfg.custom_hooks = [dict(type='EMAHook', ema_type='ExpMomentumEMA', update_buffers=True)]
+    cfg.dump('averaged.py')
+    shutil.rmtree('out')
+    found = measured('averaged.py', files, face=files.face)
+    assert found['face, on'] == wanted['face, on'] != found['base']
+    assert found['face, off']['metrics'] == found['base']['metrics'] == wanted['base']['metrics']
 
 
 def test_other_weights_are_counted_under_the_base_s_labels(config, files, tmp_path):
