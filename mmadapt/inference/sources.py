@@ -1,5 +1,6 @@
 """Images to look at: files, folders and videos."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,8 +148,8 @@ def why_unreadable(path: str) -> str | None:
 
 def _with_own_names(frames: list[Frame]) -> list[Frame]:
     """Give images of the same name from several folders their whole path for a name."""
-    names = [frame.name for frame in frames]
+    counts = Counter(frame.name for frame in frames)
     for frame in frames:
-        if names.count(frame.name) > 1:
+        if counts[frame.name] > 1:
             frame.name = Path(frame.path).as_posix().lstrip('/').replace('../', '')
     return frames

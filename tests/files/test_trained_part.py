@@ -18,7 +18,7 @@ from mmadapt.hooks import PEFTCheckpointHook
 from mmadapt.peft import PEFTConfig
 
 LORA = dict(method=dict(type='LoRA', r=2), head='freeze')
-RUNNER = SimpleNamespace(train_dataloader=SimpleNamespace(dataset=None))
+RUNNER = SimpleNamespace(cfg={}, train_dataloader=SimpleNamespace(dataset=None))
 STRANGER = """
 import os, sys, torch
 import mmengine.runner
