@@ -34,6 +34,7 @@ _PLACES = {
             'adapter',
             'base',
             'export',
+            'keep_classes',
             'allow_random_base',
         )
     },
