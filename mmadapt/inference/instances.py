@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torchvision.ops import box_iou
+from mmdet.structures.bbox import bbox_overlaps
 
 from ..errors import UserError
 from .resident import View
@@ -95,7 +95,7 @@ def join(instances: Sequence[Instance], iou: float) -> list[Instance]:
         if rivals:
             boxes = torch.tensor([k.box for k in rivals], dtype=torch.float64)
             own = torch.tensor([instance.box], dtype=torch.float64)
-            if float(box_iou(own, boxes).max()) > iou:
+            if float(bbox_overlaps(own, boxes).max()) > iou:
                 continue
         kept.append(instance)
     return kept

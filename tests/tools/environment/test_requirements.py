@@ -52,7 +52,7 @@ def test_what_is_imported_is_required_and_what_is_required_is_imported():
     required = {Requirement(line).name for line in lines_of('runtime')}
     extras = {Requirement(line).name for name in stamp.EXTRAS for line in lines_of(name)}
     # Each is bound to the machine, looked at when mmadapt is imported, or brought by one that is.
-    there = {'torch', 'mmengine', 'mmcv', 'mmdet', 'pycocotools'}
+    there = {'torch', 'mmengine', 'mmcv', 'mmdet', 'pycocotools', 'cv2'}
     # DeepSpeed asks for both.
     with_deepspeed = {'ninja', 'pydantic'}
     assert imported() - there - extras - with_deepspeed <= required
