@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.registry import init_default_scope
 from model_zoo import _WIDTHS, DETECTORS, Detector, inputs
 from torch import nn
 
@@ -155,6 +156,7 @@ def test_accuracy_of_mmpretrain():
     from mmpretrain.evaluation import Accuracy
     from mmpretrain.models.heads import LinearClsHead
 
+    init_default_scope('mmpretrain')  # where its loss is looked for, whatever ran before
     model = nn.Module()
     model.head = LinearClsHead(num_classes=3, in_channels=4, topk=(1, 5), cal_acc=True)
     metric = Accuracy(topk=(1, 5))
