@@ -79,3 +79,9 @@ def test_what_neither_has_run_and_needs_no_gpu_is_named_with_its_reason(run):
     assert missing == [f'test_x.py::test_of_an_extra[{way}]: {reason}' for way in ('a::b', 'c d')]
     # One that the second run has not even found.
     assert len(outcomes.compare(first, dict(ran=[], skipped={}))[1]) == 2
+
+
+def test_a_file_that_the_first_run_skips_as_a_whole_is_made_up_for_by_its_tests():
+    first = dict(ran=[], skipped={'tests/test_x.py': 'no globox', 'tests/test_y.py': 'no globox'})
+    second = dict(ran=['tests/test_x.py::test_a[b]'], skipped={})
+    assert outcomes.compare(first, second)[1] == ['tests/test_y.py: no globox']

@@ -163,10 +163,9 @@ def test_an_adapter_folder_alone_sees_what_the_library_sees(task):
         assert (drawn != cv2.imread(image)).any()
 
 
+@pytest.mark.parametrize('task', ['mmpose'], indirect=True)
 def test_a_pose_model_looks_into_the_boxes_that_it_is_given(task, tmp_path):
     name, model, cfg, folder, images = task
-    if name != 'mmpose':
-        pytest.skip('it looks at whole images')
     from mmpose.apis import inference_topdown
 
     boxes = [[5, 5, 40, 60], [30, 10, 90, 80]]
