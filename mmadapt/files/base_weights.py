@@ -99,6 +99,22 @@ def provided_keys(model: nn.Module, name: str) -> set[str]:
     return {f'{name}.{key}'.lstrip('.') for key in loaded.keys}
 
 
+def lacking_keys(model: nn.Module, state_dict: Mapping[str, Tensor]) -> list[str]:
+    """Return the keys of a model for which a state dict has no tensor of the right shape.
+
+    Args:
+        model (nn.Module): The model.
+        state_dict (Mapping[str, Tensor]): By key of the model. A batch counter, which old
+            checkpoints lack, is not missed.
+    """
+    return [
+        key
+        for key, tensor in model.state_dict().items()
+        if not key.endswith('num_batches_tracked')
+        and (key not in state_dict or state_dict[key].shape != tensor.shape)
+    ]
+
+
 def make_base_record(
     model: nn.Module, load_from: str | None, state_dict: Mapping[str, Tensor]
 ) -> BaseRecord:
@@ -117,12 +133,7 @@ def make_base_record(
         BaseRecord: Without the fingerprint.
     """
     record, state_dict = BaseRecord(), with_full_keys(model, state_dict)
-    missing = {
-        key
-        for key, tensor in model.state_dict().items()
-        if not key.endswith('num_batches_tracked')
-        and (key not in state_dict or state_dict[key].shape != tensor.shape)
-    }
+    missing = {*lacking_keys(model, state_dict)}
     for name in pretrained_modules(model):
         if any(key.startswith(f'{name}.' if name else '') for key in missing):
             _require_values(model, name)

@@ -58,18 +58,14 @@ class DescribedModel:
         Returns:
             DescribedModel: Of plain values, so far as the config has them.
         """
-        dataset = cfg.get('test_dataloader') or cfg.get('val_dataloader')
-        while isinstance(dataset, Mapping) and 'dataset' in dataset:
-            dataset = dataset['dataset']
-        # In Python a runner may be given a model or a data set itself.
+        # In Python a runner may be given a model itself.
         built = not isinstance(cfg.get('model'), Mapping)
-        pipeline = dataset.get('pipeline') if isinstance(dataset, Mapping) else None
         imports = (cfg.get('custom_imports') or {}).get('imports', [])
         imports = [imports] if isinstance(imports, str) else imports
         return cls(
             cfg.get('default_scope') or 'mmdet',
             {} if built else _plain(model_config(cfg)),
-            _plain(pipeline or cfg.get('test_pipeline') or []),
+            _plain(test_pipeline(cfg)),
             dict(dataset_meta or {}),
             [name for name in imports if name.partition('.')[0] != 'mmadapt'],
             'its training was given a model, not the config of one' if built else '',
@@ -149,6 +145,19 @@ class DescribedModel:
                     test_dataloader=dict(dataset=dict(pipeline=self.pipeline)),
                 )
             )
+
+
+def test_pipeline(cfg: Config) -> list:
+    """Return the transforms that images go through when a model is tested or used.
+
+    Args:
+        cfg (Config): A whole config; a runner may have been given a data set itself.
+    """
+    dataset = cfg.get('test_dataloader') or cfg.get('val_dataloader')
+    while isinstance(dataset, Mapping) and 'dataset' in dataset:
+        dataset = dataset['dataset']
+    pipeline = dataset.get('pipeline') if isinstance(dataset, Mapping) else None
+    return list(pipeline or cfg.get('test_pipeline') or [])
 
 
 def _plain(node) -> Any:

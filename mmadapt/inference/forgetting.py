@@ -17,6 +17,7 @@ from ..classes import names_of_checkpoint
 from ..config_model import build_model
 from ..errors import UserError
 from ..files import is_adapter, load_adapter, read_adapter, read_checkpoint
+from ..files.base_weights import lacking_keys
 from ..files.prefix import with_full_keys
 from ..peft import fit_class_counts, set_adapter
 from ..runs import unwrap, without_averages
@@ -201,13 +202,7 @@ def _with_other_weights(runner: Any, place: str) -> tuple[nn.Module, Sequence[st
         key: value for key, value in state.items() if key in own and own[key].shape != value.shape
     }
     fit_class_counts(model, misfits, {}, names, place)
-    own = model.state_dict()
-    wrong = [
-        key
-        for key, value in own.items()
-        if not key.endswith('num_batches_tracked')
-        and (key not in state or state[key].shape != value.shape)
-    ]
+    wrong = lacking_keys(model, state)
     if wrong:
         raise UserError(
             f'{place} is no whole checkpoint of this model: it has no {wrong[0]} of its shape; '

@@ -22,8 +22,8 @@ from ..files import (
     read_checkpoint,
     rebuild,
 )
-from ..files.base_weights import read_base
-from ..files.described_model import DESCRIPTION_NAME, DescribedModel
+from ..files.base_weights import lacking_keys, read_base
+from ..files.described_model import DESCRIPTION_NAME, DescribedModel, test_pipeline
 from ..files.prefix import with_full_keys
 from ..peft import fit_class_counts, set_adapter
 from ..values import nearest
@@ -170,7 +170,7 @@ def open_resident(
             if path is None:
                 raise UserError('there are no weights: name a checkpoint, --checkpoint FILE')
             meta = _load_whole(model, path)
-            views = {BASE: View(BASE, meta, _pipeline(cfg))}
+            views = {BASE: View(BASE, meta, test_pipeline(cfg))}
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     for name in views if len(views) > 1 else ():
         set_adapter(model, None if name == BASE else name)
@@ -203,17 +203,14 @@ def _load_base(model: nn.Module, record: BaseRecord, path: str | None, wanted: b
     misfits = [key for key in state if key in own and own[key].shape != state[key].shape]
     if wanted:
         fit_class_counts(model, {k: state[k] for k in misfits}, {}, names, str(where))
-        own = model.state_dict()
-        misfits = [key for key in state if key in own and own[key].shape != state[key].shape]
-        missing = [
-            key for key in own if key not in state and not key.endswith('num_batches_tracked')
-        ]
-        if missing or misfits:
+        missing = lacking_keys(model, state)
+        if missing:
             raise UserError(
                 f'--adapters {BASE}: the base ({where or "the pretrained files of its parts"}) has '
-                f'no weights for {(missing + misfits)[0]} and {len(missing + misfits) - 1} more '
-                'tensors, so that it predicts nothing by itself; leave none away'
+                f'no weights for {missing[0]} and {len(missing) - 1} more tensors, so that it '
+                'predicts nothing by itself; leave none away'
             )
+        misfits = []
     _load(model, {key: value for key, value in state.items() if key not in misfits})
     said = meta.get('dataset_meta') or {}
     said = {str(key).lower(): value for key, value in said.items()}
@@ -236,7 +233,7 @@ def _load_views(
     views = {}
     for name, folder in adapters.items():
         if not folder:
-            views[name] = View(name, base_meta, _pipeline(cfg), described)
+            views[name] = View(name, base_meta, test_pipeline(cfg), described)
             continue
         load_adapter(model, folder, name)
         meta, pipeline = {}, []
@@ -245,7 +242,7 @@ def _load_views(
             meta, pipeline = own.dataset_meta, own.pipeline
         names = read_adapter(folder)[0].class_names
         meta = {**({'classes': tuple(names)} if names else {}), **meta}
-        views[name] = View(name, meta, pipeline or _pipeline(cfg), described or bool(pipeline))
+        views[name] = View(name, meta, pipeline or test_pipeline(cfg), described or bool(pipeline))
     return views
 
 
@@ -262,13 +259,7 @@ def _load_whole(model: nn.Module, path: str) -> dict:
         names = rebuild(model, path).class_names or names
     else:
         state = with_full_keys(model, checkpoint['state_dict'])
-        own = model.state_dict()
-        wrong = [
-            key
-            for key, tensor in own.items()
-            if not key.endswith('num_batches_tracked')
-            and (key not in state or state[key].shape != tensor.shape)
-        ]
+        own, wrong = model.state_dict(), lacking_keys(model, state)
         if wrong:
             raise UserError(
                 f'{path} does not fit this config: it has no {wrong[0]} of the shape '
@@ -281,11 +272,3 @@ def _load_whole(model: nn.Module, path: str) -> dict:
 
 def _load(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     model.load_state_dict(dict(state), strict=False)
-
-
-def _pipeline(cfg: Config) -> list:
-    loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
-    dataset = loader.get('dataset') or {}
-    while 'dataset' in dataset:
-        dataset = dataset['dataset']
-    return list(dataset.get('pipeline') or cfg.get('test_pipeline') or [])
