@@ -5,62 +5,44 @@ A runner builds and wraps its model before any hook runs, and builds the optimiz
 optimizer, and looks into the checkpoint beforehand for what it will not provide.
 """
 
-from dataclasses import replace
-
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
-from ..classes import (
-    KeptClasses,
-    lines_of,
-    names_of_checkpoint,
-    names_of_record,
-    names_of_run,
-)
+from ..classes import KeptClasses, lines_of
 from ..config_files import inherited
 from ..errors import UserError
 from ..files import (
     KEY,
     AdapterRecord,
     base_state_dict,
-    check_adapter_fits,
     complete_state_dict,
-    make_base_record,
     read_adapter,
     read_checkpoint,
     restore,
     unguard,
 )
-from ..files.built_in import digests
-from ..files.prefix import part_of_checkpoint, with_full_keys
-from ..files.resumable import check_can_resume
-from ..files.trained_part import NOTE, is_whole
-from ..logs import say, warn
-from ..peft import PEFTConfig, check_intact, inject, require_state
+from ..files.prefix import with_full_keys
+from ..files.trained_part import NOTE
+from ..logs import say
+from ..peft import PEFTConfig, check_intact
 from ..runner import FlexibleRunner
 from ..runs import (
     averaging_hooks,
     checkpoint_hooks,
     checkpoint_to_load,
     register_in_before_run,
-    resumes,
     trains,
     unwrap,
 )
 from ..strategies import AdaptingStrategy
-from .base_check import (
-    check_base,
-    check_base_is_read,
-    check_still_built_in,
-    find_built_in,
-)
+from .adapting import adapt_to_evaluate, adapt_to_train, take_as_base
+from .base_check import check_still_built_in
 from .checkpoint_hook import PEFTCheckpointHook
-from .going_on import check_one_adapter, find_misfits, layer_of, tensors_anew
 from .initial_values import start_from_weights
-from .kept_rows import find_rows, load_keeping, trained_over, values_there
+from .kept_rows import load_keeping, values_there
 from .loaded_hook import check_evaluated, class_names, evaluated_classes
 from .memory_hook import MemoryHook, lacks_memory_hook
 from .quantize import quantize_loaded
@@ -129,7 +111,9 @@ class PEFTInjectHook(Hook):
         if trains(runner):
             self._prepare_training(runner, model, config, path, checkpoint)
         else:
-            self.adapt_to_evaluate(model, config, path, checkpoint)
+            source = adapt_to_evaluate(model, config, path, checkpoint)
+            self._model = None if source is None else model
+            self._adapter = None if source == path else source
         self._path, self._source = path, self._adapter or path
         # MMEngine's own checkpointing would leave adapters at rest.
         if lacks_memory_hook(runner, model):
@@ -143,7 +127,7 @@ class PEFTInjectHook(Hook):
         names = class_names(checkpoint)
         unguard(checkpoint)
         if self._trains:
-            _take_as_base(runner, checkpoint)
+            take_as_base(runner, checkpoint)
         # A bare state dict, or one with prefixes, is read as MMEngine will read it after the hooks.
         state = checkpoint.get('state_dict', {**checkpoint})
         if 'state_dict' not in checkpoint:
@@ -211,7 +195,10 @@ class PEFTInjectHook(Hook):
         self._load_pending_adapter()
 
     def _prepare_training(self, runner, model, config, path, checkpoint) -> None:
-        base, report = self.adapt(runner, model, config, path, checkpoint)
+        adapted = adapt_to_train(runner, model, config, path, checkpoint)
+        self._model, self._trains, self._is_new = model, True, adapted.is_new
+        self._adapter, self._anew, self._kept = adapted.adapter, adapted.anew, adapted.kept
+        self._built_in = adapted.built_in
         if isinstance(runner, Runner):
             rewire(runner, model)
         secure_checkpoints(runner)
@@ -219,143 +206,10 @@ class PEFTInjectHook(Hook):
             if hook.published_keys is not None:
                 hook.published_keys = [*hook.published_keys, KEY, NOTE]
         add_random_state_hook(runner)
-        register_in_before_run(runner, PEFTCheckpointHook(model, config, base))
-        for line in (
-            report.summary(),
-            *report.warnings,
-            *lines_of(self._kept),
-            report.line(),
-        ):
+        register_in_before_run(runner, PEFTCheckpointHook(model, config, adapted.base))
+        report = adapted.report
+        for line in (report.summary(), *report.warnings, *lines_of(self._kept), report.line()):
             say(line)
-
-    def adapt(
-        self, runner, model: nn.Module, config: PEFTConfig, path: str | None, checkpoint: dict
-    ):
-        """Adapt a model that is to be trained, as far as that needs no values.
-
-        Args:
-            runner (Runner): Its runner, or what has the attributes of one that are read here.
-            model (nn.Module): The model, not wrapped.
-            config (PEFTConfig): The value of ``peft``.
-            path (str, optional): The checkpoint that will be loaded.
-            checkpoint (dict): What it holds.
-
-        Returns:
-            tuple[BaseRecord, Report]: Where the base comes from, and what was done.
-
-        Raises:
-            UserError: They do not fit each other.
-        """
-        if runner.cfg.get('efficient_conv_bn_eval'):
-            raise UserError(
-                'efficient_conv_bn_eval bypasses the layers that peft adapts; '
-                'remove it from the config'
-            )
-        if resumes(runner) and path is not None:
-            check_can_resume(checkpoint, path, bool(runner.cfg.get('param_scheduler')))
-        _take_as_base(runner, checkpoint)
-        if path is not None and KEY in checkpoint:
-            record = AdapterRecord.from_dict(checkpoint[KEY], path)
-            stored = checkpoint['state_dict']
-            check_one_adapter(record, path, config.adapter)
-            misfits: set[str] = set()
-            # A resumed run is of the same model, or is refused.
-            if not resumes(runner):
-                weights = base_state_dict(model, record.base, config.base)
-                misfits = find_misfits(model, stored, weights, path)
-                tensors = trained_over(model, stored, weights)
-                names = names_of_checkpoint(checkpoint)
-                misfits |= self._keep_rows(runner, model, config, names, tensors, path)
-            base = replace(record.base, not_in_base=sorted({*record.base.not_in_base, *misfits}))
-            # What it was begun with is not to be changed now.
-            report = inject(
-                model,
-                config,
-                not_loaded={*record.not_loaded, *misfits},
-                weights_follow=True,
-                check_options=False,
-            )
-            record.check_same(require_state(model), path, misfits)
-            self._anew = tensors_anew(model, stored, misfits)
-        elif resumes(runner) and path is not None:
-            raise UserError(
-                f'{path} was not written by a training with `peft` and cannot be '
-                'resumed; start from it with load_from'
-            )
-        else:
-            check_base_is_read(config, path)
-            part = part_of_checkpoint(model, checkpoint.get('state_dict', {}))
-            if part:
-                say(f'{path} is a checkpoint of {part} alone: its keys are read as {part}....')
-            base = make_base_record(model, path, checkpoint.get('state_dict', {}))
-            find_built_in(runner, model, base)
-            not_loaded = base.not_in_base if _has_base(runner, model, base, config) else []
-            stored, misfits = {}, set()
-            names, weights = names_of_checkpoint(checkpoint), checkpoint.get('state_dict', {})
-            tensors, source = {**with_full_keys(model, weights)}, path
-            if config.adapter is not None:
-                self._adapter = source = config.adapter
-                record, stored = read_adapter(config.adapter)
-                record.check_layers(model, config.adapter)
-                names = names_of_record(vars(record)) or names
-                tensors = trained_over(model, stored, tensors)
-                # The shape of a layer that has an adapter is the base's.
-                layers = {layer_of(key) for key in stored}
-                misfits = find_misfits(
-                    model,
-                    stored,
-                    {key: value for key, value in weights.items() if layer_of(key) in layers},
-                    config.adapter,
-                )
-            changed = self._keep_rows(runner, model, config, names, tensors, source)
-            base.not_in_base = sorted({*base.not_in_base, *changed})
-            misfits |= changed
-            report = inject(model, config, not_loaded={*not_loaded, *misfits}, weights_follow=True)
-            self._anew = tensors_anew(model, stored, misfits)
-            if config.adapter is not None:
-                check_adapter_fits(model, config.adapter, base.not_in_base, self._anew)
-        self._model, self._trains = model, True
-        self._built_in = digests(model, base.built_in)
-        self._is_new = KEY not in checkpoint and config.adapter is None
-        return base, report
-
-    def adapt_to_evaluate(
-        self, model: nn.Module, config: PEFTConfig, path: str | None, checkpoint: dict
-    ) -> None:
-        """Adapt a model that is to be evaluated; takes what :meth:`adapt` takes.
-
-        Args:
-            model (nn.Module): The model, not wrapped.
-            config (PEFTConfig): The value of ``peft``.
-            path (str, optional): The checkpoint that will be loaded.
-            checkpoint (dict): What it holds.
-
-        Raises:
-            UserError: They do not fit each other.
-        """
-        if path is not None and KEY in checkpoint:
-            record, source = AdapterRecord.from_dict(checkpoint[KEY], path), path
-            check_one_adapter(record, path, config.adapter)
-        elif config.adapter is not None:
-            record, source = read_adapter(config.adapter)[0], config.adapter
-            self._adapter = config.adapter
-        elif any(key.endswith('.lora_B') for key in checkpoint.get('state_dict', {})):
-            raise UserError(
-                f'{path} holds an adapter but not what its base is; use the checkpoint '
-                'that it was made from'
-            )
-        else:
-            warn(f'{path} holds no adapter and peft.adapter is not set: a plain model is evaluated')
-            return
-        self._model = model
-        say(f'{source}: ' + record.inject_into(model, source).line())
-
-    def _keep_rows(self, runner, model, config, names, tensors, source) -> set[str]:
-        """Find the rows that are kept; their layers train fully and are in no base."""
-        self._kept = find_rows(
-            runner.cfg, model, config, names_of_run(runner), names, tensors, source
-        )
-        return set() if self._kept is None else self._kept.changed
 
     def _values_there(self, runner, record: AdapterRecord, stored, base):
         """Return what rows are kept of, where that is asked for."""
@@ -400,25 +254,6 @@ class PEFTInjectHook(Hook):
                 'EMAHook runs before PEFTInjectHook and would average the model '
                 'without its adapters; leave the priority of PEFTInjectHook alone'
             )
-
-
-def _take_as_base(runner, checkpoint: dict) -> None:
-    """Forget how a checkpoint was trained that lacks nothing, unless its training is resumed."""
-    if KEY in checkpoint and not resumes(runner) and is_whole(checkpoint[KEY]):
-        del checkpoint[KEY]
-
-
-def _has_base(runner, model: nn.Module, base, config: PEFTConfig) -> bool:
-    """Do what :func:`check_base` does; where it refuses, say what else is wrong, too."""
-    try:
-        return check_base(runner, model, base, config)
-    except UserError as error:
-        found = [str(error)]
-        try:
-            inject(model, config, weights_follow=True)
-        except UserError as another:
-            found.append(str(another))
-        raise UserError('\n'.join(found)) from None
 
 
 def _adaptable(model: nn.Module) -> nn.Module:

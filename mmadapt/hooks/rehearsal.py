@@ -24,7 +24,7 @@ from ..peft import PEFTConfig, inject
 from ..preflight.misspelled import explain_building
 from ..runs import checkpoint_to_load, planned_run, resumes, unwrap
 from ..strategies.fsdp2.meta import without_values
-from .inject_hook import PEFTInjectHook
+from .adapting import adapt_to_evaluate, adapt_to_train
 from .loaded_hook import check_fits, class_names
 from .memory_hook import check_names
 
@@ -79,7 +79,7 @@ def _rehearse(cfg: Config, trains: bool, path: str | None, building) -> None:
 
 
 def _rehearse_peft(cfg: Config, model: nn.Module, trains: bool, path: str | None) -> None:
-    runner, hook = planned_run(cfg), PEFTInjectHook()
+    runner = planned_run(cfg)
     config, is_remote = PEFTConfig.parse(cfg.peft), '://' in (path or '')
     if trains and (is_remote or (not resumes(runner) and _initialized(model, runner))):
         inject(model, config, weights_follow=True)
@@ -88,9 +88,9 @@ def _rehearse_peft(cfg: Config, model: nn.Module, trains: bool, path: str | None
         return
     checkpoint = {} if path is None else read_checkpoint(path)
     if trains:
-        hook.adapt(runner, model, config, path, checkpoint)
+        adapt_to_train(runner, model, config, path, checkpoint)
     else:
-        hook.adapt_to_evaluate(model, config, path, checkpoint)
+        adapt_to_evaluate(model, config, path, checkpoint)
     if path is not None and KEY in checkpoint and (resumes(runner) or not trains):
         check_base_is_there(AdapterRecord.from_dict(checkpoint[KEY], path).base, config.base)
     if trains:

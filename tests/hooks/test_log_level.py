@@ -7,7 +7,7 @@ from mmengine.logging import MMLogger
 from stock_runs import CLASSES, LORA
 
 from mmadapt import inject
-from mmadapt.hooks import inject_hook
+from mmadapt.hooks import adapting
 from mmadapt.logs import say, warn
 
 
@@ -45,7 +45,7 @@ def test_a_random_base_and_what_an_injection_warns_of_are_in_a_log_of_warnings(
         report.warnings += ['WARNING: a line of the report', 'a note of it']
         return report
 
-    monkeypatch.setattr(inject_hook, 'inject', warns)
+    monkeypatch.setattr(adapting, 'inject', warns)
     start({**LORA, 'allow_random_base': True}, base=None, log_level='WARNING')
     lines = [line for line in written().splitlines() if 'WARNING' in line]
     assert any('the frozen base is random' in line for line in lines)
