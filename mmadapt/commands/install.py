@@ -17,16 +17,22 @@ import sys
 import tempfile
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 from ..cli.arguments import make_parser
-from ..compat.versions import installed_version
+from ..compat.versions import FORKS, installed_distribution, installed_version
 from ..errors import UserError
-from ..extras import EXTRAS, pip_arguments
+from ..extras import EXTRAS, pip_arguments, requirement_files
 from ..values import nearest
 
 # Bound to each other, to the machine or to its data: an extra goes with them or is refused by pip.
 KEPT = ('torch', 'torchvision', 'numpy', 'mmengine', 'mmcv', 'mmdet', 'opencv-python')
+# Without the folder in which it is run, whose files could have the names of what is checked; -P
+# says that from Python 3.11 on.
 _CHECK = """
-import importlib, sys, warnings
+import sys
+sys.path[:] = [place for place in sys.path if place]
+import importlib, warnings
 warnings.simplefilter('ignore')
 for name in sys.argv[1:]:
     try:
@@ -67,6 +73,8 @@ def main(arguments: list[str]) -> int:
                 f'{sys.executable} has no pip: {shlex.join([sys.executable, "-m", "ensurepip"])}, '
                 'or in an environment made by uv: uv pip install pip'
             )
+        for name in args.extras:
+            refuse_over_forks(name)
         for name in args.extras:
             install(name)
     return 0
@@ -110,8 +118,39 @@ def install(name: str) -> None:
 
 def kept_versions() -> list[str]:
     """Return what is installed of :data:`KEPT`, as lines of a file of constraints."""
-    versions = {name: installed_version(name) for name in KEPT}
-    return [f'{name}=={version}' for name, version in versions.items() if version]
+    lines = []
+    for name in KEPT:
+        owner = installed_distribution(name)
+        if owner is not None:
+            lines.append(f'{owner}=={installed_version(name)}')
+            if owner != name:
+                # Its fork is there: pip would write the stock files over that one's, as it is sure
+                # that the two have nothing to do with each other. No version is below 0.
+                lines.append(f'{name}<0')
+    return lines
+
+
+def refuse_over_forks(name: str) -> None:
+    """Check that an extra does not ask for what a maintained fork has brought.
+
+    Args:
+        name (str): One of :data:`mmadapt.extras.EXTRAS`.
+
+    Raises:
+        UserError: It does.
+    """
+    text = ''.join(file.read_text(encoding='utf-8') for file in requirement_files(name))
+    lines = [line.partition('#')[0].strip() for line in text.splitlines()]
+    asked = {Requirement(line).name: line for line in lines if line}
+    owners = {stock: installed_distribution(stock) for stock in asked if stock in FORKS}
+    forks = {stock: owner for stock, owner in owners.items() if owner not in (None, stock)}
+    others = [line for stock, line in asked.items() if stock not in forks]
+    if forks:
+        raise UserError(
+            f'{name} asks for {", ".join(forks)}, which {", ".join(map(str, forks.values()))} has '
+            'brought: the stock files would be written over those'
+            + (f'; the others alone: {shlex.join(["pip", "install", *others])}' if others else '')
+        )
 
 
 def run_pip(words: list[str], name: str) -> None:

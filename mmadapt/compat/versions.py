@@ -76,11 +76,20 @@ def installed_version(name: str) -> str | None:
     Args:
         name (str): Its module. A maintained fork brings it in a distribution of another name.
     """
-    version = _distribution(name)
-    if version is None:
-        owners = metadata.packages_distributions().get(name)
-        version = metadata.version(owners[0]) if owners else None
-    return version
+    owner = installed_distribution(name)
+    return None if owner is None else metadata.version(owner)
+
+
+def installed_distribution(name: str) -> str | None:
+    """Return what pip calls an installed package, of which a fork has another name than its module.
+
+    Args:
+        name (str): Its module, or what pip calls it where no fork brings it.
+    """
+    if _distribution(name) is not None:
+        return name
+    owners = metadata.packages_distributions().get(name)
+    return owners[0] if owners else None
 
 
 def _distribution(name: str) -> str | None:

@@ -63,6 +63,59 @@ def test_what_is_installed_is_not_moved(pip, monkeypatch):
         assert versions[name] == metadata.version(name)
 
 
+@pytest.fixture
+def fork(tmp_path, monkeypatch):
+    """An environment in which a maintained fork has brought MMEngine."""
+    folder = tmp_path / 'onedl_mmengine-0.10.12.dist-info'
+    folder.mkdir()
+    (folder / 'METADATA').write_text(
+        'Metadata-Version: 2.1\nName: onedl-mmengine\nVersion: 0.10.12\n'
+    )
+    (folder / 'top_level.txt').write_text('mmengine\n')
+    monkeypatch.setattr(sys, 'path', [str(tmp_path)])
+
+
+@pytest.mark.usefixtures('fork')
+def test_a_fork_is_kept_under_its_own_name_and_nothing_is_written_over_it(pip, monkeypatch):
+    """No stock MMEngine has the fork's version, and pip takes the two for two packages."""
+    monkeypatch.setattr(install, 'try_import', lambda modules: ('', ''))
+    install.install('seg')
+    ((_, pins),) = pip
+    assert pins == ['onedl-mmengine==0.10.12', 'mmengine<0']
+
+
+@pytest.mark.usefixtures('fork')
+def test_what_a_fork_has_brought_is_not_asked_for(pip):
+    with pytest.raises(
+        UserError,
+        match="openmmlab asks for mmengine, which onedl-mmengine has .*: pip install 'mmdet>=3",
+    ):
+        install.refuse_over_forks('openmmlab')
+    install.refuse_over_forks('seg')
+    assert pip == []
+
+
+def test_pip_takes_the_line_that_keeps_a_stock_package_away(tmp_path):
+    """Of a package that asks for it too, as what an extra asks for may."""
+    (tmp_path / 'constraints.txt').write_text('mmengine<0\n')
+    command = [sys.executable, '-m', 'pip', 'install', '--dry-run', '--no-index', '--no-deps']
+    done = subprocess.run(
+        [*command, '-c', tmp_path / 'constraints.txt', 'mmengine'], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert 'The user requested (constraint) mmengine<0' in done.stdout
+
+
+def test_a_file_in_the_current_folder_is_not_taken_for_what_was_installed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ('globox_of_mine', 'warnings'):
+        (tmp_path / f'{name}.py').write_text('raise SystemExit("not this one")')
+    wrong, _ = install.try_import(('globox_of_mine',))
+    assert wrong.startswith(
+        "import globox_of_mine: ModuleNotFoundError: No module named 'globox_of"
+    )
+
+
 def test_a_wheel_made_for_another_numpy_is_built_again(pip, monkeypatch):
     answers = iter([('import xtcocotools: numpy.dtype size changed', ''), ('', 'mmpose 1.3.2')])
     monkeypatch.setattr(install, 'try_import', lambda modules: next(answers))
