@@ -10,6 +10,7 @@ from mmengine.registry import init_default_scope
 from mmadapt.config_model import build_model
 from mmadapt.errors import UserError
 from mmadapt.files.described_model import DESCRIPTION_NAME, DescribedModel
+from mmadapt.files.harmless import registered
 
 STOCK = [
     'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
@@ -117,13 +118,39 @@ def test_no_text_that_could_be_evaluated_is_let_through(value, tmp_path):
         DescribedModel.read(write(tmp_path / 'a', described))
 
 
-def test_a_part_that_evaluates_its_argument_and_code_from_elsewhere_are_refused(tmp_path):
-    for path, value, message in (
-        ('model.cmc', dict(type='CameraMotionCompensation'), 'nothing is imported'),
-        ('model.backbone.trust_remote_code', True, 'could load code from elsewhere'),
-    ):
-        with pytest.raises(UserError, match=message):
-            DescribedModel.read(write(tmp_path / 'a', changed(path, value)))
+# Registered all of them, so that it is by their names that they are refused.
+REFUSED = {
+    'AutoModelForCausalLM': 'mmpretrain',
+    'CameraMotionCompensation': 'mmdet',
+    'Detectron2Wrapper': 'mmdet',
+    'HuggingFaceClassifier': 'mmpretrain',
+    'RAMNormal': 'mmpretrain',
+    'RAMOpenset': 'mmpretrain',
+    'VPD': 'mmseg',
+}
+
+
+@pytest.mark.parametrize('name', REFUSED)
+def test_a_part_that_evaluates_or_unpickles_what_it_is_given_is_refused(name, tmp_path):
+    for kind in (name, f'{REFUSED[name]}.{name}'):
+        described = DescribedModel('mmdet', dict(part=dict(type=kind)), [])
+        for scope in {described.scope, REFUSED[name]}:
+            described.scope = scope
+            with pytest.raises(UserError, match=f'model.part.type=.{kind}. .*nothing is imported'):
+                DescribedModel.read(write(tmp_path / 'a', described))
+
+
+@pytest.mark.parametrize('library', sorted(set(REFUSED.values())))
+def test_the_parts_that_are_refused_are_there(library):
+    pytest.importorskip(f'{library}.models', exc_type=ImportError)
+    there = registered(library)
+    assert {name for name, of in REFUSED.items() if of == library} - there == set()
+
+
+def test_code_from_elsewhere_is_refused(tmp_path):
+    described = changed('model.backbone.trust_remote_code', True)
+    with pytest.raises(UserError, match='could load code from elsewhere'):
+        DescribedModel.read(write(tmp_path / 'a', described))
 
 
 def test_hooks_and_the_like_which_write_files_are_no_part_of_a_model(tmp_path):
@@ -185,7 +212,6 @@ def test_a_training_that_was_given_a_model_says_that_no_config_has_it(tmp_path):
         ('model.backbone._scope_', 'innocent_module', 'could load code'),
         ('model.backbone.weights_only', False, 'could load code'),
         ('model.backbone.decode_backend', 'pickle', 'read or run'),
-        ('model.neck.type', 'Detectron2Wrapper', 'nothing is imported'),
     ],
 )
 def test_values_that_a_part_evaluates_or_hands_on_to_a_loader_are_refused(
