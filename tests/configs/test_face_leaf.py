@@ -15,7 +15,7 @@ from torch import nn
 
 from mmadapt.config_files import CONFIGS
 from mmadapt.datasets.checks import head_class_counts
-from mmadapt.preflight import find_inconsistencies
+from mmadapt.preflight import check_best, find_inconsistencies
 
 # Those of boxes and of masks.
 LEAVES = [
@@ -91,6 +91,16 @@ def run(cfg, work_dir):
         log_level='ERROR',
     ).train()
     return watch
+
+
+@pytest.mark.parametrize('leaf', LEAVES)
+def test_the_best_is_that_of_what_the_model_is_for(leaf, tmp_path):
+    """Of boxes and masks the boxes' figure comes first, and MMEngine's 'auto' takes the first."""
+    cfg = read(tmp_path, leaf)
+    masks = 'segm' in cfg.val_evaluator.metric
+    assert masks == ('face_ins' in (CONFIGS / 'peft' / f'{leaf}.py').read_text())
+    assert cfg.default_hooks.checkpoint.save_best == ('coco/segm_mAP' if masks else 'auto')
+    check_best(cfg)
 
 
 @pytest.mark.parametrize('max_epochs', [1, 2, 12, 40])

@@ -23,6 +23,8 @@ optim_wrapper = dict(_base_.finetune_wrapper, _delete_=True)
 auto_scale_lr = dict(base_batch_size=2)
 param_scheduler = _base_.finetune_scheduler
 train_cfg = dict(_base_.finetune_loops, max_epochs=max_epochs)
-default_hooks = _base_.finetune_hooks
+# The best masks: 'auto' would take the first figure, which is that of the boxes.
+best = dict(_base_.finetune_hooks['checkpoint'], save_best='coco/segm_mAP')
+default_hooks = dict(checkpoint=best)
 custom_imports = dict(imports=['mmadapt'], allow_failed_imports=False)
 custom_hooks = [dict(type='PEFTInjectHook')]
