@@ -9,6 +9,7 @@ from mmengine.hub import get_config
 
 from mmadapt.errors import UserError
 from mmadapt.preflight import check_arguments
+from mmadapt.preflight.pipelines import check_transforms
 
 
 def masked(*types):
@@ -33,6 +34,80 @@ def test_what_does_not_carry_masks_along_is_refused():
     with pytest.raises(UserError, match='write CachedMixUp'):
         check_arguments(masked('MixUp'), ['train'])
     check_arguments(masked('CachedMosaic', 'CachedMixUp'), ['train'])
+
+
+LOAD = dict(type='LoadAnnotations', with_bbox=True, with_mask=True)
+AFFINE = dict(type='RandomAffine')
+
+
+def leaf(*steps):
+    return dict(type='CocoDataset', pipeline=[*steps])
+
+
+def said(dataset, **keys):
+    cfg = Config(dict(default_scope='mmdet', train_dataloader=dict(dataset=dataset), **keys))
+    with pytest.raises(UserError) as refused:
+        check_arguments(cfg, ['train'])
+    return str(refused.value).splitlines()
+
+
+@pytest.mark.parametrize(
+    ('step', 'place'),
+    [
+        (dict(type='RandomChoice', transforms=[[dict(type='RandomFlip')], [AFFINE]]), '1.0'),
+        (dict(type='RandomApply', transforms=AFFINE), ''),
+        (dict(type='RandomApply', transforms=[AFFINE]), '0'),
+        (dict(type='RandomChoice', transforms=[[dict(type='Compose', transforms=[AFFINE])]]), ''),
+        (dict(type='TransformBroadcaster', transforms=[AFFINE]), '0'),
+    ],
+)
+def test_transforms_within_others_are_looked_at(step, place):
+    (line,) = said(leaf(LOAD, step))
+    assert line.startswith(f'train_dataloader.dataset.pipeline.1.transforms.{place}')
+    assert ".type='RandomAffine' ends the run" in line
+
+
+def test_masks_are_a_matter_of_the_data_set_that_loads_them():
+    boxes = leaf(dict(LOAD, with_mask=False), AFFINE)
+    both = dict(type='ConcatDataset', datasets=[leaf(LOAD), boxes])
+    check_arguments(
+        Config(dict(default_scope='mmdet', train_dataloader=dict(dataset=both))), ['train']
+    )
+    both['datasets'].append(leaf(LOAD, AFFINE))
+    (line,) = said(both)
+    assert line.startswith('train_dataloader.dataset.datasets.2.pipeline.1.type')
+    # What is around both is gone through by both.
+    (line,) = said(
+        dict(
+            type='MultiImageMixDataset',
+            pipeline=[AFFINE],
+            dataset=both | dict(datasets=both['datasets'][:2]),
+        )
+    )
+    assert line.startswith('train_dataloader.dataset.pipeline.0.type')
+
+
+def test_the_pipeline_that_a_hook_switches_to_is_looked_at():
+    """MMDetection gives it to the outermost data set, in the place of that one's own."""
+    hook = dict(type='PipelineSwitchHook', switch_epoch=1, switch_pipeline=[LOAD, AFFINE])
+    (line,) = said(leaf(LOAD), custom_hooks=[dict(type='SyncNormHook'), hook])
+    assert line.startswith('custom_hooks.1.switch_pipeline.1.type')
+    mixed = dict(type='MultiImageMixDataset', pipeline=[], dataset=leaf(LOAD))
+    (line,) = said(mixed, custom_hooks=[dict(hook, switch_pipeline=[AFFINE])])
+    assert line.startswith('custom_hooks.0.switch_pipeline.0.type')
+    plain = dict(default_scope='mmdet', train_dataloader=dict(dataset=leaf(LOAD)))
+    boxes = dict(hook, switch_pipeline=[dict(LOAD, with_mask=False), AFFINE])
+    check_arguments(Config(dict(plain, custom_hooks=[boxes])), ['train'])
+    check_arguments(Config(dict(plain, custom_hooks=[hook])), ['val'])
+
+
+def test_a_data_set_that_a_hook_changes_to_is_looked_at():
+    hook = dict(type='YOLOXPoseModeSwitchHook', new_train_dataset=leaf(LOAD, AFFINE))
+    cfg = Config(dict(train_dataloader=dict(dataset=leaf(LOAD)), custom_hooks=[hook]))
+    (line,) = check_transforms(cfg, ['train'])
+    assert line.startswith('custom_hooks.0.new_train_dataset.pipeline.1.type')
+    hook['new_train_pipeline'] = [LOAD]
+    assert [*check_transforms(Config(dict(cfg, custom_hooks=[hook])), ['train'])] == []
 
 
 def test_of_a_real_mosaic_masks_and_boxes_differ_in_number():
