@@ -37,6 +37,9 @@ class ImageResult:
     samples: dict[str, list] = field(default_factory=dict)
 
 
+Prepared = tuple[ImageResult, dict]
+
+
 class Inferencer:
     """A base and any number of its adapters on one model in memory.
 
@@ -58,7 +61,8 @@ class Inferencer:
         merge_iou (float, optional): Where two adapters see objects of one class name whose boxes
             overlap by more, the surer one stays; None keeps both. Defaults to 0.5.
         batch_size (int): Images that go through the model at once; padded to one size, they may
-            come out a little different from one at a time. Defaults to 1.
+            come out a little different from one at a time. MMSegmentation pads none: with it only
+            images of one size go together. Defaults to 1.
 
     Raises:
         UserError: A file is missing, or they do not belong together.
@@ -142,13 +146,24 @@ class Inferencer:
         ]
         for result in results:
             result.samples[view.name] = []
-        for start in range(0, len(prepared), self._batch_size):
-            batch = prepared[start : start + self._batch_size]
+        for batch in self._batches(prepared):
             predicted = self._step([sample for _, sample in batch])
             for (result, _), sample in zip(batch, predicted, strict=True):
                 result.samples[view.name].append(sample)
         for result in results:
             result.instances += instances_of(result.samples[view.name], view)
+
+    def _batches(self, prepared: list[Prepared]) -> Iterator[list[Prepared]]:
+        # Others pad what is smaller; MMSegmentation wants one size, before its transforms too.
+        by_size: dict[tuple, list[Prepared]] = {}
+        for result, sample in prepared:
+            size: tuple = ()
+            if self.resident.scope == 'mmseg':
+                size = (sample['inputs'].shape, sample['data_samples'].ori_shape)
+            by_size.setdefault(size, []).append((result, sample))
+        for alike in by_size.values():
+            for start in range(0, len(alike), self._batch_size):
+                yield alike[start : start + self._batch_size]
 
     def _step(self, samples: list[dict]) -> list[Any]:
         model: Any = self.resident.model

@@ -187,6 +187,22 @@ def test_a_pose_model_looks_into_the_boxes_that_it_is_given(task, tmp_path):
         main([*words[:1], images[1], *words[2:], '--force'])
 
 
+@pytest.mark.parametrize('task', ['mmseg'], indirect=True)
+def test_images_of_several_sizes_go_through_a_segmentation_model_in_batches(task, tmp_path):
+    """MMSegmentation pads no image to another's size; it stops."""
+    name, model, cfg, folder, images = task
+    small = str(tmp_path / 'images' / 'same.png')
+    Image.open(images[0]).rotate(180).save(small)
+    images = [images[0], *images[1:], small]
+    for out, size in (('one', 1), ('three', 3)):
+        words = [folder, *images, '--device', 'cpu', '--batch-size', str(size), '--out', out]
+        assert main(words) == 0
+    for image in images:
+        name = Path(image).with_suffix('.png').name
+        one, three = (np.array(Image.open(f'{out}/labels/{name}')) for out in ('one', 'three'))
+        assert (one != three).mean() < 0.01
+
+
 def test_an_adapter_of_another_task_is_refused(task):
     name, model, cfg, folder, images = task
     detector = get_config('mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py')
