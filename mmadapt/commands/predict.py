@@ -103,7 +103,7 @@ def main(arguments: list[str]) -> int:
         raise UserError('--boxes: this model finds objects by itself')
     results = Results(inferencer, out)
     drawing = None if args.no_drawings else Drawing(inferencer, args.score_thr)
-    console = Console()
+    console, broken = Console(), dict[str, str]()
     try:
         with Progress(console=console) as progress:
             if frames:
@@ -111,19 +111,23 @@ def main(arguments: list[str]) -> int:
                 for result in progress.track(seen, len(frames), description='images'):
                     results.add(result)
                     if drawing is not None:
-                        _write_image(out / 'drawings' / result.frame.name, drawing(result))
+                        _write_image(out / 'drawings', result.frame, drawing(result))
             for video in videos:
                 seen = inferencer(video)
-                named = Path(video.path).name
-                tracked = progress.track(seen, video.frames or None, description=named)
-                _run_video(video, tracked, results, drawing, out)
+                tracked = progress.track(seen, video.frames or None, description=video.name)
+                count = _run_video(video, tracked, results, drawing, out)
+                why = video.why_short(count)
+                if why is not None:
+                    broken[video.path] = why
     finally:
         written = results.write() if len(results) else []  # of a run that is stopped too
     shown = [] if drawing is None else [str(out / 'drawings')]
     console.print(escape(f'{len(results)} images: {", ".join([*written, *shown])}'), soft_wrap=True)
     for path, why in unreadable.items():
         console.print(escape(f'not read: {path}: {why}'), style='red', soft_wrap=True)
-    return 1 if unreadable else 0
+    for path, why in broken.items():
+        console.print(escape(f'not read to its end: {path}: it {why}'), style='red', soft_wrap=True)
+    return 1 if unreadable or broken else 0
 
 
 def _source(args: argparse.Namespace, adapters: dict[str, str]) -> str | Config:
@@ -158,16 +162,17 @@ def _run_video(
     results: Results,
     drawing: Drawing | None,
     out: Path,
-) -> None:
-    """Look at the frames of a video, and draw another one."""
-    writer = None
+) -> int:
+    """Look at the frames of a video, and draw another one; return how many there were."""
+    writer, count = None, 0
     try:
         for result in found:
             results.add(result)
+            count += 1
             if drawing is not None:
                 image = drawing(result)
                 if writer is None:
-                    path = out / 'drawings' / f'{Path(video.path).stem}.mp4'
+                    path = out / 'drawings' / f'{video.name}.mp4'
                     path.parent.mkdir(parents=True, exist_ok=True)
                     size = (image.shape[1], image.shape[0])
                     code = cv2.VideoWriter.fourcc(*'mp4v')
@@ -178,8 +183,10 @@ def _run_video(
     finally:
         if writer is not None:
             writer.release()
+    return count
 
 
-def _write_image(path: Path, image) -> None:
-    path = path if path.suffix.lower() in ('.jpg', '.jpeg', '.png') else path.with_suffix('.jpg')
-    mmcv.imwrite(image, str(path))
+def _write_image(folder: Path, frame: Frame, image) -> None:
+    suffix = Path(frame.name).suffix
+    name = frame.name if suffix.lower() in ('.jpg', '.jpeg', '.png') else f'{frame.stem}.jpg'
+    mmcv.imwrite(image, str(folder / name))

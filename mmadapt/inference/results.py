@@ -78,7 +78,7 @@ class Results:
                     )
                     self._append(entry, name)
                 if 'pred_sem_seg' in sample:
-                    self._write_labels(sample.pred_sem_seg.data[0], result.frame.name, name)
+                    self._write_labels(sample.pred_sem_seg.data[0], result.frame.stem, name)
 
     def write(self) -> list[str]:
         """Write both files, and return what was written."""
@@ -98,10 +98,10 @@ class Results:
             entry['adapter'] = adapter
         self._entries.append(entry)
 
-    def _write_labels(self, labels: Any, image: str, adapter: str) -> None:
+    def _write_labels(self, labels: Any, stem: str, adapter: str) -> None:
         of_one = len(self._views) == 1
         folder = self._folder / 'labels' / ('' if of_one else adapter)
-        path = (folder / image).with_suffix('.png')
+        path = folder / f'{stem}.png'
         path.parent.mkdir(parents=True, exist_ok=True)
         values = labels.cpu().numpy()
         kind = np.uint8 if values.max(initial=0) < 256 else np.uint16

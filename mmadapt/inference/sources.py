@@ -1,8 +1,8 @@
 """Images to look at: files, folders and videos."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from os.path import realpath
 from pathlib import Path
 
 import cv2
@@ -12,6 +12,7 @@ from PIL import Image
 from ..datasets.image_checks import IMAGE_SUFFIXES, oriented_size
 from ..errors import UserError
 from ..values import close_names
+from .names import names_of_file, told_apart, without_suffix
 
 VIDEO_SUFFIXES = {'.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v'}
 
@@ -26,11 +27,17 @@ class Frame:
         path (str): The file.
         image (np.ndarray, optional): Its pixels, uint8 of shape (H, W, 3) in BGR, where they do not
             come from a file of its own.
+        stem (str): What files about it are called, without a suffix. Defaults to its name without
+            one.
     """
 
     name: str
     path: str
     image: np.ndarray | None = None
+    stem: str = ''
+
+    def __post_init__(self) -> None:
+        self.stem = self.stem or without_suffix(self.name)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -49,11 +56,17 @@ class Video:
         path (str): The file.
         frames (int): How many frames it says it has.
         rate (float): Frames a second.
+        name (str): What it is called in results and drawings. Defaults to the file's name without
+            its suffix.
     """
 
     path: str
     frames: int
     rate: float
+    name: str = ''
+
+    def __post_init__(self) -> None:
+        self.name = self.name or Path(self.path).stem
 
     @classmethod
     def open(cls, path: str) -> 'Video':
@@ -82,17 +95,34 @@ class Video:
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield its frames, one after the other."""
-        reader, stem = cv2.VideoCapture(self.path), Path(self.path).stem
+        reader = cv2.VideoCapture(self.path)
         try:
             number = 0
             while True:
                 there, image = reader.read()
                 if not there:
                     return
-                yield Frame(f'{stem}/{number:06}', self.path, image)
+                name = f'{self.name}/{number:06}'
+                yield Frame(name, self.path, image, stem=name)
                 number += 1
         finally:
             reader.release()
+
+    def why_short(self, seen: int) -> str | None:
+        """Return that it breaks off, if it does.
+
+        Many a container knows its number of frames from its duration alone, so that one frame, or
+        one of a hundred, says nothing.
+
+        Args:
+            seen (int): How many frames could be read.
+        """
+        if self.frames - seen <= max(1, self.frames // 100):
+            return None
+        return (
+            f'ends after {seen} of the {self.frames} frames that it says it has: what follows is '
+            'damaged or missing'
+        )
 
 
 def find_images(places: Sequence[str]) -> tuple[list[Frame], list[Video]]:
@@ -107,29 +137,35 @@ def find_images(places: Sequence[str]) -> tuple[list[Frame], list[Video]]:
     Raises:
         UserError: A place is not there, is neither image nor video, or has no image in it.
     """
-    frames, videos = [], []
+    # By the file itself: one that is named twice is looked at once.
+    images: dict[str, Frame] = {}
+    videos: dict[str, Video] = {}
     for place in places:
         path = Path(place)
         if path.is_dir():
             files = [p for p in sorted(path.rglob('*')) if p.suffix.lower() in IMAGE_SUFFIXES]
             if not files:
                 raise UserError(f'{place} has no image in it ({", ".join(sorted(IMAGE_SUFFIXES))})')
-            frames += [Frame(p.relative_to(path).as_posix(), str(p)) for p in files]
+            for file in files:
+                name = file.relative_to(path).as_posix()
+                images.setdefault(realpath(file), Frame(name, str(file)))
         elif not path.is_file():
             names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
             near = close_names(path.name, names)
             hint = f'; nearest: {path.parent / near[0]}' if near else ''
             raise UserError(f'there is no image or folder {place}{hint}')
         elif path.suffix.lower() in VIDEO_SUFFIXES:
-            videos.append(Video.open(place))
+            videos.setdefault(realpath(path), Video.open(place))
         elif path.suffix.lower() in IMAGE_SUFFIXES:
-            frames.append(Frame(path.name, place))
+            images.setdefault(realpath(path), Frame(path.name, place))
         else:
             raise UserError(
                 f'{place} is neither an image ({", ".join(sorted(IMAGE_SUFFIXES))}) nor a video '
                 f'({", ".join(sorted(VIDEO_SUFFIXES))})'
             )
-    return _with_own_names(frames), videos
+    frames, clips = [*images.values()], [*videos.values()]
+    _name_apart(frames, clips)
+    return frames, clips
 
 
 def why_unreadable(path: str) -> str | None:
@@ -146,10 +182,17 @@ def why_unreadable(path: str) -> str | None:
     return None
 
 
-def _with_own_names(frames: list[Frame]) -> list[Frame]:
-    """Give images of the same name from several folders their whole path for a name."""
-    counts = Counter(frame.name for frame in frames)
-    for frame in frames:
-        if counts[frame.name] > 1:
-            frame.name = Path(frame.path).as_posix().lstrip('/').replace('../', '')
-    return frames
+def _name_apart(frames: list[Frame], videos: list[Video]) -> None:
+    """Give each image and video a name of its own, and no file about one the name of another's."""
+    names = told_apart([names_of_file(frame.path, frame.name) for frame in frames])
+    stems = told_apart([(without_suffix(name), name) for name in names])
+    for frame, name, stem in zip(frames, names, stems, strict=True):
+        frame.name, frame.stem = name, stem
+    candidates = []
+    for video in videos:
+        names = names_of_file(video.path, video.name, Path(video.path).name)
+        # Its frames are called as if they were images in a folder of its name.
+        free = [name for name in names if not any(stem.startswith(f'{name}/') for stem in stems)]
+        candidates.append(free or names[-1:])
+    for video, name in zip(videos, told_apart(candidates), strict=True):
+        video.name = name

@@ -12,6 +12,7 @@ from pycocotools.coco import COCO
 
 from mmadapt.commands.predict import main
 from mmadapt.errors import UserError
+from mmadapt.inference.sources import Video
 
 
 @pytest.fixture
@@ -121,6 +122,64 @@ def test_images_of_one_name_from_two_folders_are_not_written_over_each_other(
     names = [image['file_name'] for image in read()[0]['images']]
     assert names == ['a/x.png', 'b/x.png']
     assert all(Path('predictions/drawings', name).is_file() for name in names)
+
+
+def test_images_and_videos_that_differ_by_their_suffix_have_files_of_their_own(
+    typed, files, tmp_path
+):
+    folder = tmp_path / 'all'
+    (folder / 'clip').mkdir(parents=True)
+    for name in ('a.png', 'a.jpg', 'a.bmp', 'b.bmp', 'clip/000000.png'):
+        Image.open(files.images[0]).save(folder / name)
+    (folder / 'other').mkdir()
+    for name in ('clip.mp4', 'clip.avi', 'other/clip.mp4'):
+        write_video(folder / name, 2)
+    videos = [folder / name for name in ('clip.mp4', 'clip.avi', 'other/clip.mp4', 'clip.mp4')]
+    typed(files.face, folder, folder / 'a.png', *videos)
+    names = [image['file_name'] for image in read()[0]['images']]
+    assert len(names) == len({*names}) == 5 + 3 * 2
+    drawn = [p for p in Path('predictions/drawings').rglob('*') if p.is_file()]
+    assert {p.relative_to('predictions/drawings').as_posix() for p in drawn} >= {
+        'a.png',
+        'a.jpg',
+        'a.bmp.jpg',
+        'b.jpg',
+        'clip/000000.png',
+        'clip.avi.mp4',
+    }
+    assert len(drawn) == 5 + 3
+
+
+def test_a_file_that_is_named_twice_is_looked_at_once(typed, files):
+    typed(files.face, files.folder / 'images', *files.images[:2])
+    assert [image['file_name'] for image in read()[0]['images']] == ['0.png', '1.png', '2.png']
+
+
+def test_a_video_that_breaks_off_is_said_and_what_there_was_is_written(
+    typed, files, tmp_path, capsys
+):
+    writer = cv2.VideoWriter('clip.avi', cv2.VideoWriter.fourcc(*'MJPG'), 10.0, (96, 64))
+    for _ in range(20):
+        writer.write(np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8))
+    writer.release()
+    assert typed(files.face, 'clip.avi', '--no-drawings') == 0
+    whole = (tmp_path / 'clip.avi').read_bytes()
+    (tmp_path / 'clip.avi').write_bytes(whole[: len(whole) // 2])
+    assert typed(files.face, 'clip.avi', '--out', 'broken') == 1
+    said = capsys.readouterr().out
+    seen = len(read('broken')[0]['images'])
+    assert 0 < seen < 12
+    assert f'clip.avi: it ends after {seen} of the 20 frames that it says it has' in said
+    drawn = cv2.VideoCapture('broken/drawings/clip.mp4')
+    assert drawn.get(cv2.CAP_PROP_FRAME_COUNT) == seen
+
+
+@pytest.mark.parametrize(
+    ('promised', 'seen', 'short'),
+    [(20, 19, False), (20, 18, True), (1000, 990, False), (1000, 989, True), (0, 7, False)],
+)
+def test_how_many_frames_a_container_says_is_about_right(promised, seen, short):
+    assert (Video('a.mp4', promised, 25.0).why_short(seen) is not None) == short
 
 
 def test_an_image_that_cannot_be_read_costs_none_of_the_others(typed, files, tmp_path, capsys):

@@ -203,6 +203,17 @@ def test_images_of_several_sizes_go_through_a_segmentation_model_in_batches(task
         assert (one != three).mean() < 0.01
 
 
+@pytest.mark.parametrize('task', ['mmseg'], indirect=True)
+def test_label_maps_of_images_that_differ_by_their_suffix_are_two(task, tmp_path):
+    name, model, cfg, folder, images = task
+    two = [str(tmp_path / f'a{suffix}') for suffix in ('.png', '.jpg')]
+    for image, path in zip(images, two, strict=False):
+        Image.open(image).save(path)
+    assert main([folder, *two, '--device', 'cpu', '--no-drawings']) == 0
+    found = {path.name: Image.open(path).size for path in Path('predictions/labels').iterdir()}
+    assert found == {f'{Path(path).name}.png': Image.open(path).size for path in two}
+
+
 def test_an_adapter_of_another_task_is_refused(task):
     name, model, cfg, folder, images = task
     detector = get_config('mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py')

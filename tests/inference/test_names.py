@@ -1,0 +1,48 @@
+"""No two images or videos, and no two files about them, are called alike."""
+
+import os
+
+import pytest
+
+from mmadapt.inference.names import told_apart
+from mmadapt.inference.sources import Frame, Video, _name_apart
+
+
+def test_each_has_its_best_name_that_no_other_has():
+    assert told_apart([('a', 'x/a'), ('b', 'x/b')]) == ['a', 'b']
+    assert told_apart([('a', 'x/a'), ('a', 'y/a'), ('b', 'x/b')]) == ['x/a', 'y/a', 'b']
+    # What one gives way to may be in a third one's way.
+    assert told_apart([('a', 'b', '1'), ('a', 'c', '2'), ('b', 'd', '3')]) == ['1', 'c', 'd']
+    assert told_apart([]) == []
+
+
+@pytest.mark.parametrize(
+    ('paths', 'stems'),
+    [
+        (['a.jpg', 'b.png'], ['a', 'b']),
+        (['a.jpg', 'a.png'], ['a.jpg', 'a.png']),
+        (['x/a.jpg', 'y/a.jpg'], ['x/a', 'y/a']),
+        (['../x/a.jpg', 'x/a.jpg'], None),
+        (['a.jpg', 'a.png', 'a.jpg.png'], None),
+        (['a.b.jpg', 'a.c.jpg'], ['a.b', 'a.c']),
+    ],
+)
+def test_files_about_images_are_told_apart(paths, stems):
+    frames = [Frame(os.path.basename(path), path) for path in paths]
+    _name_apart(frames, [])
+    assert (
+        len({frame.name for frame in frames}) == len({frame.stem for frame in frames}) == len(paths)
+    )
+    if stems is not None:
+        assert [frame.stem for frame in frames] == stems
+
+
+def test_the_frames_of_a_video_are_not_the_images_of_a_folder():
+    frame = Frame('clip/000000.png', 'all/clip/000000.png')
+    videos = [Video(path, 2, 25.0) for path in ('clip.mp4', 'clip.avi', 'x/clip.mp4')]
+    _name_apart([frame], videos)
+    assert (frame.name, frame.stem) == ('clip/000000.png', 'clip/000000')
+    names = [video.name for video in videos]
+    assert names[1] == 'clip.avi'
+    assert len({*names}) == 3
+    assert 'clip' not in names
