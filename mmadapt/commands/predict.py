@@ -24,9 +24,10 @@ from ..cli.arguments import add_force, add_options, make_parser
 from ..errors import UserError
 from ..files import is_adapter
 from ..inference import ImageResult, Inferencer
+from ..inference.boxes import read_boxes
 from ..inference.drawing import Drawing
 from ..inference.resident import parse_adapters
-from ..inference.results import Results, read_boxes
+from ..inference.results import Results
 from ..inference.sources import Frame, Video, find_images, why_unreadable
 from ..values import check_number
 
@@ -69,6 +70,13 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
         help='where objects are, for a pose model that looks into boxes: a COCO file, or the '
         'results.json of another run',
     )
+    parser.add_argument(
+        '--boxes-of',
+        nargs='+',
+        metavar='CLASS',
+        default=[],
+        help='names of the categories whose boxes --boxes takes; needed where it has several',
+    )
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ...')
     add_options(parser)
     add_force(parser)
@@ -87,6 +95,12 @@ def main(arguments: list[str]) -> int:
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not args.force:
         raise UserError(f'{out} is there; --out names another folder, --force writes into this one')
     frames, unreadable = _readable(frames, bool(videos))
+    if args.boxes and videos:
+        raise UserError('--boxes names images, and none of its names is a frame of a video')
+    if args.boxes_of and not args.boxes:
+        raise UserError('--boxes-of says which boxes of a file are taken: name it with --boxes')
+    names = [frame.name for frame in frames]
+    boxes = read_boxes(args.boxes, args.score_thr, names, args.boxes_of) if args.boxes else None
     inferencer = Inferencer(
         _source(args, adapters),
         adapters,
@@ -95,10 +109,6 @@ def main(arguments: list[str]) -> int:
         None if args.no_merge else args.merge_iou,
         args.batch_size,
     )
-    names = [frame.name for frame in frames]
-    if args.boxes and videos:
-        raise UserError('--boxes names images, and none of its names is a frame of a video')
-    boxes = read_boxes(args.boxes, args.score_thr, names) if args.boxes else None
     if boxes is not None and not inferencer.in_boxes:
         raise UserError('--boxes: this model finds objects by itself')
     results = Results(inferencer, out)

@@ -1,7 +1,6 @@
 """Predictions as files: COCO's results, label maps, and the images that they are of."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from ..errors import UserError
 from ..files.atomic import write_atomically
 from .inferencer import ImageResult, Inferencer
 
@@ -106,47 +104,6 @@ class Results:
         values = labels.cpu().numpy()
         kind = np.uint8 if values.max(initial=0) < 256 else np.uint16
         Image.fromarray(values.astype(kind)).save(path)
-
-
-def read_boxes(file: str, score: float, names: Sequence[str]) -> dict[str, list]:
-    """Read where objects are, for a pose model that looks into boxes.
-
-    Args:
-        file (str): A COCO annotation file, or a ``results.json`` with its ``images.json`` beside.
-        score (float): Results that are less sure are left out.
-        names (Sequence[str]): Of the images to look at.
-
-    Returns:
-        dict[str, list]: (x1, y1, x2, y2) in pixels, by image name.
-
-    Raises:
-        UserError: The file is not one of these, or has no box in any of the images.
-    """
-    try:
-        content = json.loads(Path(file).read_text(encoding='utf-8'))
-        entries = content if isinstance(content, list) else content['annotations']
-        of = (
-            json.loads(Path(file).with_name(IMAGES).read_text(encoding='utf-8'))
-            if isinstance(content, list)
-            else content
-        )
-        images = {image['id']: image['file_name'] for image in of['images']}
-        boxes: dict[str, list] = {}
-        for entry in entries:
-            if entry.get('score', 1) >= score:
-                x, y, w, h = entry['bbox']
-                boxes.setdefault(images[entry['image_id']], []).append((x, y, x + w, y + h))
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f'--boxes {file}: {type(error).__name__}: {error}; it is to be a COCO annotation file, '
-            f'or the {RESULTS} of `mmadapt predict` with {IMAGES} beside it'
-        ) from None
-    if boxes.keys().isdisjoint(names):
-        raise UserError(
-            f'--boxes {file} has no box in any of these images; it is about '
-            f'{", ".join([*boxes][:3])}, ...'
-        )
-    return boxes
 
 
 def _write(path: Path, text: str) -> None:

@@ -187,6 +187,34 @@ def test_a_pose_model_looks_into_the_boxes_that_it_is_given(task, tmp_path):
         main([*words[:1], images[1], *words[2:], '--force'])
 
 
+@pytest.mark.parametrize('task', ['mmpose'], indirect=True)
+def test_of_boxes_of_several_categories_those_to_look_into_are_chosen(task, tmp_path):
+    name, model, cfg, folder, images = task
+    names = {1: 'person', 2: 'chair', 3: 'dog'}
+    content = dict(
+        images=[dict(id=7, file_name='0.png')],
+        categories=[dict(id=number, name=name) for number, name in names.items()],
+        annotations=[
+            dict(id=i, image_id=7, bbox=[10 * i, 10, 30, 40], category_id=category)
+            for i, category in enumerate((1, 2, 1))
+        ],
+    )
+    (tmp_path / 'boxes.json').write_text(json.dumps(content))
+    words = [folder, images[0], '--device', 'cpu', '--score-thr', '0', '--boxes', 'boxes.json']
+    with pytest.raises(UserError, match="2 categories in .*: person, chair; --boxes-of 'person'"):
+        main(words)
+    with pytest.raises(UserError, match="--boxes-of persn: .*no such category; nearest: 'person'"):
+        main([*words, '--boxes-of', 'persn'])
+    with pytest.raises(UserError, match='has no box of dog in any of these images'):
+        main([*words, '--boxes-of', 'dog'])
+    with pytest.raises(UserError, match='--boxes-of says .*: name it with --boxes'):
+        main([*words[:-2], '--boxes-of', 'person'])
+    assert not Path('predictions').exists()
+    for chosen, count in ((['person'], 2), (['chair', 'person'], 3)):
+        assert main([*words, '--force', '--boxes-of', *chosen]) == 0
+        assert len(json.loads(Path('predictions/results.json').read_text())) == count
+
+
 @pytest.mark.parametrize('task', ['mmseg'], indirect=True)
 def test_images_of_several_sizes_go_through_a_segmentation_model_in_batches(task, tmp_path):
     """MMSegmentation pads no image to another's size; it stops."""
