@@ -7,7 +7,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from .downloads import building_offline
-from .language_models import check_language_models
+from .hub_parts import building_from_the_cache, check_hub_parts
 
 
 def model_config(cfg: Config) -> ConfigDict:
@@ -54,6 +54,6 @@ def build_again(cfg: Config) -> nn.Module:
     Raises:
         UserError: A part of it downloads something, and there is no network.
     """
-    check_language_models(cfg.model)
-    with building_offline():
+    check_hub_parts(cfg.model)
+    with building_offline(), building_from_the_cache(cfg.model):
         return MODELS.build(model_config(cfg))

@@ -5,13 +5,13 @@ time: a minute, at whose end there is a traceback. Here the same is one question
 """
 
 import importlib.util
-import os
+import os.path as osp
 from collections.abc import Iterator
 from pathlib import Path
 
-from .downloads import why_not_downloaded
 from .errors import UserError
 from .extras import remedy
+from .hub import is_cached, why_not_fetched
 
 # Of each line one file is needed: the sizes, the words, the weights.
 _FILES = (
@@ -19,7 +19,6 @@ _FILES = (
     ('vocab.txt', 'tokenizer.json'),
     ('model.safetensors', 'pytorch_model.bin'),
 )
-_ADDRESS = 'https://huggingface.co'
 
 
 def check_language_models(model: dict | list, place: str = 'model') -> None:
@@ -33,13 +32,13 @@ def check_language_models(model: dict | list, place: str = 'model') -> None:
         UserError: transformers is not installed, a folder lacks a file, or there is neither a
             folder nor a download of that name, and no network.
     """
-    for where, name in _names(model, place):
+    for where, name in language_model_names(model, place):
         if importlib.util.find_spec('transformers') is None:
             raise UserError(
                 f'{where}={name} needs the package transformers, which is not installed'
                 f'{remedy("transformers")}'
             )
-        if os.path.isdir(name):
+        if osp.isdir(name):
             lacks = [
                 files for files in _FILES if not any((Path(name) / f).is_file() for f in files)
             ]
@@ -48,8 +47,8 @@ def check_language_models(model: dict | list, place: str = 'model') -> None:
                     f'{where}: the folder {name} lacks {" or ".join(lacks[0])}; '
                     + _remedy(where, 'bert-base-uncased')
                 )
-        elif not all(any(_is_cached(name, file) for file in files) for files in _FILES):
-            reason = _why_not(name)
+        elif not all(is_cached(name, files) for files in _FILES):
+            reason = why_not_fetched(name, 'config.json')
             if reason is not None:
                 raise UserError(
                     f'{where}={name} is no folder here, is not in the cache of Hugging Face, and '
@@ -57,34 +56,25 @@ def check_language_models(model: dict | list, place: str = 'model') -> None:
                 )
 
 
-def _names(node, place: str) -> Iterator[tuple[str, str]]:
-    """Yield the place and name of every language model, at any depth."""
+def language_model_names(node: dict | list, place: str = 'model') -> Iterator[tuple[str, str]]:
+    """Find the language models that a detector's config names, at any depth.
+
+    Args:
+        node (dict or list): The model's config.
+        place (str): Where it stands. Defaults to ``'model'``.
+
+    Yields:
+        tuple[str, str]: Place and name of each; a folder, or a repository of the hub.
+    """
     if isinstance(node, dict):
         own = node.get('language_model')
         if isinstance(own, dict) and isinstance(own.get('name'), str):
             yield f'{place}.language_model.name', own['name']
         for key, value in node.items():
-            yield from _names(value, f'{place}.{key}')
+            yield from language_model_names(value, f'{place}.{key}')
     elif isinstance(node, (list, tuple)):
         for index, item in enumerate(node):
-            yield from _names(item, f'{place}.{index}')
-
-
-def _is_cached(name: str, file: str) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        return isinstance(try_to_load_from_cache(name, file), str)
-    except HFValidationError:  # no name there could be; it was to be a folder
-        return False
-
-
-def _why_not(name: str) -> str | None:
-    if any(os.environ.get(key, '0') != '0' for key in ('HF_HUB_OFFLINE', 'TRANSFORMERS_OFFLINE')):
-        return 'HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set'
-    address = os.environ.get('HF_ENDPOINT', _ADDRESS).rstrip('/')
-    return why_not_downloaded(f'{address}/{name}/resolve/main/config.json')
+            yield from language_model_names(item, f'{place}.{index}')
 
 
 def _remedy(where: str, name: str) -> str:

@@ -4,7 +4,7 @@ import os.path as osp
 
 from ..errors import UserError
 from ..files import read_checkpoint
-from ..language_models import check_language_models
+from ..hub_parts import check_hub_parts
 from ..memory import MemoryConfig
 from ..peft import PEFTConfig
 from .memory_hook import check_memory_hook
@@ -24,8 +24,8 @@ def check_run(cfg: dict) -> None:
         cfg (dict or Config): A whole config.
 
     Raises:
-        UserError: Something is wrong, would be without effect, or done twice, or a language model
-            is missing.
+        UserError: Something is wrong, would be without effect, or done twice, or what the
+            model reads from a hub is missing.
     """
     check_peft_hook(cfg)
     check_memory_hook(cfg)
@@ -43,7 +43,7 @@ def check_run(cfg: dict) -> None:
                 'because a base of it has it too: keep one'
             )
     # A runner prints the whole config before a hook can say what is wrong with these.
-    check_language_models(cfg.get('model') or {})
+    check_hub_parts(cfg.get('model') or {})
     MemoryConfig.parse(cfg.get('memory'))
     if cfg.get('peft') is not None:
         PEFTConfig.parse(cfg['peft'])

@@ -16,6 +16,7 @@ from ..errors import UserError
 from ..files import guard, read_checkpoint
 from ..files.pretrained import covered_modules, initializing
 from ..files.resumable import check_can_resume
+from ..hub_parts import building_from_the_cache
 from ..logs import warn
 from ..optim.resumed import report_resumed, resumed_differences
 from ..optim.saved_groups import check_groups
@@ -76,7 +77,8 @@ class AdaptingStrategy(SingleDeviceStrategy):
         self.check_run(optim_wrapper, compile, dispatch_kwargs)
         optim_wrapper = self.make_ready(optim_wrapper)
         self.dispatch_kwargs.update(dispatch_kwargs or {})
-        built: nn.Module = self.build_model(model)
+        with building_from_the_cache(model):
+            built: nn.Module = self.build_model(model)
         with initializing(built, covered_modules(built, self.runner)):
             built = self._init_model_weights(built)
         built = self.place(built)
