@@ -72,10 +72,23 @@ def check_class_data(cfg: Config, loops: Sequence[str], classes_of) -> None:
                 taken = getattr(cls, 'IMG_EXTENSIONS', taken)
             split = class_split(loop, folder, [end.lower() for end in taken])
             if loop in loops:
+                _check_filled(split, taken, place)
                 _check_names(split, tuple(classes_of(cls, leaf, place) or ()), place)
                 _check_folders(split, train, place)
                 _say_left_out(split, place)
             train = train or (split if loop == 'train' else None)
+
+
+def _check_filled(split: ClassSplit, taken: Sequence[str], place: str) -> None:
+    """Check that there is an image in one of the folders."""
+    if any(split.images.values()):
+        return
+    others = ', '.join(f'{count:,} {end or "files"}' for end, count in split.suffixes.items())
+    raise UserError(
+        f'{place}: no image in a folder of {split.folder}'
+        + (f', which hold {others}' if others else '')
+        + f': each class is a folder there of its images ({", ".join(sorted(taken))})'
+    )
 
 
 def _check_names(split: ClassSplit, classes: tuple[str, ...], place: str) -> None:

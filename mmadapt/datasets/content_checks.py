@@ -82,6 +82,7 @@ def _check_training(leaves: list[tuple], hook_steps: list[dict], all_known: bool
             if every
             else 'no annotation of a listed image has one of the classes'
             + f', {unlisted:,} belong to images that are not' * bool(unlisted)
+            + f'; {file.remedy} shows what there is'
         )
         raise UserError(f'{where} has nothing to train on: {what}')
     lost = [name for name in reasons if not trained[name]]
@@ -102,7 +103,10 @@ def _check_training(leaves: list[tuple], hook_steps: list[dict], all_known: bool
 def _check_images(file: CocoFile, leaf: dict, place: str) -> None:
     """Check that images are left when the data set has filtered them."""
     if not file.images:
-        raise UserError(f'{file.path} ({place}) lists no images')
+        raise UserError(
+            f'{file.path} ({place}) lists no images: export it again, or name another file in '
+            f'{place}.ann_file'
+        )
     filters = leaf.get('filter_cfg') or {}
     if leaf.get('test_mode') or not filters:
         return

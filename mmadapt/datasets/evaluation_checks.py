@@ -86,7 +86,8 @@ def _check_ground_truth(file: CocoFile, masks: bool, place: str) -> None:
                 f'all {marked:,} boxes are marked iscrowd; {file.remedy} --fix-ignored '
                 'makes single objects of them'
                 if marked
-                else 'no annotation of a listed image has one of the classes'
+                else 'no annotation of a listed image has one of the classes; '
+                f'{file.remedy} shows what there is'
             )
             + '; every AP would be -1'
         )

@@ -14,7 +14,7 @@ from .file_checks import complete_path, dataset_class, leaf_datasets
 from .image_checks import IMAGE_SUFFIXES
 from .label_layout import files_below, image_files
 from .label_map_checks import check_label_maps
-from .label_maps import read_label_maps
+from .label_maps import IGNORED, read_label_maps
 from .label_pairs import check_sizes
 from .library_classes import argument, keeps, library_class, raise_first_error, spread
 from .problems import Problems
@@ -139,8 +139,9 @@ def _check_leaf(cls, leaf: dict, place: str, classes, label_map, trains: bool) -
         file,
         problems,
     )
+    labels = Counter[int]()
     if len(classes) > 1:
-        check_label_maps(
+        labels = check_label_maps(
             maps,
             classes,
             file,
@@ -150,6 +151,12 @@ def _check_leaf(cls, leaf: dict, place: str, classes, label_map, trains: bool) -
             label_map=label_map,
         )
     raise_first_error(problems, place, looked)
+    if set(labels) == {IGNORED}:
+        raise UserError(
+            f'{place}: all pixels in {file} are ignored, looking at {looked}: '
+            + ('nothing would be learned' if trains else 'every IoU would be nan')
+            + '; export the numbers of the classes, from 0'
+        )
     for kind in sorted(problems.kinds('warning'), key=lambda kind: kind.title):
         details = problems.found[file].get(kind, [])
         if details:

@@ -1,7 +1,7 @@
 """Before a training: folders of classes that MMPretrain would number otherwise are refused."""
 
 import pytest
-from label_folders import class_folders, image
+from label_folders import SPLITS, class_folders, image
 from mmengine.config import Config
 
 from mmadapt.datasets import check_classes_match_head, check_data, class_training
@@ -69,6 +69,26 @@ def test_an_empty_folder_keeps_the_numbers_and_passes(tmp_path):
     root = class_folders(tmp_path, val=('a', 'c'))
     (root / 'validation' / 'b').mkdir()
     check_data(config(root))
+
+
+@pytest.mark.parametrize('split', SPLITS)
+@pytest.mark.parametrize('classes', [ABC, None])
+def test_a_split_without_an_image_is_one_line(classes, split, tmp_path):
+    """Of folders of nothing, and of none: MMEngine stops where it joins an empty list."""
+    root = class_folders(tmp_path)
+    for file in (root / split).rglob('*.jpg'):
+        file.rename(file.with_suffix('.webp'))
+    message = rf'dataset: no image in a folder of \S+{split}, which hold 6 .webp: .*\.jpeg, \.jpg'
+    with pytest.raises(UserError, match=message):
+        check_data(config(root, classes))
+    for file in (root / split).rglob('*.webp'):
+        file.unlink()
+    with pytest.raises(UserError, match=rf'no image in a folder of \S+{split}: each class is a'):
+        check_data(config(root, classes))
+    for folder in (root / split).iterdir():
+        folder.rmdir()
+    with pytest.raises(UserError, match=rf'no image in a folder of \S+{split}: each class is a'):
+        check_data(config(root, classes))
 
 
 def test_names_in_another_order_than_the_folders_are_refused(tmp_path):

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from label_folders import image, label_map, label_maps
+from label_folders import SPLITS, image, label_map, label_maps
 from mmengine.hub import get_config
 
 from mmadapt.datasets import check_classes_match_head, check_data, label_training
@@ -84,6 +84,21 @@ def test_a_value_that_is_no_class_is_refused(tmp_path):
     # A subset of classes does nothing on a plain BaseSegDataset: the third value stays.
     with pytest.raises(UserError, match='values that are no class'):
         checked(config(label_maps(tmp_path / 'x', (0, 1, 2)), classes=('bg', 'hair')))
+
+
+@pytest.mark.parametrize('split', SPLITS)
+def test_maps_of_nothing_but_ignored_pixels_are_refused(split, tmp_path):
+    """Three classes: with two of them 255 may be meant for the second."""
+    root = label_maps(tmp_path, (0, 1, 2))
+    cfg = config(root, ('bg', 'skin', 'hair'))
+    label_map(root / 'masks' / split / f'{split}0.png', (255,))
+    checked(cfg)
+    label_map(root / 'masks' / split / f'{split}1.png', (255,))
+    effect = dict(train='nothing would be learned', validation='every IoU would be nan')[split]
+    with pytest.raises(
+        UserError, match=rf'all pixels in \S+{split}/ are ignored, .*: {effect}; exp'
+    ):
+        checked(cfg)
 
 
 def test_a_part_of_a_data_sets_own_classes_is_ignored_and_said(tmp_path, said):
