@@ -11,7 +11,6 @@ import dataclasses
 import json
 from pathlib import Path
 
-from mmdet.engine.hooks.utils import trigger_visualization_hook
 from mmdet.evaluation import DumpDetResults
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.config import Config, ConfigDict
@@ -22,6 +21,7 @@ from rich.console import Console
 
 from ..cli import check_checkpoint, load_config, set_work_dir
 from ..cli.arguments import add_config, add_force, add_launcher, make_parser, set_local_rank
+from ..cli.drawings import draw_predictions, drawings_folder
 from ..config_model import model_config
 from ..datasets import check_data
 from ..downloads import building_offline
@@ -31,6 +31,7 @@ from ..files.existing import refuse_existing
 from ..hooks import LoadedCheckpointHook
 from ..hooks.rehearsal import rehearse
 from ..hooks.run_check_hook import add_run_check_hook
+from ..inference.circles import mend_circles
 from ..inference.forgetting import as_table, measure_forgetting, parse_cases
 from ..logs import is_first_process
 from ..preflight import check_arguments, check_run
@@ -51,8 +52,8 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
     parser.add_argument(
         '--show-dir',
-        help='write images of the predictions to this folder, '
-        'below the time stamp in the work directory',
+        help='write images of the predictions to this folder, below the time stamp in the work '
+        'directory or that itself',
     )
     parser.add_argument('--wait-time', type=float, default=2, help='seconds that --show waits')
     parser.add_argument('--tta', action='store_true', help='average over augmented images')
@@ -125,12 +126,7 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> None:
     cfg.load_from = args.checkpoint
     set_work_dir(cfg, args.config, args.work_dir)
     if args.show or args.show_dir:
-        if 'visualization' not in cfg.get('default_hooks', {}):
-            raise UserError(
-                '--show and --show-dir need default_hooks.visualization=dict(type='
-                "'DetVisualizationHook') in the config"
-            )
-        trigger_visualization_hook(cfg, args)
+        draw_predictions(cfg, args.show, args.wait_time, args.show_dir)
     if args.tta:
         set_tta(cfg)
 
@@ -153,6 +149,7 @@ def main(arguments: list[str]) -> None:
     with building_offline():
         rehearse(cfg, trains=False)
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    mend_circles(runner.visualizer)
     add_run_check_hook(runner)
     if args.out is not None:
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
@@ -167,5 +164,5 @@ def main(arguments: list[str]) -> None:
         write_atomically(file, lambda part: Path(part).write_text(text, encoding='utf-8'))
         print_log(f'all of it: {file}', logger='current')
     if args.show_dir:
-        folder = Path(runner.work_dir, runner.timestamp, args.show_dir)
+        folder = drawings_folder(cfg, runner.timestamp, args.show_dir)
         print_log(f'images of the predictions: {folder}', logger='current')

@@ -34,6 +34,7 @@ from ..hooks import LoadedCheckpointHook, secure_checkpoints
 from ..hooks.random_state_hook import add_random_state_hook
 from ..hooks.rehearsal import rehearse
 from ..hooks.run_check_hook import add_run_check_hook
+from ..inference.circles import mend_circles
 from ..logs import warn
 from ..preflight import check_arguments, check_best, check_run
 from ..preflight.peft_hook import hook_names
@@ -113,6 +114,7 @@ def main(arguments: list[str]) -> None:
     with building_offline():
         rehearse(cfg, trains=True)
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    mend_circles(runner.visualizer)
     add_run_check_hook(runner)
     hint = without_islands(cfg)
     for line in (*begins, *([] if hint is None else [hint])):

@@ -1,7 +1,6 @@
 """Predictions drawn by the visualizers of the libraries that they come from."""
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
 import mmcv
@@ -10,6 +9,7 @@ import torch
 from mmengine.registry import VISUALIZERS, DefaultScope
 from mmengine.structures import InstanceData
 
+from .circles import mend_circles
 from .inferencer import ImageResult, Inferencer
 from .instances import Instance
 
@@ -42,7 +42,7 @@ class Drawing:
                 visualizer.dataset_meta = dict(view.meta, palette=view.meta.get('palette'))
                 if self._scope == 'mmpose':
                     visualizer.set_dataset_meta(copy.deepcopy(view.meta))
-                    visualizer.draw_circles = _with_a_number(visualizer.draw_circles)
+                mend_circles(visualizer)
                 self._visualizers[name] = visualizer
 
     def __call__(self, result: ImageResult) -> np.ndarray:
@@ -107,15 +107,6 @@ class Drawing:
         visualizer.add_image = lambda _, drawing, *__: drawn.append(drawing)
         visualizer.add_datasample('image', image, sample, draw_gt=False)
         return drawn[0]
-
-
-def _with_a_number(draw_circles: Callable) -> Callable:
-    """Give a radius as a number: of MMPose's array of one, numpy from 2.4 on makes none."""
-
-    def draw(center, radius, **options):
-        return draw_circles(center=center, radius=float(np.ravel(radius)[0]), **options)
-
-    return draw
 
 
 def _surer(sample: Any, score: float) -> Any:
