@@ -24,9 +24,9 @@ from ..cli.arguments import add_force, add_options, make_parser
 from ..errors import UserError
 from ..files import is_adapter
 from ..inference import ImageResult, Inferencer
+from ..inference.asked import check_adapters, nearest_adapter, parse_adapters
 from ..inference.boxes import read_boxes
 from ..inference.drawing import Drawing
-from ..inference.resident import parse_adapters
 from ..inference.results import Results
 from ..inference.sources import Frame, Video, find_images, why_unreadable
 from ..values import check_number
@@ -88,6 +88,7 @@ def main(arguments: list[str]) -> int:
     args = parse_args(arguments)
     check_number('--score-thr', args.score_thr, lambda value: 0 <= value <= 1, 'from 0 to 1')
     adapters = parse_adapters(args.adapters)
+    check_adapters(adapters)
     if args.checkpoint:
         check_checkpoint(args.checkpoint)
     frames, videos = find_images(args.images)
@@ -147,7 +148,8 @@ def _source(args: argparse.Namespace, adapters: dict[str, str]) -> str | Config:
             raise UserError(f'--cfg-options change a config, and {args.model} is an adapter folder')
         return args.model
     if Path(args.model).is_dir():
-        raise UserError(f'{args.model} is neither an adapter folder nor a config')
+        near = nearest_adapter(args.model)
+        raise UserError(f'{args.model} is neither an adapter folder nor a config{near}')
     cfg = load_config(args.model, args.cfg_options)
     own = (cfg.get('peft') or {}).get('adapter')
     if own and not adapters:

@@ -26,13 +26,14 @@ from ..config_model import model_config
 from ..datasets import check_data
 from ..downloads import building_offline
 from ..errors import UserError
-from ..files import is_adapter, write_atomically
+from ..files import is_adapter, is_checkpoint, write_atomically
 from ..files.existing import refuse_existing
 from ..hooks import LoadedCheckpointHook
 from ..hooks.rehearsal import rehearse
 from ..hooks.run_check_hook import add_run_check_hook
+from ..inference.asked import nearest_adapter
 from ..inference.circles import mend_circles
-from ..inference.forgetting import as_table, measure_forgetting, parse_cases
+from ..inference.forgetting import as_table, check_cases, measure_forgetting, parse_cases
 from ..logs import is_first_process
 from ..preflight import check_arguments, check_run
 from ..preflight.peft_hook import hook_names
@@ -135,8 +136,11 @@ def main(arguments: list[str]) -> None:
     """Run the subcommand."""
     args = parse_args(arguments)
     cases = parse_cases(args.forgetting)
-    for place in cases.values():
+    for name, place in cases.items():
         if not is_adapter(place):
+            near = '' if is_checkpoint(place) else nearest_adapter(place)
+            if near:
+                raise UserError(f'--forgetting {name}={place}: there is no such adapter{near}')
             check_checkpoint(place)
     if cases and args.launcher != 'none':
         raise UserError('--forgetting tests in one process; leave --launcher away')
@@ -145,7 +149,9 @@ def main(arguments: list[str]) -> None:
     check_run(cfg)
     check_arguments(cfg, ('test',))
     check_data(cfg, ('test',))
+    base = copy.deepcopy(cfg)  # without what averages its results
     apply_args(cfg, args)
+    check_cases(base, args.checkpoint, cases)
     with building_offline():
         rehearse(cfg, trains=False)
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

@@ -4,12 +4,14 @@ A model that was trained for other classes still finds those of the base that it
 it predicts for them is counted under the base's labels; what it has lost counts as not found.
 """
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -21,7 +23,10 @@ from ..files.base_weights import lacking_keys
 from ..files.prefix import with_full_keys
 from ..peft import fit_class_counts, set_adapter
 from ..runs import unwrap, without_averages
+from .resident import open_resident
 
+_BASE = 'base'
+_COUNTED = 'it knows boxes, masks, label maps and classes of images'
 _SHOWN = 3
 
 
@@ -62,8 +67,39 @@ def parse_cases(words: Sequence[str]) -> dict[str, str]:
             )
         if name in cases:
             raise UserError(f'--forgetting names {name} twice')
+        if name == _BASE:
+            raise UserError(
+                f'--forgetting {word}: {_BASE} is what is tested itself; choose another name'
+            )
         cases[name] = place
     return cases
+
+
+def check_cases(cfg: Config, checkpoint: str, cases: Mapping[str, str]) -> None:
+    """Check that adapters and checkpoints are of a base, before it is tested for hours.
+
+    Each is loaded into a model of its own for this, on the CPU, and given up again.
+
+    Args:
+        cfg (Config): The config of the base.
+        checkpoint (str): Its checkpoint.
+        cases (Mapping[str, str]): Adapter folders and checkpoints by name.
+
+    Raises:
+        UserError: One is not, or does not say what its classes are called; or what the model
+            predicts cannot be counted.
+    """
+    if not cases:
+        return
+    if cfg.get('default_scope') == 'mmpose':
+        raise UserError(f'--forgetting cannot count points of poses; {_COUNTED}')
+    model = open_resident(copy.deepcopy(cfg), checkpoint=checkpoint, device='cpu').model
+    for name, place in cases.items():
+        if is_adapter(place):
+            load_adapter(model, place, name)
+            _named(read_adapter(place)[0].class_names, place)
+        else:
+            _with_other_weights(cfg, place)
 
 
 def measure_forgetting(
@@ -83,10 +119,11 @@ def measure_forgetting(
         UserError: Something does not belong to this base.
     """
     model = unwrap(runner.model)
+    device = next(model.parameters()).device
     base = [str(name) for name in runner.test_dataloader.dataset.metainfo.get('classes') or ()]
     if not base:
         raise UserError('--forgetting: the test data set does not say what its classes are called')
-    found = [Case('base', len(base), dict(before))]
+    found = [Case(_BASE, len(base), dict(before))]
     for name, place in cases.items():
         if is_adapter(place):
             load_adapter(model, place, name)
@@ -96,8 +133,8 @@ def measure_forgetting(
             set_adapter(model, None)
             found.append(_run(runner, f'{name}, off', model, base, base))
         else:
-            other, names = _with_other_weights(runner, place)
-            found.append(_run(runner, name, other, names, base))
+            other, names = _with_other_weights(runner.cfg, place)
+            found.append(_run(runner, name, other.to(device), names, base))
     return found
 
 
@@ -179,8 +216,7 @@ def _relabel(sample: Any, table: Tensor, count: int) -> Any:
         sample.set_pred_score(scores).set_pred_label(scores.argmax(dim=0, keepdim=True))
     else:
         raise UserError(
-            f'--forgetting cannot count what is in a {type(sample).__name__}; it knows boxes, '
-            'masks, label maps and classes of images'
+            f'--forgetting cannot count what is in a {type(sample).__name__}; {_COUNTED}'
         )
     return sample
 
@@ -191,9 +227,9 @@ def _named(names: Sequence[str] | None, place: str) -> Sequence[str]:
     return names
 
 
-def _with_other_weights(runner: Any, place: str) -> tuple[nn.Module, Sequence[str]]:
+def _with_other_weights(cfg: Config, place: str) -> tuple[nn.Module, Sequence[str]]:
     """Build the base's model again with the weights of a checkpoint, which knows other classes."""
-    model = build_model(runner.cfg)
+    model = build_model(cfg)
     checkpoint = read_checkpoint(place)
     names = _named(names_of_checkpoint(checkpoint).get('classes'), place)
     state = with_full_keys(model, checkpoint['state_dict'])
@@ -209,5 +245,4 @@ def _with_other_weights(runner: Any, place: str) -> tuple[nn.Module, Sequence[st
             '`mmadapt merge` makes one of an epoch_k.pth'
         )
     model.load_state_dict(state, strict=False)
-    device = next(unwrap(runner.model).parameters()).device
-    return model.to(device).eval(), names
+    return model.eval(), names

@@ -27,9 +27,7 @@ from ..files.described_model import DESCRIPTION_NAME, DescribedModel, test_pipel
 from ..files.prefix import with_full_keys
 from ..peft import fit_class_counts, set_adapter
 from ..values import nearest
-
-BASE = 'none'
-"""The name under which the base itself is asked for."""
+from .asked import BASE, check_adapters, nearest_adapter
 
 
 @dataclass
@@ -93,36 +91,6 @@ class Resident:
         return list(self.views) != [BASE]
 
 
-def parse_adapters(words: list[str]) -> dict[str, str]:
-    """Read what was typed behind ``--adapters``.
-
-    Args:
-        words (list[str]): ``none``, and ``NAME=FOLDER``.
-
-    Returns:
-        dict[str, str]: Folders by name; that of the base is ''.
-
-    Raises:
-        UserError: One is neither, or a name comes twice.
-    """
-    adapters: dict[str, str] = {}
-    for word in words:
-        name, equals, folder = word.partition('=')
-        if word == BASE:
-            folder = ''
-        elif not (equals and name and folder):
-            raise UserError(
-                f'--adapters {word}: neither NAME=FOLDER nor {BASE}, which is the base; for '
-                f'instance --adapters {BASE} face=work_dirs/face/adapter'
-            )
-        elif name == BASE:
-            raise UserError(f'--adapters {word}: {BASE} is the base itself; choose another name')
-        if name in adapters:
-            raise UserError(f'--adapters names {name} twice')
-        adapters[name] = folder
-    return adapters
-
-
 def open_resident(
     source: str | Config,
     adapters: Mapping[str, str] | None = None,
@@ -149,17 +117,17 @@ def open_resident(
     given = dict(adapters or {})
     if isinstance(source, str):
         if not is_adapter(source):
-            raise UserError(f'{source} is no adapter folder')
+            raise UserError(f'{source} is no adapter folder{nearest_adapter(source)}')
         given = given or dict(adapter=source)
-    for name, folder in given.items():
-        if folder and not is_adapter(folder):
-            raise UserError(f'{name}={folder}: there is no adapter folder {folder}')
+    check_adapters(given)
+    # A folder says what its base is, also where that is asked for alone.
+    described = source if isinstance(source, str) else None
+    of_base = next(filter(None, given.values()), described)
     with _config(source) as cfg:
         scope = cfg.get('default_scope') or 'mmdet'
         model = revert_sync_batchnorm(build_model(cfg))
-        if any(given.values()):
-            first = next(folder for folder in given.values() if folder)
-            record = read_adapter(first)[0].base
+        if of_base is not None:
+            record = read_adapter(of_base)[0].base
             if BASE in given:
                 _check_dense(given)
             base = checkpoint or (None if isinstance(source, str) else cfg.get('load_from'))

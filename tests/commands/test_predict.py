@@ -1,6 +1,7 @@
 """`mmadapt predict`: what it writes, and what it refuses."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -218,7 +219,11 @@ def test_what_was_seen_before_a_stop_is_written(typed, files, monkeypatch):
         (['{images}', '--adapters', 'face'], 'face: neither NAME=FOLDER nor none'),
         (['{images}', '--adapters', 'none={face}'], 'none is the base itself'),
         (['{images}', '--adapters', 'a={face}', 'a={face}'], 'names a twice'),
-        (['{images}', '--adapters', 'a=nowhere'], 'a=nowhere: there is no adapter folder nowhere'),
+        (['{images}', '--adapters', 'a=nowhere'], 'a=nowhere: there is no adapter folder nowhere$'),
+        (['{images}', '--adapters', 'a={near}'], r'no adapter folder \S+fac; nearest: \S+/face$'),
+        (['{images}', '--adapters', 'a={above}'], r'no adapter folder \S+; nearest: \S+/boats$'),
+        (['{images}', '--adapters', 'none', 'a={face}', 'none'], 'names none twice'),
+        (['{images}', '--adapters', 'nnoe'], 'nnoe: neither NAME=FOLDER nor none, which is the b'),
         (['{images}', '--out', '{images}'], 'images is there; --out names another'),
         (['{images}', '--score-thr', '2'], '--score-thr must be from 0 to 1'),
         (['{images}', '--checkpoint', 'gone.pth'], 'no checkpoint gone.pth'),
@@ -237,14 +242,17 @@ def test_wrong_input_is_one_line_and_nothing_is_written(typed, files, words, mes
         Path('broken.png').unlink()
         Path('broken.mp4').unlink()
     places = dict(images=files.folder / 'images', face=files.face)
+    places.update(near=files.face[:-1], above=files.folder)
     with pytest.raises(UserError, match=message):
         typed(files.face, *(word.format(**places) for word in words))
     assert not Path('predictions').exists()
 
 
 def test_a_folder_that_is_no_model_and_a_base_that_is_gone_are_one_line(typed, files, tmp_path):
-    with pytest.raises(UserError, match='neither an adapter folder nor a config'):
+    with pytest.raises(UserError, match='images is neither an adapter folder nor a config$'):
         typed(files.folder / 'images', files.images[0])
+    with pytest.raises(UserError, match=r'nor a config; nearest: \S+/boats$'):
+        typed(files.folder, files.images[0])
     content = json.loads(Path(files.face, 'adapter_config.json').read_text())
     folder = tmp_path / 'moved'
     folder.mkdir()
@@ -255,6 +263,26 @@ def test_a_folder_that_is_no_model_and_a_base_that_is_gone_are_one_line(typed, f
     with pytest.raises(UserError, match=r'gone.pth not found.* --checkpoint FILE of `mmadapt pred'):
         typed(folder, files.images[0])
     assert typed(folder, files.images[0], '--checkpoint', files.base) == 0
+
+
+def test_the_base_alone_is_asked_for_by_the_folder_of_an_adapter(typed, files):
+    assert typed(files.face, *files.images, '--adapters', 'none', '--no-drawings') == 0
+    images, results = read()
+    assert [category['name'] for category in images['categories']] == ['cat', 'dog', 'car']
+    typed(files.config, *files.images, '--checkpoint', files.base, '--no-drawings', '--out', 'base')
+    assert results == read('base')[1] != []
+
+
+def test_an_adapter_that_does_not_say_what_its_model_is_needs_its_config(typed, files, tmp_path):
+    shutil.copytree(files.face, tmp_path / 'bare')
+    (tmp_path / 'bare' / 'model_config.json').unlink()
+    with pytest.raises(
+        UserError, match='bare does not say what .*; name the config of its training in its place'
+    ):
+        typed('bare', files.images[0])
+    assert not Path('predictions').exists()
+    words = ['--adapters', 'face=bare', '--checkpoint', files.base]
+    assert typed(files.config, files.images[0], *words) == 0
 
 
 def test_gray_and_small_images_are_seen_too(typed, files, tmp_path):

@@ -13,7 +13,7 @@ from PIL import Image
 from mmadapt.commands.test import main
 from mmadapt.errors import UserError
 from mmadapt.files import read_checkpoint
-from mmadapt.inference.forgetting import _relabel, parse_cases
+from mmadapt.inference.forgetting import _relabel, check_cases, parse_cases
 
 CLASSES = ('cat', 'dog', 'car')
 
@@ -143,6 +143,7 @@ def test_a_sample_without_labels_of_classes_is_refused():
     [
         (['face'], 'write NAME=PLACE'),
         (['a=b', 'a=c'], 'names a twice'),
+        (['base=b'], 'base is what is tested itself; choose another name'),
     ],
 )
 def test_wrong_words_are_one_line(words, message):
@@ -153,3 +154,30 @@ def test_wrong_words_are_one_line(words, message):
 def test_a_place_that_is_not_there_is_said_before_anything_is_built(config, files):
     with pytest.raises(UserError, match='there is no checkpoint gone.pth'):
         main([config, files.base, '--forgetting', 'a=gone.pth'])
+
+
+def test_what_is_wrong_with_a_case_is_said_before_the_base_is_tested(
+    config, files, tmp_path, monkeypatch
+):
+    """Which takes hours on COCO, and whose figures would be lost with it."""
+    monkeypatch.setattr(
+        'mmadapt.commands.test.rehearse', lambda *_, **__: pytest.fail('it goes on')
+    )
+    state = torch.load(files.base, weights_only=True)
+    state['state_dict']['backbone.stem.0.conv.weight'] += 1
+    torch.save(state, tmp_path / 'other.pth')
+    nameless = dict(meta=dict(), state_dict=state['state_dict'])
+    torch.save(nameless, tmp_path / 'nameless.pth')
+    torch.save(dict(meta=state['meta'], state_dict={}), tmp_path / 'empty.pth')
+    for base, case, message in (
+        ('other.pth', f'face={files.face}', 'was trained on other base weights than this model'),
+        (files.base, f'face={files.face[:-1]}', r'there is no such adapter; nearest: \S+/face$'),
+        (files.base, 'full=nameless.pth', 'nameless.pth does not say what its classes are called'),
+        (files.base, 'full=empty.pth', 'empty.pth is no whole checkpoint of this model: it has no'),
+    ):
+        with pytest.raises(UserError, match=message):
+            main([config, base, '--forgetting', case])
+    cfg = Config.fromfile(config)
+    cfg.default_scope = 'mmpose'
+    with pytest.raises(UserError, match='cannot count points of poses; it knows boxes, masks, la'):
+        check_cases(cfg, files.base, dict(face=files.face))

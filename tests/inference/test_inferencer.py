@@ -162,6 +162,8 @@ def test_joining_can_be_left_out(files):
         (dict(merge_iou=2), 'merge_iou must be from 0 to 1'),
         (dict(batch_size=0), 'batch_size'),
         (dict(source='gone'), 'gone is no adapter folder'),
+        (dict(adapters=dict(none='face')), 'none=face: none is the base itself, without a folder'),
+        (dict(adapters=dict(face='')), 'face has no folder: the base itself is called none'),
         (
             dict(checkpoint='gone.pth'),
             r'gone.pth not found.*--checkpoint FILE of `mmadapt predict`',
