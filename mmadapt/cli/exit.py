@@ -23,6 +23,7 @@ USER_ERROR = 2
 # into which the first process writes what it would say of being stopped.
 REPORTED_BY_LAUNCHER = 'MMADAPT_REPORTED_BY_LAUNCHER'
 _STOPPING = (signal.SIGTERM, signal.SIGHUP)
+_LONE = 'Expected more than 1 value per channel when training'  # of torch
 
 
 class Stopped(KeyboardInterrupt):
@@ -151,9 +152,16 @@ def _run(main: Callable[[], None]) -> None:
         from ..datasets.nothing_left import nothing_left
 
         empty = nothing_left(error)
-        if empty is None:
-            raise
-        raise empty from None
+        if empty is not None:
+            raise empty from None
+        if _LONE in str(error):
+            raise UserError(
+                f'{error}: a norm of the model is given one value of each channel, as in a batch '
+                'of one image, or for RTMO of one object; take a larger '
+                'train_dataloader.batch_size, and train_dataloader.drop_last=True where it is the '
+                'last batch of an epoch that has few'
+            ) from error
+        raise
     except (KeyError, TypeError) as error:
         from ..preflight import explain_building
 

@@ -27,6 +27,7 @@ from .file_checks import (
 )
 from .label_training import check_label_data
 from .library_classes import is_label_dataset, library_class
+from .lone_objects import check_lone_objects
 from .pose_checks import check_pose
 
 # Parts of a model whose num_classes counts something else than the data set's categories.
@@ -57,6 +58,8 @@ def check_data(cfg: Config, loops: Sequence[str] = ('train', 'val', 'test')) -> 
     check_classes_match_head(cfg, loops)
     if is_first_process():
         check_pose(cfg, loops)
+        if 'train' in loops:
+            check_lone_objects(cfg)
         # The files are parsed for this, which for COCO itself takes seconds and gigabytes.
         check_content(cfg, loops, lambda *leaf: _metainfo(*leaf).get('classes') or ())
         check_label_data(cfg, loops, lambda *leaf: _metainfo(*leaf).get('classes') or ())

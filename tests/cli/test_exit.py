@@ -6,6 +6,7 @@ import signal
 import warnings
 
 import pytest
+import torch
 
 from mmadapt.cli import run_tool
 from mmadapt.cli.exit import REPORTED_BY_LAUNCHER, Stopped
@@ -111,6 +112,22 @@ def test_any_other_error_keeps_its_traceback():
 
     with pytest.raises(ValueError, match='ours'):
         run_tool(main)
+
+
+def test_a_batch_of_one_object_is_one_line_with_what_mends_it(capsys):
+    """What RTMO ends with, whenever such a batch comes."""
+
+    def main():
+        torch.nn.BatchNorm1d(8).train()(torch.zeros(1, 8))
+
+    with pytest.raises(SystemExit) as ended:
+        run_tool(main)
+    assert ended.value.code == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert 'got input size torch.Size([1, 8]): a norm of the model is given one value' in said
+    assert said.endswith(
+        'train_dataloader.drop_last=True where it is the last batch of an epoch that has few'
+    )
 
 
 def test_a_full_disk_is_one_line_in_every_tool(capsys, tmp_path):
