@@ -147,8 +147,10 @@ def _source(args: argparse.Namespace, adapters: dict[str, str]) -> str | Config:
         if args.cfg_options:
             raise UserError(f'--cfg-options change a config, and {args.model} is an adapter folder')
         return args.model
+    near = '' if Path(args.model).is_file() else nearest_adapter(args.model)
+    if near and not Path(args.model).exists():
+        raise UserError(f'there is no adapter folder and no config {args.model}{near}')
     if Path(args.model).is_dir():
-        near = nearest_adapter(args.model)
         raise UserError(f'{args.model} is neither an adapter folder nor a config{near}')
     cfg = load_config(args.model, args.cfg_options)
     own = (cfg.get('peft') or {}).get('adapter')

@@ -178,7 +178,7 @@ def why_unreadable(path: str) -> str | None:
         with Image.open(path) as image:
             image.load()
     except Exception as error:  # each decoder has its own kinds
-        return str(error).replace(repr(path), 'it')
+        return ' '.join(str(error).replace(repr(path), '').split())
     return None
 
 

@@ -215,7 +215,7 @@ def test_what_was_seen_before_a_stop_is_written(typed, files, monkeypatch):
         (['.'], r'\. has no image in it \(.bmp'),
         (['{face}/adapter_config.json'], 'is neither an image .* nor a video'),
         (['broken.mp4'], r'broken.mp4 cannot be read as a video by OpenCV.*ffmpeg'),
-        (['broken.png'], 'broken.png cannot be read: cannot identify image file'),
+        (['broken.png'], 'broken.png cannot be read: cannot identify image file$'),
         (['{images}', '--adapters', 'face'], 'face: neither NAME=FOLDER nor none'),
         (['{images}', '--adapters', 'none={face}'], 'none is the base itself'),
         (['{images}', '--adapters', 'a={face}', 'a={face}'], 'names a twice'),
@@ -253,6 +253,10 @@ def test_a_folder_that_is_no_model_and_a_base_that_is_gone_are_one_line(typed, f
         typed(files.folder / 'images', files.images[0])
     with pytest.raises(UserError, match=r'nor a config; nearest: \S+/boats$'):
         typed(files.folder, files.images[0])
+    with pytest.raises(
+        UserError, match=r'no adapter folder and no config \S+fac; nearest: \S+face$'
+    ):
+        typed(files.face[:-1], files.images[0])
     content = json.loads(Path(files.face, 'adapter_config.json').read_text())
     folder = tmp_path / 'moved'
     folder.mkdir()
