@@ -9,7 +9,7 @@ from pathlib import Path
 from projects.face_demo import metrics, steps
 
 _MODEL = steps.ROOT / 'projects/methods_compared/configs/rtmdet_mobilenetv2_160px.py'
-_CONFIG = """# {name}: one of the trainings of projects/methods_compared
+_CONFIG = """# {name}: one of the trainings of a project
 # mmadapt train {path}
 _base_ = [{model!r}, {data!r}]
 load_from = {load_from!r}
@@ -52,6 +52,7 @@ class Training:
         peft (dict, optional): The whole ``peft`` key; without it the stock model trains.
         optim_wrapper (dict, optional): What it adds to that key.
         batch_size (int): Images of a step.
+        model (Path): The config that it inherits.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Training:
     peft: dict | None = None
     optim_wrapper: dict | None = None
     batch_size: int = 4
+    model: Path = _MODEL
 
 
 def mmadapt(*arguments: object) -> list[str]:
@@ -86,7 +88,7 @@ def config_of(training: Training, work: Path) -> Path:
     text = _CONFIG.format(
         name=training.name,
         path=path,
-        model=str(_MODEL),
+        model=str(training.model),
         data=str(work / f'{training.task}.py'),
         load_from=training.load_from and str(training.load_from),
         init_cfg=training.backbone and dict(type='Pretrained', checkpoint=str(training.backbone)),
