@@ -6,7 +6,8 @@ official checkpoint loads. The remedy is to allow exactly those classes, which h
 no code, and never to switch the check off.
 
 A history buffer also pickles its statistics methods, as calls of ``getattr``. That one would give
-the writer of a checkpoint far too much, so it is replaced by one that finds those methods only.
+the writer of a checkpoint far too much, so it is replaced by one that finds those methods only. An
+empty array, as that of the lines of a pose without a skeleton, is pickled with a call of ``bytes``.
 """
 
 import inspect
@@ -34,8 +35,13 @@ def allow_checkpoint_globals() -> None:
         for _, cls in inspect.getmembers(np.dtypes, inspect.isclass)
         if issubclass(cls, np.dtype) and cls not in _UNSAFE
     ]
-    allowed += [(_statistics_method, f'{module}.getattr') for module in ('builtins', '__builtin__')]
+    for module in ('builtins', '__builtin__'):
+        allowed += [(_statistics_method, f'{module}.getattr'), (_no_bytes, f'{module}.bytes')]
     torch.serialization.add_safe_globals(allowed)
+
+
+def _no_bytes() -> bytes:
+    return b''
 
 
 def _statistics_method(owner, name: str):

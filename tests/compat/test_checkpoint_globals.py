@@ -143,3 +143,21 @@ def test_the_four_statistics_are_all_that_getattr_finds(tmp_path):
         torch.save(Call(getattr, HistoryBuffer, name), tmp_path / 'x.pth')
         methods[name] = torch.load(tmp_path / 'x.pth', weights_only=True)
     assert methods == {name: getattr(HistoryBuffer, name) for name in methods}
+
+
+def test_an_empty_array_is_read_as_in_the_metainfo_of_a_pose_without_lines(tmp_path):
+    array, path = np.empty((0, 3), dtype=np.uint8), tmp_path / 'empty.pth'
+    torch.save(dict(meta=dict(dataset_meta=dict(skeleton_link_colors=array))), path)
+    loaded = torch.load(path, weights_only=True)['meta']['dataset_meta']['skeleton_link_colors']
+    assert loaded.shape == (0, 3)
+    assert loaded.dtype == np.uint8
+
+
+def test_no_more_than_the_empty_bytes_are_made_for_a_file(tmp_path):
+    class Large:
+        def __reduce__(self):
+            return bytes, (1 << 40,)
+
+    torch.save(Large(), tmp_path / 'large.pth')
+    with pytest.raises(TypeError, match='0 positional arguments'):
+        torch.load(tmp_path / 'large.pth', weights_only=True)
