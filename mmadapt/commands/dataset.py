@@ -4,16 +4,17 @@ Examples:
     mmadapt dataset data/face_det --out face_det.py
     mmadapt dataset data/face_det --show
     mmadapt dataset data/one_folder_of_images --val-fraction 0.2
+    mmadapt dataset data/face_pose --flip-pairs left_eye:right_eye
     mmadapt dataset data/face_seg --classes background,skin,hair
 
-The data set is in COCO format, or in YOLO, Pascal VOC, CVAT or LabelMe format, of which COCO files
-are written first; label maps (images/SPLIT, masks/SPLIT) and one folder a class (SPLIT/CLASS) are
-known too. Prints what there is of each class in each split and everything that is wrong, file by
-file. The config is written only when no error is left; then the exit code is 0, otherwise 1.
+The data set is in COCO format, of boxes or poses, or in YOLO, Pascal VOC, CVAT or LabelMe format,
+of which COCO files are written first; label maps (images/SPLIT, masks/SPLIT) and one folder a class
+(SPLIT/CLASS) are known too. Prints what there is of each class or point in each split and
+everything that is wrong, file by file. The config is written only when no error is left; then the
+exit code is 0, otherwise 1.
 """
 
 import argparse
-import shlex
 from pathlib import Path
 
 from rich.console import Console
@@ -21,17 +22,24 @@ from rich.markup import escape
 
 from ..cli.arguments import add_force, make_parser
 from ..datasets import Export, read_export
-from ..datasets.base_config import SPLIT_ORDER, render, variable_prefix
-from ..datasets.coco_fix import refuse_read_only, write_fixed, write_mask_files
+from ..datasets.base_config import SPLIT_ORDER, render
+from ..datasets.coco_fix import write_fixed, write_mask_files
 from ..datasets.formats import Converted, convert
-from ..datasets.problems import Problems
-from ..datasets.show import SUFFIXES, write_sheet
 from ..datasets.tables import show_lines, show_problems, show_tables
 from ..datasets.use_checks import NO_MASKS, NOTHING_ELSE
 from ..errors import UserError, WriteError
-from ..files.atomic import write_atomically
-from ..files.existing import would_change
+from .dataset_steps import (
+    count_errors,
+    prefix_of,
+    say,
+    say_read_only,
+    sheet_file,
+    show_images,
+    typed,
+    write_config,
+)
 from .label_dataset import add_label_arguments, kind_of, write_label_config
+from .pose_dataset import add_pose_arguments, choose_task, write_pose_config
 
 
 def parse_args(arguments: list[str]) -> argparse.Namespace:
@@ -84,6 +92,7 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
         help='draw training images with what is annotated in them, into '
         'work_dirs/NAME/training_images.jpg or the file given',
     )
+    add_pose_arguments(parser)
     add_label_arguments(parser)
     add_force(parser)
     parser.add_argument(
@@ -102,7 +111,7 @@ def apply_fixes(
         return {}
     copies = {}
     for split, path, done in write_fixed(export, single_objects, overwrite):
-        console.print(escape(f'wrote {path}: {"; ".join(done)}'), style='green', soft_wrap=True)
+        say(console, f'wrote {path}: {"; ".join(done)}')
         copies[split.name] = path.relative_to(export.folder).as_posix()
     return copies
 
@@ -114,11 +123,7 @@ def find_mask_files(
     files = {s.name: s.ann_file for s in export.splits.values() if s.has_masks}
     if fix and not export.problems.has_errors:
         for name, (path, left_out) in write_mask_files(export, overwrite).items():
-            console.print(
-                escape(f'wrote {path}, for masks: left out {left_out} annotations without one'),
-                style='green',
-                soft_wrap=True,
-            )
+            say(console, f'wrote {path}, for masks: left out {left_out} annotations without one')
             export.problems.settle(
                 NO_MASKS,
                 str(export.splits[name].ann_file),
@@ -146,45 +151,12 @@ def read_other_format(
         )
     if done is not None and done.files:
         files = ', '.join(path.relative_to(folder).as_posix() for path in done.files.values())
-        console.print(
-            escape(
-                f'{folder} is in {done.format} format, written as COCO into {files}; '
-                f'{len(done.classes)} classes {done.order}: {", ".join(done.classes)}'
-            ),
-            style='green',
-            soft_wrap=True,
+        say(
+            console,
+            f'{folder} is in {done.format} format, written as COCO into {files}; '
+            f'{len(done.classes)} classes {done.order}: {", ".join(done.classes)}',
         )
     return done
-
-
-def show_images(console: Console, export: Export, out: Path, force: bool) -> None:
-    """Draw training images into a file, where there are any."""
-    if 'train' not in export.splits or not export.splits['train'].images:
-        return
-    images, classes = write_sheet(export, out, export.folder.resolve().name, force)
-    console.print(
-        escape(
-            f'drew {out}: {images} training images with {classes} of {len(export.classes)} classes'
-        ),
-        style='green',
-        soft_wrap=True,
-    )
-
-
-def typed(arguments: list[str], show: str | None) -> list[str]:
-    """Return what makes the config, without what only says how it is looked at or written."""
-    words = [w for w in arguments if w != '--force' and not w.startswith('--show=')]
-    if '--show' in words:
-        place = words.index('--show')
-        del words[place : place + 1 + bool(show)]
-    return words
-
-
-def count_errors(console: Console, problems: Problems) -> int:
-    """Say how many errors forbid to write the config; returns the exit code."""
-    count = problems.count('error')
-    console.print(f'{count} error{"s" * (count > 1)}: no config written', style='red')
-    return 1
 
 
 def main(arguments: list[str]) -> int:
@@ -195,12 +167,8 @@ def main(arguments: list[str]) -> int:
     kind = kind_of(folder, args)
     if kind is not None:
         return write_label_config(kind, args, arguments, console)
-    prefix = variable_prefix(
-        args.name or (Path(args.out).stem if args.out else folder.resolve().name)
-    )
-    sheet = Path(args.show or f'work_dirs/{prefix}/training_images.jpg')
-    if sheet.suffix.lower() not in SUFFIXES:
-        raise UserError(f'--show {sheet} is no image file: its name ends in {", ".join(SUFFIXES)}')
+    prefix = prefix_of(args)
+    sheet = sheet_file(args, prefix)
     splits = SPLIT_ORDER[:2] if args.skip_test else SPLIT_ORDER
     ann_files = {split: getattr(args, f'{split}_ann') for split in SPLIT_ORDER}
     known = None
@@ -214,6 +182,8 @@ def main(arguments: list[str]) -> int:
                 return count_errors(console, known)
             files = {s: p.relative_to(folder).as_posix() for s, p in converted.files.items()}
             ann_files |= files
+        if choose_task(args, console, converted is not None) == 'pose':
+            return write_pose_config(args, arguments, console)
         with console.status(f'reading {escape(str(folder))} and its images'):
             export = read_export(folder, ann_files, splits, args.keep_unused, known)
         if fix:
@@ -223,15 +193,7 @@ def main(arguments: list[str]) -> int:
                 export = read_export(folder, ann_files, splits, args.keep_unused, known)
         mask_files = find_mask_files(console, export, fix, args.force)
     except WriteError as error:
-        links = f'cp -rs {folder.resolve()} NEW && chmod -R u+w NEW'
-        console.print(
-            escape(
-                f'{error}; where nothing can be written beside the annotations, make a '
-                f'folder of links and use that: {links}'
-            ),
-            style='red',
-            soft_wrap=True,
-        )
+        say_read_only(console, error, folder)
         return 1
     show_tables(console, export)
     show_problems(console, export.problems, args.max_shown)
@@ -244,35 +206,14 @@ def main(arguments: list[str]) -> int:
         export,
         prefix,
         f'{folder.as_posix()}/',
-        shlex.join(['mmadapt', 'dataset', *typed(arguments, args.show)]),
+        typed(arguments, args.show),
         mask_files,
     )
-    try:
-        if would_change(out, text) and not args.force:
-            again = shlex.join(['mmadapt', 'dataset', *arguments, '--force'])
-            console.print(
-                escape(
-                    f'{out} exists and differs: {again} overwrites it, --out names another file'
-                ),
-                style='red',
-                soft_wrap=True,
-            )
-            return 1
-        refuse_read_only(out)
-        write_atomically(out, lambda part: Path(part).write_text(text, encoding='utf-8'))
-    except WriteError as error:
-        console.print(
-            escape(f'{error}; nothing was changed there: --out names a file elsewhere'),
-            style='red',
-            soft_wrap=True,
-        )
+    if not write_config(console, out, text, arguments, args.force):
         return 1
-    console.print(
-        escape(
-            f'wrote {out}: {len(export.classes)} classes; every name in it begins with {prefix}_'
-        ),
-        style='green',
-        soft_wrap=True,
+    say(
+        console,
+        f'wrote {out}: {len(export.classes)} classes; every name in it begins with {prefix}_',
     )
     show_lines(console, prefix, out, masks=False)
     if mask_files:

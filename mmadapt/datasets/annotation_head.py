@@ -58,6 +58,16 @@ def read_category_names(path: Path) -> list[str]:
     )
 
 
+def has_key(path: Path, key: str) -> bool:
+    """Return whether a key is anywhere in a JSON file.
+
+    Args:
+        path (Path): The file.
+        key (str): The key.
+    """
+    return _map(path).find(f'"{key}"'.encode()) >= 0
+
+
 def first_file_names(path: Path, limit: int = 1000) -> list[str]:
     """The file names of the first images.
 

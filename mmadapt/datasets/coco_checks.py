@@ -29,7 +29,10 @@ DUPLICATE_FILE_NAME = Kind(
     'merge the entries: the boxes of one are background in the other',
 )
 DUPLICATE_BOX_ID = Kind(
-    'error', 'annotation ids used twice', 'MMDetection stops at them; --fix numbers them anew', True
+    'error',
+    'annotation ids used twice',
+    'MMDetection stops at them, MMPose evaluates the last of them alone; --fix numbers them anew',
+    True,
 )
 ZERO_BOX_ID = Kind(
     'warning',
@@ -193,6 +196,7 @@ def check_annotations(
     evaluated: bool,
     file: str,
     problems: Problems,
+    alone: bool = True,
 ) -> list[dict]:
     """Check the boxes.
 
@@ -203,6 +207,7 @@ def check_annotations(
         evaluated (bool): Whether COCO evaluation will read the file (validation and test).
         file (str): The file's name for messages.
         problems (Problems): Takes what is wrong.
+        alone (bool): Whether boxes are what MMDetection trains on, not what MMPose finds points in.
 
     Returns:
         list[dict]: The annotations that have a usable box.
@@ -219,7 +224,7 @@ def check_annotations(
             problems.add(UNLISTED_IMAGE, file, f'{place}: image_id {ann["image_id"]}')
             continue
         where = f'{place}, {image["file_name"]}'
-        if ann['id'] == 0 and evaluated:
+        if ann['id'] == 0 and evaluated and alone:
             problems.add(ZERO_BOX_ID, file, where)
         if ann['category_id'] not in categories:
             problems.add(UNDECLARED, file, f'{where}: category_id {ann["category_id"]}')
@@ -234,9 +239,9 @@ def check_annotations(
                 file,
                 f'{where}: bbox {ann["bbox"]} in {image["width"]} x {image["height"]}',
             )
-        if min(w, h) < 1:
+        if min(w, h) < 1 and alone:
             problems.add(TINY_BOX, file, f'{where}: bbox {ann["bbox"]}')
-        if not is_positive(ann.get('area')):
+        if not is_positive(ann.get('area')) and alone:
             problems.add(NO_AREA, file, f'{where}: area {ann.get("area")}')
         if ann.get('iscrowd') is None and evaluated:
             problems.add(NO_CROWD, file, where)

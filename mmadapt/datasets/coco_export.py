@@ -8,7 +8,7 @@ names in the same order, or its labels mean something else.
 
 import copy
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -82,7 +82,7 @@ class Split:
         boxes (list[dict]): Annotations that have a usable box.
         categories (dict[int, str]): Category names by id, in the file's order.
         done (list[str]): What was done to the content to have whole numbers, a line each.
-        has_masks (bool): Whether every usable box has a usable mask.
+        has_masks (bool): Whether every usable box has a usable mask; not looked for by default.
     """
 
     name: str
@@ -93,14 +93,14 @@ class Split:
     boxes: list[dict]
     categories: dict[int, str]
     done: list[str]
-    has_masks: bool
+    has_masks: bool = False
 
     @cached_property
     def left_out(self) -> dict[str | None, list[str]]:
         """dict: Why boxes are not trained on or evaluated, by category name."""
         reasons: dict[str | None, list[str]] = defaultdict(list)
         for box in self.boxes:
-            reason = self._why_left_out(box)
+            reason = self.why_left_out(box)
             if reason:
                 reasons[self.categories.get(box['category_id'])].append(reason)
         return reasons
@@ -108,9 +108,10 @@ class Split:
     @cached_property
     def counted(self) -> list[dict]:
         """list[dict]: The usable boxes that MMDetection trains on, or that are evaluated."""
-        return [box for box in self.boxes if not self._why_left_out(box)]
+        return [box for box in self.boxes if not self.why_left_out(box)]
 
-    def _why_left_out(self, box: dict) -> str | None:
+    def why_left_out(self, box: dict) -> str | None:
+        """Return why a box is neither trained on nor evaluated, None where it is."""
         # What --fix mends is an error of its own.
         reason = why_untrained(mended(box), self.images[box['image_id']])
         # Evaluation counts the others as objects to be found.
@@ -182,22 +183,37 @@ def read_export(
     files = find_annotations(folder, ann_files or {}, splits, problems)
     found = {}
     for name, path in files.items():
-        split = _read_split(folder, name, path, problems)
+        split = read_split(folder, name, path, problems)
         if split is not None:
             found[name] = split
+            _check_boxes(split, problems)
     classes: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     if 'train' in found:
         classes, dropped = _choose_classes(found, keep_unused, problems)
         for split in found.values():
             _compare_categories(split, found['train'], classes, problems)
-    _check_files(found, problems)
+    check_files(found, problems)
     if 'val' in found and 'test' in splits and 'test' not in files and not problems.has_errors:
         problems.add(NO_TEST, str(folder))
     return Export(folder, found, classes, dropped, problems)
 
 
-def _read_split(folder: Path, name: str, path: Path, problems: Problems) -> Split | None:
+def read_split(
+    folder: Path, name: str, path: Path, problems: Problems, kind: type[Split] = Split
+) -> Split | None:
+    """Read a split and check what must be true of it whatever it is for.
+
+    Args:
+        folder (Path): The data set folder.
+        name (str): 'train', 'val' or 'test'.
+        path (Path): Its annotation file.
+        problems (Problems): Takes what is found.
+        kind (type[Split]): What is made of it; a subclass finds points in boxes.
+
+    Returns:
+        Split | None: The split, None where the file cannot be read.
+    """
     file = str(path)
     data = read_json(path, file, problems)
     if data is None:
@@ -208,25 +224,21 @@ def _read_split(folder: Path, name: str, path: Path, problems: Problems) -> Spli
         problems.add(DUPLICATE_CATEGORY_ID, file, f'id {cat_id}')
     categories = check_categories(data, file, problems)
     images = check_images(data, file, problems)
-    boxes = check_annotations(data, images, categories, name != 'train', file, problems)
-    check_marks(boxes, images, file, problems)
-    if name != 'train':
-        check_many(boxes, images, file, problems)
-    has_masks = check_masks(boxes, images, file, problems)
+    evaluated, alone = name != 'train', kind is Split
+    boxes = check_annotations(data, images, categories, evaluated, file, problems, alone)
     names = [image['file_name'] for image in images.values()]
-    split = Split(
-        name,
-        path,
-        find_image_dir(folder, name, path, names),
-        data,
-        images,
-        boxes,
-        categories,
-        done,
-        has_masks,
-    )
+    image_dir = find_image_dir(folder, name, path, names)
+    return kind(name, path, image_dir, data, images, boxes, categories, done)
+
+
+def _check_boxes(split: Split, problems: Problems) -> None:
+    """Report what only those learn from who learn from boxes and masks."""
+    file = str(split.ann_file)
+    check_marks(split.boxes, split.images, file, problems)
+    if split.name != 'train':
+        check_many(split.boxes, split.images, file, problems)
+    split.has_masks = check_masks(split.boxes, split.images, file, problems)
     check_left(split.all_counts, split.class_counts, split.left_out, file, problems)
-    return split
 
 
 def parent_category(splits: Sequence[Split]) -> int | None:
@@ -309,8 +321,8 @@ def _compare_categories(
             problems.add(OTHER_IDS, file, f'{name!r}: {cat_id}, there {ids[name]}')
 
 
-def _check_files(splits: dict[str, Split], problems: Problems) -> None:
-    """Check the images themselves."""
+def check_files(splits: Mapping[str, Split], problems: Problems) -> None:
+    """Check the images themselves, and whether two splits share one."""
     present: dict[str, dict[Path, Likeness | None]] = {}
     listed: dict[Path, set[Path]] = {}
     for split in splits.values():

@@ -51,22 +51,14 @@ def fix_annotations(
         tuple[dict, list[str]]: The corrected content, and what was done, a line each.
     """
     fixed = copy.deepcopy(data)
-    done = []
     images = {image['id']: image for image in fixed['images']}
-    usable = [
-        ann
-        for ann in fixed['annotations']
-        if ann['image_id'] in images and not box_fault(ann['bbox'], images[ann['image_id']])
-    ]
-    dropped = len(fixed['annotations']) - len(usable)
-    if dropped:
-        done.append(f'dropped {dropped} annotations without a usable box in a listed image')
+    usable, done = usable_annotations(fixed)
     without_area = [a for a in usable if not is_positive(a.get('area'))]
     for ann in without_area:
         ann['area'] = ann['bbox'][2] * ann['bbox'][3]
     if without_area:
         done.append(f'set the area of {len(without_area)} boxes to width x height')
-    done += _mend_marks(usable, single_objects) + _mend_masks(usable, images)
+    done += mend_marks(usable, single_objects) + _mend_masks(usable, images)
     if fixed['categories'] != categories:
         ids = {c['name']: c['id'] for c in categories}
         names = {c['id']: c['name'] for c in fixed['categories']}
@@ -74,18 +66,39 @@ def fix_annotations(
             ann['category_id'] = ids[names[ann['category_id']]]
         fixed['categories'] = copy.deepcopy(categories)
         done.append("listed the training split's classes by ascending id")
-    box_ids = [ann['id'] for ann in usable]
-    if 0 in box_ids or len(set(box_ids)) < len(box_ids):
-        for number, ann in enumerate(usable, start=1):
-            ann['id'] = number
-        done.append('numbered the annotations from 1')
+    done += number_anew(usable)
     if image_dir is not None:
-        done += _mend_names(fixed['images'], image_dir)
+        done += mend_names(fixed['images'], image_dir)
     fixed['annotations'] = usable
     return fixed, done
 
 
-def _mend_marks(boxes: list[dict], single_objects: bool) -> list[str]:
+def usable_annotations(data: dict) -> tuple[list[dict], list[str]]:
+    """Return the annotations that have a usable box in a listed image, and what was done."""
+    images = {image['id']: image for image in data['images']}
+    usable = [
+        ann
+        for ann in data['annotations']
+        if ann['image_id'] in images and not box_fault(ann['bbox'], images[ann['image_id']])
+    ]
+    dropped = len(data['annotations']) - len(usable)
+    return usable, [f'dropped {dropped} annotations without a usable box in a listed image'] * bool(
+        dropped
+    )
+
+
+def number_anew(annotations: list[dict]) -> list[str]:
+    """Number annotations from 1 where an id is 0 or used twice; returns what was done."""
+    ids = [ann['id'] for ann in annotations]
+    if 0 not in ids and len(set(ids)) == len(ids):
+        return []
+    for number, ann in enumerate(annotations, start=1):
+        ann['id'] = number
+    return ['numbered the annotations from 1']
+
+
+def mend_marks(boxes: list[dict], single_objects: bool) -> list[str]:
+    """Give boxes iscrowd and ignore as numbers, all 0 where asked; returns what was done."""
     done = []
     without = [box for box in boxes if box.get('iscrowd') is None]
     for box in without:
@@ -123,7 +136,8 @@ def _mend_masks(boxes: list[dict], images: dict[int, dict]) -> list[str]:
     ] * bool(lost)
 
 
-def _mend_names(images: list[dict], image_dir: Path) -> list[str]:
+def mend_names(images: list[dict], image_dir: Path) -> list[str]:
+    """Name images as they are on disk; returns what was done."""
     count = 0
     for image in images:
         name = name_on_disk(image_dir, image['file_name'])
@@ -163,8 +177,8 @@ def write_fixed(
         fixed, done = fix_annotations(split.data, categories, split.image_dir, single_objects)
         done = split.done + done
         if done:
-            copies.append((split, _beside(split, FIXED_NAME), fixed, done))
-    _write(copies, overwrite)
+            copies.append((split, beside(split, FIXED_NAME), fixed, done))
+    write_copies(copies, overwrite)
     return [(split, path, done) for split, path, _, done in copies]
 
 
@@ -191,12 +205,12 @@ def write_mask_files(export: Export, overwrite: bool = False) -> dict[str, tuple
             copies.append(
                 (
                     split,
-                    _beside(split, f'masks_{FIXED_NAME}'),
+                    beside(split, f'masks_{FIXED_NAME}'),
                     dict(split.data, annotations=masked),
                     left_out,
                 )
             )
-    _write(copies, overwrite)
+    write_copies(copies, overwrite)
     return {split.name: (path, left_out) for split, path, _, left_out in copies}
 
 
@@ -208,13 +222,14 @@ def refuse_read_only(path: Path) -> None:
         raise WriteError(f'{path} cannot be written: {folder} is marked read-only')
 
 
-def _beside(split: Split, name: str) -> Path:
+def beside(split: Split, name: str) -> Path:
+    """Return where a copy of a split's file is written."""
     # Annotations of all splits may lie in one folder.
     alone = split.ann_file.parent == split.image_dir
     return split.ann_file.with_name(name if alone else f'{split.name}_{name}')
 
 
-def _write(copies: list[tuple], overwrite: bool) -> None:
+def write_copies(copies: list[tuple], overwrite: bool) -> None:
     """Write the content of each (split, path, content, ...)."""
     texts = {path: json.dumps(content) for _, path, content, *_ in copies}
     for path, text in texts.items():

@@ -37,6 +37,8 @@ class Marks:
         keypoints (Sequence[np.ndarray]): x, y, visibility of each object's points, (K, 3); those of
             visibility 0 are not drawn; or nothing.
         skeleton (Sequence[tuple[int, int]]): Pairs of points that a line joins, from 0.
+        point_labels (Sequence[int]): Of each point the place of its color in the palette; points
+            have the color of their object by default.
         label_map (np.ndarray | None): The class of each pixel, integers of the image's shape; 255
             is left as it is.
         caption (str): What stands below the image: the name of its class, or of its file.
@@ -48,6 +50,7 @@ class Marks:
     masks: Sequence[Any] = ()
     keypoints: Sequence[np.ndarray] = ()
     skeleton: Sequence[tuple[int, int]] = ()
+    point_labels: Sequence[int] = ()
     label_map: np.ndarray | None = None
     caption: str = ''
 
@@ -80,7 +83,9 @@ def draw_marks(
     for i in order:
         _outline(draw, boxes[i], palette[marks.labels[i]])
     for points, label in zip(marks.keypoints, marks.labels, strict=False):
-        _draw_points(draw, np.asarray(points, dtype=float), marks.skeleton, palette[label], scale)
+        places = np.asarray(points, dtype=float)
+        own = [palette[i] for i in marks.point_labels] or [palette[label]] * len(places)
+        _draw_points(draw, places, marks.skeleton, palette[label], own, scale)
     placed: list[Box] = []
     for i in order[::-1]:
         text = names[marks.labels[i]] if marks.texts is None else marks.texts[i]
@@ -187,6 +192,7 @@ def _draw_points(
     points: np.ndarray,
     skeleton: Sequence[tuple[int, int]],
     color: Color,
+    own: Sequence[Color],
     scale: tuple[float, float],
 ) -> None:
     """Draw the visible points of an object, and the lines between them."""
@@ -197,13 +203,14 @@ def _draw_points(
             ends = (*places[one], *places[other])
             draw.line(ends, fill=(0, 0, 0), width=_LINE * FINE + 4)
             draw.line(ends, fill=color, width=_LINE * FINE)
-    for (x, y), visibility in zip(places, points[:, 2], strict=True):
+    for (x, y), visibility, inside in zip(places, points[:, 2], own, strict=True):
         radius = 2.5 * FINE
         box = (x - radius, y - radius, x + radius, y + radius)
         if visibility > 0:
             # A hollow one is hidden in the image, as COCO has it.
-            fill = color if visibility > 1 else (0, 0, 0)
-            draw.ellipse(box, fill=fill, outline=(255, 255, 255), width=2)
+            hidden = visibility <= 1
+            fill, edge = ((0, 0, 0), inside) if hidden else (inside, (255, 255, 255))
+            draw.ellipse(box, fill=fill, outline=edge, width=2)
 
 
 @lru_cache

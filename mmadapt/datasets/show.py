@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pycocotools import mask as run_lengths
 
 from ..errors import UserError
@@ -14,15 +15,18 @@ from ..files.existing import refuse_existing
 from .base_config import distinct_palette
 from .coco_export import Export, Split
 from .contact_sheet import draw_contact_sheet
+from .keypoint_checks import points_of, triples
 from .layout import name_on_disk
 from .marks import Marks
 from .masks import good_parts
+from .points import Points
 from .training_use import CROWD, IGNORED
 
 COUNT = 24
 # A sheet of more can no longer be looked at.
 MOST = 60
 SUFFIXES = ('.jpg', '.jpeg', '.png')
+_PALE = (225, 225, 225)
 _MARKS = ((CROWD, 'iscrowd'), (IGNORED, 'ignore'))
 
 
@@ -56,19 +60,28 @@ def choose_images(
     return [image for image in split.images if image in chosen]
 
 
-def marks_of(split: Split, image: dict, boxes: list[dict], classes: tuple[str, ...]) -> Marks:
-    """What is drawn on an image: its boxes, and masks where there are any.
+def marks_of(
+    split: Split,
+    image: dict,
+    boxes: list[dict],
+    classes: tuple[str, ...],
+    points: Points | None = None,
+) -> Marks:
+    """What is drawn on an image: its boxes, and masks or points where there are any.
 
     Args:
         split (Split): The split.
         image (dict): The image's entry.
         boxes (list[dict]): Its boxes.
         classes (tuple[str, ...]): The classes in the order of their labels.
+        points (Points, optional): The points that objects have; their colors come after those of
+            the classes. Defaults to None, for masks.
 
     Returns:
         Marks: What is marked iscrowd or ignore says so beside its name.
     """
-    labels, corners, texts, masks = [], [], [], []
+    labels, corners, texts, masks, places = [], [], [], [], []
+    count = len(points.names) if points else 0
     for box in boxes:
         name = split.categories.get(box['category_id'])
         if name not in classes:
@@ -78,8 +91,21 @@ def marks_of(split: Split, image: dict, boxes: list[dict], classes: tuple[str, .
         labels.append(classes.index(name))
         corners.append((x, y, x + w, y + h))
         texts.append(', '.join([name, *marked]))
-        masks.append(_mask(box.get('segmentation'), image))
-    return Marks(labels, corners, texts, masks, caption=image['file_name'])
+        if points is None:
+            masks.append(_mask(box.get('segmentation'), image))
+        else:
+            known = points_of(box) == count
+            places.append(np.array(triples(box)) if known else np.zeros((count, 3)))
+    return Marks(
+        labels,
+        corners,
+        texts,
+        masks,
+        places,
+        points.skeleton if points else (),
+        range(len(classes), len(classes) + count),
+        caption=image['file_name'],
+    )
 
 
 def _mask(segmentation: Any, image: dict) -> Any:
@@ -92,7 +118,9 @@ def _mask(segmentation: Any, image: dict) -> Any:
     return run_lengths.decode(mask).astype(bool)
 
 
-def write_sheet(export: Export, out: Path, title: str, overwrite: bool = False) -> tuple[int, int]:
+def write_sheet(
+    export: Export, out: Path, title: str, overwrite: bool = False, points: Points | None = None
+) -> tuple[int, int]:
     """Write a contact sheet of training images.
 
     Args:
@@ -100,6 +128,7 @@ def write_sheet(export: Export, out: Path, title: str, overwrite: bool = False) 
         out (Path): The file to write, .jpg or .png.
         title (str): What the data set is called.
         overwrite (bool): Whether a file that is there and differs may be replaced.
+        points (Points, optional): The points that its objects have. Defaults to None.
 
     Returns:
         tuple[int, int]: How many images are in it, and how many classes they show.
@@ -117,16 +146,21 @@ def write_sheet(export: Export, out: Path, title: str, overwrite: bool = False) 
         image = split.images[image_id]
         name = name_on_disk(split.image_dir, image['file_name'])
         if name is not None:
-            marks = marks_of(split, image, by_image.get(image_id, []), export.classes)
+            marks = marks_of(split, image, by_image.get(image_id, []), export.classes, points)
             images.append((split.image_dir / name, marks))
     if not images:
         raise UserError(f'--show: no image that {split.ann_file} lists is on disk')
     shown = {label for _, marks in images for label in marks.labels}
-    counts = [f'{name} {split.class_counts[name]:,}' for name in export.classes]
+    legend = [f'{name} {split.class_counts[name]:,}' for name in export.classes]
+    palette = distinct_palette(len(legend))
+    if points is not None:
+        # Left and right are told by their colors, before which boxes and lines step back.
+        palette = [_PALE] * len(legend) + distinct_palette(len(points.names))
+        legend += points.names
     sheet = draw_contact_sheet(
         images,
-        counts,
-        distinct_palette(len(export.classes)),
+        legend,
+        palette,
         f'{title}: {len(images)} of {len(split.images):,} training images',
     )
     stream = io.BytesIO()

@@ -9,8 +9,11 @@ from leaf_chain import (
     assert_trains_by,
     assert_trains_what_is_new,
     resized_keys,
+    small_config,
+    train_leaf,
 )
 
+from mmadapt.commands import dataset
 from mmadapt.config_files import CONFIGS
 
 _FILE = str(CONFIGS / '_base_' / 'datasets' / 'face_pose.py')
@@ -89,3 +92,22 @@ def test_rtmo_has_18_tensors_of_new_points_and_the_sigmas_of_their_file(chain_of
     torch.testing.assert_close(merged['head.loss_oks.sigmas'], torch.full((5,), 0.025))
     # Statistics of the norm behind a new layer start anew, and move.
     assert not (merged['head.dcc.pose_to_kpts.1.running_mean'] == 0).any()
+
+
+@pytest.mark.parametrize('leaf', LEAVES, ids=lambda leaf: leaf.name)
+def test_a_file_that_mmadapt_dataset_writes_takes_the_place_of_the_leafs_own(
+    leaf, chain_of, tmp_path
+):
+    # Other points than those of the leaf's file: three of its five.
+    out, root = tmp_path / 'three.py', pose_leaves.write_three(tmp_path / 'three')
+    assert dataset.main([str(root), '--name', 'face_pose', '--out', str(out)]) == 0
+    base = chain_of(leaf).merged.with_name('base.pth')
+    chain, _ = train_leaf(leaf, small_config(leaf, tmp_path, base, data=out), tmp_path)
+    assert chain.metrics['coco/AP'] >= 0
+    moved = {key for key, value in chain.after.items() if not torch.equal(value, chain.before[key])}
+    assert any('.lora_B' in key for key in moved)
+    head = chain.after.get('head.final_layer.weight')
+    if head is None:
+        assert chain.after['head.dcc.pos_enc'].shape[0] == 3
+    else:
+        assert head.shape[0] == 3

@@ -3,11 +3,14 @@
 from mmadapt.datasets.keypoint_checks import (
     NO_POINT_AREA,
     NO_POINTS,
+    NOTHING_VISIBLE,
     OTHER_POINTS,
     UNCOUNTED,
+    WITHOUT_POINTS,
     check_keypoints,
     number_of_points,
     points_of,
+    why_unused,
 )
 from mmadapt.datasets.problems import Problems
 
@@ -38,7 +41,7 @@ def test_what_is_right_is_left_alone():
     assert not found({}, dict(keypoints=[0] * 9, num_keypoints=0), dict(num_keypoints=3))
     # mmpose counts itself where the key is missing.
     problems = Problems()
-    check_keypoints([dict(id=1, keypoints=THREE, area=0)], 3, 'a.json', problems)
+    check_keypoints([dict(id=1, keypoints=THREE, area=1)], 3, 'a.json', problems)
     assert not problems.found
 
 
@@ -53,11 +56,21 @@ def test_an_object_that_is_called_empty_and_is_not_is_named():
     assert found(dict(id=4, num_keypoints=0)) == {UNCOUNTED: ['annotation 4: 2 visible']}
 
 
-def test_an_object_without_area_is_named():
+def test_an_object_without_a_positive_area_is_named():
     assert found(dict(id=3, area=None), dict(id=4)) == {NO_POINT_AREA: ['annotation 3']}
-    assert set(found(dict(area='9'))) == {NO_POINT_AREA}
+    assert set(found(dict(area='9'))) == set(found(dict(area=0))) == {NO_POINT_AREA}
 
 
-def test_a_file_of_boxes_is_named_and_one_with_some_boxes_is_not():
+def test_a_file_of_boxes_is_named_and_boxes_among_points_are():
     assert set(found(dict(keypoints=[]), dict(keypoints=None))) == {NO_POINTS}
-    assert not found({}, dict(keypoints=[]))
+    assert found({}, dict(id=5, keypoints=[])) == {WITHOUT_POINTS: ['annotation 5']}
+
+
+def test_a_file_in_which_nothing_is_labeled_is_named():
+    nothing = dict(keypoints=[1, 2, 0] * 3)
+    assert set(found(nothing, dict(iscrowd=1))) == {NOTHING_VISIBLE}
+    assert not found(nothing, {})
+    assert why_unused(dict(keypoints=THREE)) is None
+    assert why_unused(dict(keypoints=[])) == 'without points'
+    assert why_unused(nothing) == 'without a visible point'
+    assert why_unused(dict(keypoints=THREE, iscrowd=1)) == 'marked iscrowd'

@@ -141,13 +141,16 @@ def _smaller(value, side: int):
     return [(side, side)] if isinstance(value[0], (list, tuple)) else (side, side)
 
 
-def edited(name: str, folder: Path, method: str = 'lora', **variables) -> Path:
+def edited(
+    name: str, folder: Path, method: str = 'lora', data: Path | None = None, **variables
+) -> Path:
     """Write a copy of a leaf in which its variables have other values, as its user would.
 
     Args:
         name (str): The file ``configs/peft/NAME.py``.
         folder (Path): Where the copy is written.
         method (str): The file of ``_base_/peft`` that its one line names.
+        data (Path, optional): A data set file in the place of the leaf's own. Defaults to None.
         variables: What stands at its top.
 
     Returns:
@@ -156,6 +159,10 @@ def edited(name: str, folder: Path, method: str = 'lora', **variables) -> Path:
     copy, text = copy_of(f'peft/{name}.py', str(folder / f'{name}.py'))
     text, count = re.subn(r"'peft/lora\.py'", f"'peft/{method}.py'", text)
     assert count == 1, f'{name} does not name its method in one place'
+    if data is not None:
+        own = r"__import__\('mmadapt'\)\.base\('datasets/\w+\.py'\)"
+        text, count = re.subn(own, repr(str(data)), text)
+        assert count, f'{name} does not name its data set file'
     for variable, value in variables.items():
         text, count = re.subn(rf'^{variable} = .*$', f'{variable} = {value!r}', text, flags=re.M)
         assert count == 1, f'{variable} is not one variable of {name}'
@@ -163,7 +170,9 @@ def edited(name: str, folder: Path, method: str = 'lora', **variables) -> Path:
     return copy
 
 
-def small_config(leaf: Leaf, folder: Path, base='base.pth', method: str = 'lora') -> Config:
+def small_config(
+    leaf: Leaf, folder: Path, base='base.pth', method: str = 'lora', data: Path | None = None
+) -> Config:
     """Return the config of a short run, made of a copy of the leaf.
 
     Args:
@@ -172,8 +181,9 @@ def small_config(leaf: Leaf, folder: Path, base='base.pth', method: str = 'lora'
             process, as the leaf says.
         base (Path): The checkpoint to start from.
         method (str): The file of ``_base_/peft`` that its one line names.
+        data (Path, optional): A data set file in the place of the leaf's own. Defaults to None.
     """
-    cfg = Config.fromfile(edited(leaf.name, folder, method, **leaf.task.VARIABLES))
+    cfg = Config.fromfile(edited(leaf.name, folder, method, data, **leaf.task.VARIABLES))
     cfg.merge_from_dict(copy.deepcopy(leaf.changes))
     for loop in ('train', 'val', 'test'):
         loader = cfg[f'{loop}_dataloader']
@@ -282,19 +292,33 @@ def run_chain(leaf: Leaf, folder: Path) -> Chain:
     """
     base = folder / 'base.pth'
     torch.save(dict(meta={}, state_dict=stock_model(leaf).state_dict()), base)
-    cfg = small_config(leaf, folder, base)
+    chain, config = train_leaf(leaf, small_config(leaf, folder, base), folder)
+    chain.merged = folder / 'merged.pth'
+    merge.main([str(config), str(folder / 'run' / 'adapter'), str(chain.merged)])
+    return chain
+
+
+def train_leaf(leaf: Leaf, cfg: Config, folder: Path) -> tuple[Chain, Path]:
+    """Train a leaf as `mmadapt train` does.
+
+    Args:
+        leaf (Leaf): Which.
+        cfg (Config): What :func:`small_config` returns; it is changed.
+        folder (Path): Where everything is written, the training in ``run``.
+
+    Returns:
+        tuple[Chain, Path]: What it has left, and the config.
+    """
     cfg.custom_hooks.append(dict(type='WatchLeaf'))
     # In two steps everything is to move by as much as can be seen in what is predicted.
     cfg.optim_wrapper.optimizer = dict(type='Adam', lr=5e-3, eps=1e-16)
     config = folder / 'short.py'
     config.write_text('\n'.join(f'{key} = {value!r}' for key, value in cfg.to_dict().items()))
     WatchLeaf.chain, WatchLeaf.leaf = chain, _ = Chain(), leaf
-    chain.merged = folder / 'merged.pth'
     # How the config is laid out in the log takes as long as a step.
     with mock.patch('mmengine.config.config.FormatCode', lambda text, **style: (text, False)):
         train.main([str(config), '--work-dir', str(folder / 'run')])
-        merge.main([str(config), str(folder / 'run' / 'adapter'), str(chain.merged)])
-    return chain
+    return chain, config
 
 
 def predict_in_stock(chains: dict[Leaf, Chain], folder: Path) -> dict[str, dict[str, Tensor]]:

@@ -35,6 +35,19 @@ def write_data(root: Path) -> None:
         (folder / 'annotations_coco.json').write_text(json.dumps(content))
 
 
+def write_three(root: Path) -> Path:
+    """Write the same faces with three points that their file names; returns their folder."""
+    write_data(root)
+    folder = root / 'data' / 'face_pose'
+    for path in folder.glob('*/*.json'):
+        content = json.loads(path.read_text())
+        for face in content['annotations']:
+            face.update(keypoints=face['keypoints'][:9], num_keypoints=3)
+        content['categories'][0].update(keypoints=['left_eye', 'right_eye', 'nose'])
+        path.write_text(json.dumps(content))
+    return folder
+
+
 def _face(number: int, image: int, box: tuple) -> dict:
     x, y, w, h = box
     points = [[x + right * w, y + down * h, 2] for right, down in _POINTS]
