@@ -57,12 +57,14 @@ def read_metainfo(given: Mapping, place: str) -> tuple[dict[str, Any], str]:
     return dict(info), str(path)
 
 
-def check_metainfo(info: Mapping, place: str) -> int:
+def check_metainfo(info: Mapping, place: str, by_oks: bool = True) -> int:
     """Check a description of points.
 
     Args:
         info (dict): What :func:`read_metainfo` returns.
         place (str): Where it stands, for messages.
+        by_oks (bool): Whether predictions are compared by OKS, for which each point has a sigma;
+            MMPose's own descriptions of faces and hands have none.
 
     Returns:
         int: The number of points.
@@ -80,26 +82,71 @@ def check_metainfo(info: Mapping, place: str) -> int:
             )
     if not isinstance(points, Mapping) or not points:
         raise UserError(f'{place}.keypoint_info describes no point; write {_KEYS["keypoint_info"]}')
-    for key in ('sigmas', 'joint_weights'):
+    for key in ('sigmas', 'joint_weights') if by_oks or len(info['sigmas']) else ('joint_weights',):
         _check_length(info[key], len(points), f'{place}.{key}', _KEYS[key])
     if not all(is_number(sigma) and sigma > 0 for sigma in info['sigmas']):
         raise UserError(
             f'{place}.sigmas={list(info["sigmas"])}: where one is not above 0, no prediction is '
             f'ever right; write {_written(_KEYS["sigmas"], n)}'
         )
-    names = [point.get('name') for point in points.values()]
-    used = [(f'keypoint_info[{i}].swap', point.get('swap')) for i, point in points.items()]
-    used += [
-        (f'skeleton_info[{i}].link', end)
-        for i, line in info['skeleton_info'].items()
-        for end in line['link']
-    ]
-    for key, name in used:
-        if name and name not in names:
-            raise UserError(
-                f'{place}.{key} names {name!r}, which is no point; nearest: {nearest(name, names)}'
-            )
+    names = _check_names(points, place)
+    _check_swaps(points, names, place)
+    _check_lines(info['skeleton_info'], names, place)
     return len(points)
+
+
+def _check_names(points: Mapping, place: str) -> list[str]:
+    """Return the names, by which MMPose finds points; their keys are their places in the file."""
+    if list(points) != list(range(len(points))):
+        raise UserError(
+            f'{place}.keypoint_info counts its points {", ".join(map(str, points))}: MMPose takes '
+            f'these keys for places in the file; write 0 to {len(points) - 1}, in this order'
+        )
+    names = [point.get('name') for point in points.values()]
+    for i, name in enumerate(names):
+        if not name or name in names[:i]:
+            fault = f'has the name of {names.index(name)}, {name!r}' if name else 'has no name'
+            raise UserError(
+                f'{place}.keypoint_info[{i}] {fault}: MMPose finds points by their names; give '
+                'each its own'
+            )
+    return names
+
+
+def _check_swaps(points: Mapping, names: list[str], place: str) -> None:
+    """Check that points change places in pairs."""
+    swaps = {point['name']: point.get('swap') or point['name'] for point in points.values()}
+    for i, name in enumerate(names):
+        _check_known(swaps[name], names, f'{place}.keypoint_info[{i}].swap')
+    for i, name in enumerate(names):
+        other = swaps[name]
+        if swaps[other] != name:
+            raise UserError(
+                f'{place}.keypoint_info[{i}].swap is {other!r}, whose own swap is '
+                f'{points[names.index(other)].get("swap", "")!r}: flipped images would have one '
+                f'point twice; write swap={name!r} there'
+            )
+
+
+def _check_lines(lines: Any, names: list[str], place: str) -> None:
+    """Check that each line of the skeleton joins two points."""
+    example = "{0: dict(link=('left_eye', 'right_eye'), id=0), ...}, or {}"
+    if not isinstance(lines, Mapping):
+        raise UserError(f'{place}.skeleton_info is {lines!r}; write {example}')
+    for i, line in lines.items():
+        link = line.get('link') if isinstance(line, Mapping) else None
+        where = f'{place}.skeleton_info[{i}].link'
+        if not isinstance(link, (list, tuple)) or len(link) != 2:
+            raise UserError(f'{where} is {link!r}, not two names of points; write {example}')
+        for end in link:
+            _check_known(end, names, where)
+
+
+def _check_known(name: Any, names: list[str], place: str) -> None:
+    if name not in names:
+        raise UserError(
+            f'{place} names {name!r}, which is no point; nearest: {nearest(name, names)}'
+        )
 
 
 def _check_length(values: Sequence, points: int, place: str, example: str) -> None:

@@ -10,12 +10,16 @@ from ..logs import warn
 from ..type_names import type_name
 from .coco_file import local_file, read_once
 from .keypoint_checks import (
+    BAD_VISIBILITY,
     NO_POINT_AREA,
     NO_POINTS,
+    NOTHING_VISIBLE,
     OTHER_POINTS,
     UNCOUNTED,
+    WITHOUT_POINTS,
     check_keypoints,
     number_of_points,
+    other_categories,
 )
 from .kinds import datasets_of, evaluators_of, reads_as
 from .metainfo import check_metainfo, read_metainfo
@@ -28,6 +32,11 @@ _METRIC = ('mmpose', 'CocoMetric')
 _MAPS = ('HeatmapHead', 'CPMHead', 'ViPNASHead', 'SimCCHead', 'RTMCCHead', 'RTMWHead')
 # They read points from a file of their own, and OKS then compares as many as that has.
 _OKS = ('PoseOKS', 'OKSLoss')
+# What a data set stops at or leaves out, and what an evaluation does.
+_OF_DATA = (NO_POINTS, NOTHING_VISIBLE, OTHER_POINTS, UNCOUNTED, BAD_VISIBILITY)
+_OF_TRUTH = (NO_POINTS, NOTHING_VISIBLE, WITHOUT_POINTS)
+# Heads that take the number of a category less 1 for a label.
+_LABELED = ('RTMOHead', 'YOLOXPoseHead')
 
 
 def check_pose(cfg: Config, loops: Sequence[str]) -> None:
@@ -41,16 +50,19 @@ def check_pose(cfg: Config, loops: Sequence[str]) -> None:
         UserError: A description of points is not complete, or does not fit the model or a file.
     """
     model = cfg.get('model') or {}
+    by_oks = any(any(evaluators_of(cfg, loop, *_METRIC)) for loop in ('val', 'test'))
     try:
         for loop in loops:
             for place, leaf, cls in datasets_of(cfg, loop, *_DATASET):
                 own = bool(leaf.get('metainfo'))
                 given = leaf.get('metainfo') or getattr(cls, 'METAINFO', {})
                 info, where = read_metainfo(given, f'{place}.metainfo' if own else place)
-                points = check_metainfo(info, where)
+                points = check_metainfo(info, where, by_oks)
                 if not _converts(cfg, loop, leaf):
                     _check_model(model, points, where)
                 _check_file(leaf, cls, points, place, where)
+                if loop != 'train' or type_name(_head(model).get('type')) in _LABELED:
+                    _check_categories(leaf, place)
                 _check_evaluators(cfg, loop, info, points, own)
     finally:
         read_once.cache_clear()
@@ -64,8 +76,12 @@ def _converts(cfg: Config, loop: str, leaf: dict) -> bool:
     ) or any('Converter' in type_name(step.get('type')) for _, step in _parts(leaf, ''))
 
 
+def _head(model: dict) -> dict:
+    return model.get('head') or {}
+
+
 def _check_model(model: dict, points: int, where: str) -> None:
-    head = model.get('head') or {}
+    head = _head(model)
     keys = ['num_keypoints', 'num_joints']
     keys += ['out_channels'] * (type_name(head.get('type')) in _MAPS)
     for key in keys:
@@ -113,7 +129,27 @@ def _check_file(leaf: dict, cls: type, points: int, place: str, where: str) -> N
         )
     problems = Problems()
     check_keypoints(annotations, points, str(path), problems)
-    raise_or_warn(problems, f'{place}.ann_file', (NO_POINTS, OTHER_POINTS, UNCOUNTED))
+    # An object that has the key is taken, and one without points is no array of them.
+    empty = any('keypoints' in a and not a['keypoints'] for a in annotations)
+    kinds = (*_OF_DATA, *[WITHOUT_POINTS] * (empty and leaf.get('data_mode') == 'bottomup'))
+    raise_or_warn(problems, f'{place}.ann_file', kinds)
+
+
+def _check_categories(leaf: dict, place: str) -> None:
+    """Check that what a model finds by itself, and calls category 1, is called so in the file."""
+    path = local_file(leaf)
+    if path is None or leaf.get('data_mode') != 'bottomup':
+        return
+    content = read_once(path)
+    names = {entry.get('id'): entry.get('name') for entry in content['categories']}
+    others = other_categories(content['annotations'], names)
+    if others:
+        raise UserError(
+            f'{path} ({place}.ann_file) has objects of other categories than 1 ({others}): models '
+            'that find objects by themselves know category 1 alone, so that training stops, or '
+            'none of them is found right; mmadapt dataset FOLDER --fix makes one category of '
+            'them, with id 1'
+        )
 
 
 def _check_evaluators(cfg: Config, loop: str, info: dict, points: int, own: bool) -> None:
@@ -123,12 +159,12 @@ def _check_evaluators(cfg: Config, loop: str, info: dict, points: int, own: bool
                 f'{place} has no ann_file: MMPose takes the file of whichever data set called '
                 f'{info["dataset_name"]!r} was built last; write the one of this data set there'
             )
-        elif evaluator.get('use_area', True):
-            path = local_file(evaluator)
-            if path is not None:
-                problems = Problems()
-                check_keypoints(read_once(path)['annotations'], points, str(path), problems)
-                raise_or_warn(problems, f'{place}.ann_file', (NO_POINT_AREA,))
+        path = local_file(evaluator)
+        if path is not None and not evaluator.get('format_only'):
+            problems = Problems()
+            check_keypoints(read_once(path)['annotations'], points, str(path), problems)
+            by_area = [NO_POINT_AREA] * evaluator.get('use_area', True)
+            raise_or_warn(problems, f'{place}.ann_file', (*_OF_TRUTH, *by_area))
         by_points = evaluator.get('score_mode', 'bbox_keypoint') != 'bbox'
         threshold = evaluator.get('keypoint_score_thr', 0.2)
         if own and by_points and threshold > 0:

@@ -115,6 +115,86 @@ def test_a_swap_or_a_line_that_names_no_point_is_named():
         check_data(cfg)
 
 
+@pytest.mark.parametrize(
+    ('change', 'stops', 'line'),
+    [
+        (
+            dict(skeleton_info={0: dict(id=0, link=('left_eye', 'noise'))}),
+            KeyError,
+            r"skeleton_info\[0\].link names 'noise', which is no point; nearest: 'nose'",
+        ),
+        # As COCO's files have them.
+        (
+            dict(skeleton_info={0: dict(id=0, link=(1, 2))}),
+            KeyError,
+            r'skeleton_info\[0\].link names 1, which is no point',
+        ),
+        (
+            dict(skeleton_info={0: dict(id=0, link=('left_eye',))}),
+            None,
+            r"skeleton_info\[0\].link is \('left_eye',\), not two names",
+        ),
+        (dict(skeleton_info={0: dict(id=0)}), KeyError, r'skeleton_info\[0\].link is None'),
+        (
+            dict(skeleton_info=[('left_eye', 'nose')]),
+            AttributeError,
+            r"skeleton_info is \[\('left_eye', 'nose'\)\]; write \{0: dict",
+        ),
+    ],
+)
+def test_a_skeleton_that_does_not_fit_the_points_is_named(change, stops, line):
+    cfg = read()
+    cfg = set_metainfo(cfg, dict(cfg.metainfo.to_dict(), **change))
+    if stops:
+        with pytest.raises(stops):
+            build(cfg)
+    else:
+        build(cfg)
+    with pytest.raises(UserError, match=line):
+        check_data(cfg)
+
+
+def test_points_by_which_flipped_images_would_be_wrong_are_named():
+    def changed(change):
+        info = read().metainfo.to_dict()
+        change(info['keypoint_info'])
+        return set_metainfo(read(), info)
+
+    alone = changed(lambda points: points[1].update(swap=''))
+    assert build(alone).metainfo['flip_indices'] == [1, 1, 2, 4, 3]  # one eye twice, no word
+    with pytest.raises(UserError, match=r"\[0\].swap is 'right_eye', .*write swap='left_eye'"):
+        check_data(alone)
+    twice = changed(lambda points: points[2].update(name='left_eye'))
+    for split in ('train', 'val', 'test'):
+        twice[f'{split}_dataloader'].dataset.metainfo.skeleton_info = {}
+    assert build(twice).metainfo['flip_indices'] == [1, 2, 2, 4, 3]
+    with pytest.raises(UserError, match=r"\[2\] has the name of 0, 'left_eye'"):
+        check_data(twice)
+    with pytest.raises(UserError, match=r'\[2\] has no name'):
+        check_data(changed(lambda points: points[2].pop('name')))
+    shifted = changed(lambda points: points.update({5: points.pop(0)}))
+    assert 5 in build(shifted).metainfo['flip_indices']  # of 5 points, from 0
+    with pytest.raises(UserError, match='counts its points 1, 2, 3, 4, 5: .*write 0 to 4'):
+        check_data(shifted)
+
+
+def test_descriptions_of_mmpose_itself_pass_and_need_sigmas_for_coco_alone():
+    from mmadapt.datasets.metainfo import check_metainfo, read_metainfo
+
+    faces, place = read_metainfo(dict(from_file='configs/_base_/datasets/wflw.py'), 'metainfo')
+    assert check_metainfo(faces, place, by_oks=False) == 98
+    with pytest.raises(UserError, match='sigmas has 0 values for 98 points'):
+        check_metainfo(faces, place)
+    for name, count in (('coco', 17), ('coco_wholebody', 133), ('ap10k', 17), ('crowdpose', 14)):
+        file = dict(from_file=f'configs/_base_/datasets/{name}.py')
+        assert check_metainfo(*read_metainfo(file, '')) == count
+    cfg = read(**{'model.head.out_channels': 5})
+    info = dict(cfg.metainfo.to_dict(), sigmas=[])
+    nme = dict(type='NME', norm_mode='keypoint_distance', keypoint_indices=[0, 1])
+    cfg.val_evaluator = cfg.test_evaluator = nme
+    check_data(set_metainfo(cfg, info))
+
+
 def test_a_head_of_other_points_is_named_with_the_option():
     with pytest.raises(UserError, match=r'head.out_channels is 17, .* --cfg-options .*=5'):
         check_data(read(**{'model.head.out_channels': 17}))
@@ -145,12 +225,12 @@ def test_one_object_of_another_length_is_named():
 def test_without_area_the_validation_would_stop_after_an_epoch():
     rewrite(lambda annotation: annotation.pop('area'))
     cfg = read()
-    with pytest.raises(UserError, match=r'without area \(4\), .*use_area=False'):
+    with pytest.raises(UserError, match=r'without a positive area \(4\), .*use_area=False'):
         check_data(cfg)
-    evaluate(cfg, stops=True)
+    evaluate(cfg, stops='area')
     cfg.val_evaluator.use_area = cfg.test_evaluator.use_area = False
     check_data(cfg)
-    evaluate(cfg, stops=False)
+    evaluate(cfg, stops='')
     # Training knows a share of the box by itself.
     rewrite(lambda annotation: annotation.pop('area'), 'train')
     check_data(cfg)
@@ -175,7 +255,7 @@ def evaluate(cfg, stops):
         )
         metric.process([{}], [shown])
     if stops:
-        with pytest.raises(KeyError, match='area'):
+        with pytest.raises(KeyError, match=stops):
             metric.evaluate(len(dataset))
     else:
         assert metric.evaluate(len(dataset))['coco/AP'] > 0.99
@@ -250,3 +330,53 @@ def test_points_that_are_converted_are_not_compared_with_the_head():
         pipeline=[],
     )
     check_data(cfg, ('train',))
+
+
+def test_a_split_in_which_nothing_is_labeled_is_named():
+    rewrite(lambda a: a.update(keypoints=[9, 9, 0] * 5, num_keypoints=0), 'train')
+    cfg = read()
+    with pytest.raises(ValueError, match='at least one array'):
+        build(cfg, 'train')
+    with pytest.raises(UserError, match=r'train/.*no object has a visible point'):
+        check_data(cfg)
+
+
+@pytest.mark.parametrize(('split', 'loop'), [('train', 'train'), ('validation', 'val')])
+def test_an_empty_split_is_named(split, loop):
+    rewrite(lambda annotation: annotation.pop('keypoints'), split)
+    cfg = read()
+    with pytest.raises(ValueError, match='at least one array'):
+        build(cfg, loop)
+    with pytest.raises(UserError, match=rf'{split}/.*no annotation has keypoints'):
+        check_data(cfg)
+
+
+def test_boxes_among_points_would_stop_the_evaluation_after_an_epoch():
+    def drop(annotation):
+        if annotation['id'] == 2:
+            del annotation['keypoints'], annotation['num_keypoints']
+
+    rewrite(drop)
+    cfg = read()
+    assert len(build(cfg)) == 3
+    evaluate(cfg, stops='keypoints')
+    with pytest.raises(UserError, match='annotations without keypoints .*: annotation 2'):
+        check_data(cfg)
+    check_data(cfg, ('train',))
+
+
+@pytest.mark.parametrize('category', [0, 3])
+def test_rtmo_knows_category_1_alone(category):
+    cfg = read('rtmo-s_lora_face_pose')
+    rewrite(lambda annotation: annotation.update(category_id=category), 'train')
+    item = build(cfg, 'train').get_data_info(0)
+    assert set(item['category_id']) == {category}
+    with pytest.raises(UserError, match=rf'train/.* other categories than 1 \(4 of {category} '):
+        check_data(cfg)
+    # Models in given boxes take it.
+    check_data(read())
+    from mmpose.codecs import YOLOXPoseAnnotationProcessor
+
+    labels = YOLOXPoseAnnotationProcessor().encode(category_id=[category])['bbox_labels']
+    with pytest.raises(RuntimeError, match='Class values must be'):
+        torch.nn.functional.one_hot(torch.tensor(labels).long(), 1)
