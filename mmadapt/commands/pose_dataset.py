@@ -194,7 +194,7 @@ def _show_points(console: Console, export: PoseExport) -> None:
     pairs = ', '.join(f'{one}:{other}' for one, other in points.pairs) or 'none'
     say(console, f'change places in mirrored images: {pairs}; --flip-pairs says otherwise', 'cyan')
     lines = ', '.join(f'{points.names[a]}-{points.names[b]}' for a, b in points.skeleton)
-    say(console, f'lines that are drawn: {lines or "none"}', 'cyan')
+    say(console, f'lines: {lines or "none"}', 'cyan')
     say(console, f'sigmas, which AP depends on: {_whose(points)}; --sigmas gives others', 'cyan')
 
 
@@ -205,7 +205,8 @@ def _whose(points: Points) -> str:
     for name, sigma in zip(points.names, points.sigmas, strict=True):
         same = sigma == COCO_SIGMAS.get(coco_name(name))
         (known if same else others[sigma]).append(name)
-    parts = [f"COCO's own for {', '.join(known)}"] * bool(known)
+    which = ', '.join(known) if others else 'all points'
+    parts = [f"COCO's own for {which}"] * bool(known)
     return '; '.join([*parts, *(f'{s:g} for {", ".join(names)}' for s, names in others.items())])
 
 

@@ -204,13 +204,15 @@ def _draw_points(
             draw.line(ends, fill=(0, 0, 0), width=_LINE * FINE + 4)
             draw.line(ends, fill=color, width=_LINE * FINE)
     for (x, y), visibility, inside in zip(places, points[:, 2], own, strict=True):
-        radius = 2.5 * FINE
+        radius = 3 * FINE
         box = (x - radius, y - radius, x + radius, y + radius)
         if visibility > 0:
+            draw.ellipse(
+                [x - radius - 2, y - radius - 2, x + radius + 2, y + radius + 2], (0, 0, 0)
+            )
             # A hollow one is hidden in the image, as COCO has it.
-            hidden = visibility <= 1
-            fill, edge = ((0, 0, 0), inside) if hidden else (inside, (255, 255, 255))
-            draw.ellipse(box, fill=fill, outline=edge, width=2)
+            fill = inside if visibility > 1 else (0, 0, 0)
+            draw.ellipse(box, fill=fill, outline=inside, width=_LINE * FINE)
 
 
 @lru_cache

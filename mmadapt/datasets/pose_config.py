@@ -10,6 +10,21 @@ from .pose_export import PoseExport, PoseSplit
 _LINE = [127, 127, 127]
 
 
+def point_colors(points: Points) -> list[tuple[int, int, int]]:
+    """Return a color for each point, RGB from 0 to 255: pale is the other of a pair."""
+    others = {other: one for one, other in points.pairs}
+    single = [name for name in points.names if name not in others]
+    # Up to 20 colors are pale and dark in turn.
+    count = len(single) if len(single) <= 10 else max(len(single), 21)
+    hues = dict(zip(single, distinct_palette(count), strict=False))
+    return [
+        tuple(round(0.4 * part + 0.6 * 255) for part in hues[others[name]])
+        if name in others
+        else hues[name]
+        for name in points.names
+    ]
+
+
 def point_rows(export: PoseExport, points: Points) -> list[tuple[str, ...]]:
     """Return labeled points by name and split, with a head, and objects and images below.
 
@@ -84,9 +99,7 @@ def _dataset_info(points: Points, prefix: str) -> str:
     described = [
         f'{index}: dict(id={index}, name={name!r}, swap={swaps.get(name, "")!r}, '
         f'color={list(color)}, type={body_half(name)!r}),'
-        for index, (name, color) in enumerate(
-            zip(points.names, distinct_palette(len(points.names)), strict=True)
-        )
+        for index, (name, color) in enumerate(zip(points.names, point_colors(points), strict=True))
     ]
     lines = [
         f'{index}: dict(id={index}, link={(points.names[one], points.names[other])!r}, '

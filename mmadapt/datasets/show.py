@@ -20,6 +20,7 @@ from .layout import name_on_disk
 from .marks import Marks
 from .masks import good_parts
 from .points import Points
+from .pose_config import point_colors
 from .training_use import CROWD, IGNORED
 
 COUNT = 24
@@ -155,7 +156,7 @@ def write_sheet(
     palette = distinct_palette(len(legend))
     if points is not None:
         # Left and right are told by their colors, before which boxes and lines step back.
-        palette = [_PALE] * len(legend) + distinct_palette(len(points.names))
+        palette = [_PALE] * len(legend) + point_colors(points)
         legend += points.names
     sheet = draw_contact_sheet(
         images,

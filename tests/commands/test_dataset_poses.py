@@ -10,6 +10,8 @@ from PIL import Image
 from pose_files import NAMES, PLACES, face, poses, write_poses
 
 from mmadapt.commands.dataset import main
+from mmadapt.datasets.points import Points, pairs_by_name
+from mmadapt.datasets.pose_config import point_colors
 from mmadapt.errors import UserError
 
 
@@ -55,8 +57,8 @@ def test_the_file_that_is_written_says_what_the_data_set_has(run, tmp_path):
     assert cfg.my_faces_metainfo == info
     assert cfg.my_faces_val_evaluator.ann_file.endswith('x/validation/annotations_coco.json')
     assert 'change places in mirrored images: left_eye:right_eye; --flip-pairs' in said
-    assert "sigmas, which AP depends on: COCO's own for left_eye, right_eye, nose;" in said
-    assert 'lines that are drawn: left_eye-right_eye, left_eye-nose, right_eye-nose' in said
+    assert "sigmas, which AP depends on: COCO's own for all points; --sigmas" in said
+    assert 'lines: left_eye-right_eye, left_eye-nose, right_eye-nose' in said
 
 
 def test_mmpose_loads_what_is_written(run, tmp_path):
@@ -145,6 +147,16 @@ def test_fix_mends_in_copies_which_the_file_names(run, tmp_path):
     assert len(built(cfg.my_faces_train)) == 2
 
 
+def test_colors_are_as_many_as_points_and_pale_ones_belong_to_pairs():
+    for pairs, single in ((8, 1), (2, 0), (10, 0), (12, 3), (0, 30)):
+        names = [f'{side}_{i}' for i in range(pairs) for side in ('left', 'right')]
+        names += [f'p{i}' for i in range(single)]
+        colors = point_colors(Points(tuple(names), pairs_by_name(names)[0]))
+        assert len(set(colors)) == len(names)
+        assert all(min(color) >= 153 for color in colors[1 : 2 * pairs : 2])
+        assert all(min(color) < 153 for color in colors[: 2 * pairs : 2] + colors[2 * pairs :])
+
+
 def test_what_needs_a_decision_is_not_mended(run, tmp_path):
     content = poses([face(1, num_keypoints=0), face(2, keypoints=PLACES[:6])])
     _, said = run(write_poses(tmp_path / 'x', content), '--fix', code=1)
@@ -170,8 +182,11 @@ def test_points_are_drawn_each_in_its_color(run, tmp_path):
     assert f'drew {out}: 2 training images with 1 of 1 classes' in said
     colors = {color for _, color in Image.open(out).convert('RGB').getcolors(1 << 24)}
     cfg = Config.fromfile(tmp_path / 'my_faces.py')
-    for point in cfg.dataset_info.keypoint_info.values():
-        assert tuple(point.color) in colors
+    points = [tuple(point.color) for point in cfg.dataset_info.keypoint_info.values()]
+    assert set(points) < colors
+    # Of a pair the other is the same color, paler.
+    assert all(pale > color for color, pale in zip(points[0], points[1], strict=True))
+    assert len(set(points)) == 3
     assert '--show' not in (tmp_path / 'my_faces.py').read_text()
 
 
