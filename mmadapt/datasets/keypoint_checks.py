@@ -51,9 +51,15 @@ NO_POINT_AREA = Kind(
 )
 BAD_VISIBILITY = Kind(
     'error',
+    'points whose visibility is below 1 and not 0',
+    'MMPose takes it for the weight of a loss, and evaluation what is above 0 for labeled; mmadapt '
+    'dataset FOLDER --fix writes 0 for what is not above 0, and 2 for the rest',
+    True,
+)
+ODD_VISIBILITY = Kind(
+    'warning',
     'points whose visibility is none of 0, 1 and 2',
-    'MMPose takes a number below 1 for the weight of a loss, and evaluation what is above 0 for '
-    'labeled; mmadapt dataset FOLDER --fix writes 0 for what is not above 0, and 2 for the rest',
+    'MMPose takes what is above 1 for visible, other programs may not; --fix writes 2',
     True,
 )
 UNSEEN = Kind(
@@ -158,8 +164,10 @@ def check_keypoints(
         visible = sum(value > 0 for value in seen)
         if visible and annotation.get('num_keypoints') == 0:
             problems.add(UNCOUNTED, file, f'{where}: {visible} visible')
-        for value in [value for value in seen if value not in (0, 1, 2)][:1]:
-            problems.add(BAD_VISIBILITY, file, f'{where}: {value}')
+        odd = [value for value in seen if value not in (0, 1, 2)]
+        for value in odd[:1]:
+            is_weight = not all(value > 1 for value in odd)
+            problems.add(BAD_VISIBILITY if is_weight else ODD_VISIBILITY, file, f'{where}: {value}')
         if not is_number(annotation.get('area')) or annotation['area'] <= 0:
             problems.add(NO_POINT_AREA, file, where)
         used |= why_unused(annotation) is None

@@ -4,25 +4,26 @@ from pathlib import Path
 
 from .base_config import SPLIT_ORDER, distinct_palette, num_left_out, relative, wrapped
 from .coco_export import Split
+from .marks import Color
 from .points import Points, body_half
 from .pose_export import PoseExport, PoseSplit
 
 _LINE = [127, 127, 127]
 
 
-def point_colors(points: Points) -> list[tuple[int, int, int]]:
+def point_colors(points: Points) -> list[Color]:
     """Return a color for each point, RGB from 0 to 255: pale is the other of a pair."""
     others = {other: one for one, other in points.pairs}
     single = [name for name in points.names if name not in others]
     # Up to 20 colors are pale and dark in turn.
     count = len(single) if len(single) <= 10 else max(len(single), 21)
     hues = dict(zip(single, distinct_palette(count), strict=False))
-    return [
-        tuple(round(0.4 * part + 0.6 * 255) for part in hues[others[name]])
-        if name in others
-        else hues[name]
-        for name in points.names
-    ]
+    return [_pale(hues[others[name]]) if name in others else hues[name] for name in points.names]
+
+
+def _pale(color: Color) -> Color:
+    red, green, blue = (round(0.4 * part + 0.6 * 255) for part in color)
+    return red, green, blue
 
 
 def point_rows(export: PoseExport, points: Points) -> list[tuple[str, ...]]:

@@ -269,6 +269,18 @@ def test_objects_that_are_called_empty_would_not_be_trained_on():
         check_data(cfg)
 
 
+@pytest.mark.parametrize('value', [-1, 0.5])
+def test_a_visibility_that_would_be_a_weight_is_named(value):
+    cfg = read()
+    rewrite(lambda a: a['keypoints'].__setitem__(2, 3), 'train')
+    assert build(cfg, 'train').get_data_info(0)['keypoints_visible'][0, 0] == 1
+    check_data(cfg)
+    rewrite(lambda a: a['keypoints'].__setitem__(2, value), 'train')
+    assert build(cfg, 'train').get_data_info(0)['keypoints_visible'][0, 0] == value
+    with pytest.raises(UserError, match=rf'visibility is below 1 and not 0 .*1: {value}'):
+        check_data(cfg)
+
+
 def test_the_files_that_rtmo_reads_points_from_are_those_of_the_data_set():
     from mmpose.registry import MODELS
 

@@ -55,7 +55,8 @@ def test_what_is_right_is_read_and_left_alone(tmp_path):
     ('changes', 'kind', 'detail'),
     [
         (dict(keypoints=PLACES[:6]), checks.OTHER_POINTS, 'has 6 values, not 9'),
-        (dict(keypoints=[*PLACES[:8], 3]), checks.BAD_VISIBILITY, 'annotation 1: 3'),
+        (dict(keypoints=[*PLACES[:8], 3]), checks.ODD_VISIBILITY, 'annotation 1: 3'),
+        (dict(keypoints=[*PLACES[:8], 1.5]), checks.ODD_VISIBILITY, 'annotation 1: 1.5'),
         (dict(keypoints=[*PLACES[:8], -1]), checks.BAD_VISIBILITY, 'annotation 1: -1'),
         (dict(keypoints=[*PLACES[:8], 0.5]), checks.BAD_VISIBILITY, 'annotation 1: 0.5'),
         (dict(num_keypoints=0), checks.UNCOUNTED, 'annotation 1: 3 visible'),
