@@ -5,6 +5,7 @@ begins with the data set's own; the leaf config binds them.
 """
 
 import re
+from math import gcd
 from pathlib import Path
 from pprint import pformat
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from .coco_export import Export, Split
 
 SPLIT_ORDER = ('train', 'val', 'test')
+_STRENGTHS = ((1.0, 1.0), (0.45, 1.0), (1.0, 0.6))  # saturation and brightness
 
 
 def variable_prefix(name: str) -> str:
@@ -28,17 +30,21 @@ def distinct_palette(num_classes: int) -> list[tuple[int, int, int]]:
 
     Returns:
         list[tuple[int, int, int]]: RGB colors, 0 to 255: matplotlib's qualitative maps up to
-        20 classes, evenly spaced hues beyond.
+        20 classes, evenly spaced hues of three strengths beyond.
     """
     from matplotlib import colormaps
+    from matplotlib.colors import hsv_to_rgb
 
     if num_classes <= 20:
         listed: Any = colormaps['tab10' if num_classes <= 10 else 'tab20']
         colors = listed.colors[:num_classes]
     else:
-        # One step more than classes, as the circle of hues ends where it begins.
-        hues = colormaps['hsv'].resampled(num_classes + 1)
-        colors = [hues(index)[:3] for index in range(num_classes)]
+        # Neighbors in the circle of hues differ in strength too, and classes that follow each other
+        # are no neighbors.
+        circle = num_classes + -num_classes % len(_STRENGTHS)
+        step = next(s for s in range(round(0.38 * circle), 0, -1) if gcd(s, circle) == 1)
+        places = [index * step % circle for index in range(num_classes)]
+        colors = [hsv_to_rgb((p / circle, *_STRENGTHS[p % len(_STRENGTHS)])) for p in places]
     return [tuple(round(255 * part) for part in color) for color in colors]
 
 

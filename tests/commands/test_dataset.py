@@ -4,7 +4,9 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+from matplotlib.colors import rgb_to_hsv
 from mmengine.config import Config
 from PIL import Image
 
@@ -192,6 +194,12 @@ def test_many_classes_get_many_colors_and_short_lines():
 
     for count in (1, 10, 20, 21, 80, 365):
         assert len(set(distinct_palette(count))) == count
+    # Names that follow each other are far apart, also from the last of tab20 on.
+    for count in (21, 22, 80, 150):
+        colors = np.array(distinct_palette(count))
+        assert np.linalg.norm(np.diff(colors, axis=0), axis=1).min() > 100
+        hues = rgb_to_hsv(colors / 255)[:, 0]
+        assert np.abs(np.diff(hues)).min() > 0.25
     names = tuple(f'traffic light {i}' for i in range(60))
     text = wrapped(names, '    ')
     assert eval(text) == names
