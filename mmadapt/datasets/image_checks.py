@@ -1,7 +1,6 @@
 """Whether a split's images are on disk, whole, and of the size that their annotations say."""
 
 import os
-import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from .layout import name_on_disk
 from .likeness import Likeness, likeness_of
+from .pixels import UNREADABLE
 from .problems import Kind, Problems
 
 IMAGE_SUFFIXES = {'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.gif'}
@@ -73,14 +73,7 @@ def probe(path: Path) -> Seen | str:
             image.draft('L', (64, 64))
             image.load()
             likeness = likeness_of(ImageOps.exif_transpose(image))
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        struct.error,
-        Image.DecompressionBombError,
-    ) as error:
+    except UNREADABLE as error:
         return str(error).replace(f' {str(path)!r}', '') or type(error).__name__
     return Seen(size, likeness)
 

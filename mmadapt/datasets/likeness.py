@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from .pixels import eight_bits
+
 # Measured on a Roboflow export of faces, 677 + 171 images of about 400 x 300. Of copies saved at
 # quality 10 to 60, of half the size, stretched to 640 x 640, 0.7 to 1.3 times as bright, of 1.5
 # times the contrast, gray, blurred, noisy or mirrored all are found; cut by 2 percent at the edges
@@ -68,7 +70,7 @@ def likeness_of(image: Image.Image) -> Likeness | None:
     from imagehash import phash
 
     try:
-        gray = image.convert('L')
+        gray = eight_bits(image).convert('L')
     except ValueError:
         return None
     small = gray.resize((32, 32), Image.Resampling.LANCZOS, reducing_gap=2.0)

@@ -76,6 +76,12 @@ def test_both_the_hash_and_the_pixels_have_to_be_alike():
     assert not list(find_alike([seen[0]], [replace(seen[1], bits=seen[0].bits)]))
 
 
+def test_an_image_of_16_bits_is_found_as_one_of_8():
+    gray = scene(7).convert('L')
+    wide = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)
+    assert alike([scene(seed) for seed in range(10)], [wide]) == [(7, 0, False)]
+
+
 def test_images_without_texture_are_not_all_the_same():
     random = np.random.default_rng(0)
     down = np.linspace(0, 1, 120)[:, None, None]
