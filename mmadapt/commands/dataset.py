@@ -25,16 +25,17 @@ from ..datasets import Export, read_export
 from ..datasets.base_config import SPLIT_ORDER, render
 from ..datasets.coco_fix import write_fixed, write_mask_files
 from ..datasets.formats import Converted, convert
+from ..datasets.sheets import sheet_path
+from ..datasets.show import box_sheet
 from ..datasets.tables import show_lines, show_problems, show_tables
 from ..datasets.use_checks import NO_MASKS, NOTHING_ELSE
 from ..errors import UserError, WriteError
 from .dataset_steps import (
     count_errors,
+    draw_images,
     prefix_of,
     say,
     say_read_only,
-    sheet_file,
-    show_images,
     typed,
     write_config,
 )
@@ -89,7 +90,7 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
         nargs='?',
         const='',
         metavar='JPG',
-        help='draw training images with what is annotated in them, into '
+        help='draw training images with their boxes, masks, label maps or class, into '
         'work_dirs/NAME/training_images.jpg or the file given',
     )
     add_pose_arguments(parser)
@@ -168,7 +169,7 @@ def main(arguments: list[str]) -> int:
     if kind is not None:
         return write_label_config(kind, args, arguments, console)
     prefix = prefix_of(args)
-    sheet = sheet_file(args, prefix)
+    sheet = sheet_path(args.show, prefix)
     splits = SPLIT_ORDER[:2] if args.skip_test else SPLIT_ORDER
     ann_files = {split: getattr(args, f'{split}_ann') for split in SPLIT_ORDER}
     known = None
@@ -198,7 +199,7 @@ def main(arguments: list[str]) -> int:
     show_tables(console, export)
     show_problems(console, export.problems, args.max_shown)
     if args.show is not None:
-        show_images(console, export, sheet, args.force)
+        draw_images(console, box_sheet(export), folder, sheet, args.force)
     if export.problems.has_errors:
         return count_errors(console, export.problems)
     out = Path(args.out or f'configs/_base_/datasets/{prefix}.py')

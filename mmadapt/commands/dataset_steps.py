@@ -1,4 +1,4 @@
-"""What `mmadapt dataset` does alike with boxes and with poses."""
+"""What `mmadapt dataset` does alike for data sets of every kind."""
 
 import argparse
 import shlex
@@ -8,12 +8,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..datasets.base_config import variable_prefix
-from ..datasets.coco_export import Export
 from ..datasets.coco_fix import refuse_read_only
-from ..datasets.points import Points
 from ..datasets.problems import Problems
-from ..datasets.show import SUFFIXES, write_sheet
-from ..errors import UserError, WriteError
+from ..datasets.sheets import Sheet
+from ..errors import WriteError
 from ..files.atomic import write_atomically
 from ..files.existing import would_change
 
@@ -30,23 +28,16 @@ def prefix_of(args: argparse.Namespace) -> str:
     )
 
 
-def sheet_file(args: argparse.Namespace, prefix: str) -> Path:
-    """Return where --show draws."""
-    sheet = Path(args.show or f'work_dirs/{prefix}/training_images.jpg')
-    if sheet.suffix.lower() not in SUFFIXES:
-        raise UserError(f'--show {sheet} is no image file: its name ends in {", ".join(SUFFIXES)}')
-    return sheet
-
-
-def show_images(
-    console: Console, export: Export, out: Path, force: bool, points: Points | None = None
-) -> None:
-    """Draw training images into a file, where there are any."""
-    if 'train' not in export.splits or not export.splits['train'].images:
+def draw_images(console: Console, sheet: Sheet, folder: Path, out: Path, overwrite: bool) -> None:
+    """Draw training images into a file, where there are any, and say so."""
+    if not sheet.images:
         return
-    images, classes = write_sheet(export, out, export.folder.resolve().name, force, points)
-    count = len(export.classes)
-    say(console, f'drew {out}: {images} training images with {classes} of {count} classes')
+    sheet.write(out, folder.resolve().name, overwrite)
+    say(
+        console,
+        f'drew {out}: {len(sheet.images):,} training images with {sheet.shown:,} of '
+        f'{sheet.classes:,} classes',
+    )
 
 
 def typed(arguments: list[str], show: str | None) -> str:

@@ -1,27 +1,31 @@
 """What `mmadapt dataset` does with label maps and with folders of classes."""
 
 import argparse
-import shlex
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..datasets.base_config import SPLIT_ORDER, variable_prefix
+from ..datasets.base_config import SPLIT_ORDER
 from ..datasets.class_folders import ClassExport, make_missing_folders, read_class_folders
+from ..datasets.class_sheet import class_sheet
 from ..datasets.coco_fix import refuse_read_only
 from ..datasets.label_config import label_lines_to_paste, render_labels, rows_of
 from ..datasets.label_export import LabelExport, read_label_export
 from ..datasets.label_layout import annotates_boxes, find_class_folders, find_map_folders
 from ..datasets.label_map_fix import write_fixed_maps
+from ..datasets.map_sheet import map_sheet
 from ..datasets.problems import Problems
+from ..datasets.sheets import sheet_path
+from ..datasets.tables import show_problems
 from ..errors import UserError
 from ..files.atomic import write_atomically
 from ..files.existing import refuse_existing
+from .dataset_steps import count_errors, draw_images, prefix_of, say, typed
 
 # What means the same for every kind of data set.
-_COMMON = {'folder', 'out', 'name', 'skip_test', 'fix', 'force', 'max_shown'}
+_COMMON = {'folder', 'out', 'name', 'skip_test', 'fix', 'force', 'max_shown', 'show'}
 _OF_MAPS = {'classes', 'reduce_zero_label'}
 
 
@@ -94,37 +98,33 @@ def write_label_config(
                 return read_label_export(folder, splits, classes, args.reduce_zero_label, fixed)
             return read_class_folders(folder, splits)
 
+    prefix = prefix_of(args)
+    sheet = sheet_path(args.show, prefix)
     export = read()
     if args.fix:
         fixed = _fix(export, args.force, console)
         if fixed is not None:
             export = read(fixed)
-    _show(export, args.max_shown, console)
+    _show_table(export, console)
+    show_problems(console, export.problems, args.max_shown)
+    if args.show is not None:
+        images = map_sheet(export) if isinstance(export, LabelExport) else class_sheet(export)
+        draw_images(console, images, folder, sheet, args.force)
     if export.problems.has_errors:
-        count = export.problems.count('error')
-        console.print(f'{count} error{"s" * (count > 1)}: no config written', style='red')
-        return 1
-    prefix = variable_prefix(
-        args.name or (Path(args.out).stem if args.out else folder.resolve().name)
-    )
+        return count_errors(console, export.problems)
     out = Path(args.out or f'configs/_base_/datasets/{prefix}.py')
-    typed = shlex.join(['mmadapt', 'dataset', *(w for w in arguments if w != '--force')])
-    text = render_labels(export, prefix, f'{folder.as_posix()}/', typed)
+    text = render_labels(export, prefix, f'{folder.as_posix()}/', typed(arguments, args.show))
     refuse_existing(args.force, out, text=text)
     refuse_read_only(out)
     write_atomically(out, lambda part: Path(part).write_text(text, encoding='utf-8'))
-    _say(
+    say(
         console,
         f'wrote {out}: {len(export.classes)} classes; every name in it begins with {prefix}_',
     )
-    _say(console, '\nA config begins with, for instance:')
+    say(console, '\nA config begins with, for instance:')
     for line in label_lines_to_paste(export, prefix, out):
         console.print(escape(line), soft_wrap=True, highlight=False)
     return 0
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(escape(line), style='green', soft_wrap=True)
 
 
 def _fix(export: LabelExport | ClassExport, force: bool, console: Console) -> list[str] | None:
@@ -136,16 +136,16 @@ def _fix(export: LabelExport | ClassExport, force: bool, console: Console) -> li
     fixed: list[str] = []
     if isinstance(export, ClassExport):
         for path in make_missing_folders(export):
-            _say(console, f'made {path}, empty')
+            say(console, f'made {path}, empty')
         return fixed
     for name, place, done in write_fixed_maps(export, force):
-        _say(console, f'wrote copies of the {name} maps into {place}: {"; ".join(done)}')
+        say(console, f'wrote copies of the {name} maps into {place}: {"; ".join(done)}')
         fixed.append(name)
     return fixed
 
 
-def _show(export: LabelExport | ClassExport, max_shown: int, console: Console) -> None:
-    """Print counts and problems."""
+def _show_table(export: LabelExport | ClassExport, console: Console) -> None:
+    """Print counts by class and split."""
     title, (head, *rows) = rows_of(export)
     table = Table(title=title, title_justify='left')
     table.add_column('label', justify='right')
@@ -156,6 +156,3 @@ def _show(export: LabelExport | ClassExport, max_shown: int, console: Console) -
         table.add_row(str(label) if label < len(export.classes) else '', *map(escape, row))
     if export.splits:
         console.print(table)
-    color = {'  error': 'red', '  warning': 'yellow', '  note': 'cyan'}
-    for line in export.problems.lines(max_shown):
-        console.print(escape(line), style=color.get(line.split(':')[0]), soft_wrap=True)

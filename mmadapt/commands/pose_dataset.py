@@ -19,15 +19,16 @@ from ..datasets.pose_config import point_rows, pose_lines_to_paste, render_poses
 from ..datasets.pose_export import PoseExport, Said, read_pose_export
 from ..datasets.pose_fix import write_fixed_poses
 from ..datasets.problems import Problems
+from ..datasets.sheets import sheet_path
+from ..datasets.show import box_sheet
 from ..datasets.tables import show_problems
 from ..errors import UserError, WriteError
 from .dataset_steps import (
     count_errors,
+    draw_images,
     prefix_of,
     say,
     say_read_only,
-    sheet_file,
-    show_images,
     typed,
     write_config,
 )
@@ -123,7 +124,7 @@ def write_pose_config(args: argparse.Namespace, arguments: list[str], console: C
         int: The exit code.
     """
     folder, prefix = Path(args.folder), prefix_of(args)
-    sheet = sheet_file(args, prefix)
+    sheet = sheet_path(args.show, prefix)
     splits = SPLIT_ORDER[:2] if args.skip_test else SPLIT_ORDER
     ann_files = {split: getattr(args, f'{split}_ann') for split in SPLIT_ORDER}
     names = tuple(name.strip() for name in (args.keypoints or '').split(',') if name.strip())
@@ -148,7 +149,7 @@ def write_pose_config(args: argparse.Namespace, arguments: list[str], console: C
         _show_points(console, export)
     show_problems(console, export.problems, args.max_shown)
     if args.show is not None:
-        show_images(console, export, sheet, args.force, points)
+        draw_images(console, box_sheet(export, points), folder, sheet, args.force)
     if export.problems.has_errors or points is None:
         return count_errors(console, export.problems)
     out = Path(args.out or f'configs/_base_/datasets/{prefix}.py')

@@ -6,10 +6,14 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageOps
 
 from .image_checks import oriented_size
-from .marks import FINE, LETTERS, Color, Marks, draw_marks, font
+from .marks import FINE, LETTERS, Color, Marks, draw_marks, font, paint_stripes
+from .pixels import UNREADABLE, eight_bits
 
 BACK, INK, DIM = (24, 26, 30), (235, 235, 235), (150, 154, 160)
 _GAP = 8
+_LINE = LETTERS + 6
+# Narrower than this, nothing can be read below an image.
+_NARROWEST = 100
 
 
 def draw_contact_sheet(
@@ -19,24 +23,28 @@ def draw_contact_sheet(
     title: str,
     width: int = 1920,
     row_height: int = 260,
+    others: Sequence[tuple[str, Color | None]] = (),
 ) -> Image.Image:
     """Draw images in rows of equal width, each whole and in its own proportions.
 
     Args:
         images (Sequence[tuple[Path, Marks]]): The files, and what is drawn on each.
-        names (Sequence[str]): Names of the classes, for the legend.
+        names (Sequence[str]): Names of the classes, for the legend; '' for one that it leaves out.
         palette (Sequence[Color]): A color for each of them, RGB from 0 to 255.
         title (str): What is shown.
         width (int): The width of the sheet in pixels.
         row_height (int): The height of a row in pixels, about.
+        others (Sequence[tuple[str, Color | None]]): What else the legend has, and its color; None
+            for the stripes of what is ignored.
 
     Returns:
         Image.Image: The sheet, RGB.
     """
     sizes = [_size(path) for path, _ in images]
     rows = _rows([w / h for w, h in sizes], width, row_height)
-    header = _header(title, names, palette, width)
-    below = LETTERS + 8 if any(marks.caption for _, marks in images) else 0
+    header = _header(title, [*zip(names, palette, strict=True), *others], width)
+    lines = max((len(marks.caption.splitlines()) for _, marks in images), default=0)
+    below = lines * _LINE + 2 if lines else 0
     height = header.height + sum(row[0][1] + below + _GAP for row in rows)
     sheet = Image.new('RGB', (width, height), BACK)
     sheet.paste(header, (0, 0))
@@ -47,8 +55,11 @@ def draw_contact_sheet(
         for side in row:
             path, marks = images[number]
             sheet.paste(_tile(path, side, marks, names, palette), (x, y))
-            caption = _shortened(marks.caption, side[0])
-            draw.text((x, y + side[1] + 3), caption, fill=DIM, font=font(LETTERS))
+            caption = marks.caption.splitlines()
+            for line, text in enumerate(caption, 1):
+                place = (x, y + side[1] + 3 + (line - 1) * _LINE)
+                ink = DIM if line == len(caption) else INK
+                draw.text(place, _shortened(text, side[0]), fill=ink, font=font(LETTERS))
             x, number = x + side[0] + _GAP, number + 1
         y += row[0][1] + below + _GAP
     return sheet
@@ -59,7 +70,7 @@ def _size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             return oriented_size(image)
-    except OSError:
+    except UNREADABLE:
         return 320, 240
 
 
@@ -69,7 +80,7 @@ def _rows(ratios: list[float], width: int, height: int) -> list[list[tuple[int, 
     row: list[float] = []
     for number, ratio in enumerate(ratios):
         # A narrower or wider one has a dark margin.
-        row.append(min(max(ratio, 0.4), 4))
+        row.append(min(max(ratio, 0.4, _NARROWEST / height), 4))
         last = number == len(ratios) - 1
         inner = width - _GAP * (len(row) + 1)
         if sum(row) * height < inner and not last:
@@ -94,36 +105,41 @@ def _tile(
     try:
         with Image.open(path) as opened:
             opened.draft('RGB', (max(fine), max(fine)))
-            image = ImageOps.exif_transpose(opened).convert('RGB')
-    except OSError:
+            image = eight_bits(ImageOps.exif_transpose(opened)).convert('RGB')
+    except UNREADABLE:
         tile = Image.new('RGB', fine, DIM)
         ImageDraw.Draw(tile).text((9, 9), 'cannot be read', fill=BACK, font=font(15 * FINE))
     else:
         tile = image.resize(fine, Image.Resampling.LANCZOS)
-    draw_marks(tile, marks, names, palette, (fine[0] / full[0], fine[1] / full[1]))
+        draw_marks(tile, marks, names, palette, (fine[0] / full[0], fine[1] / full[1]))
     whole = Image.new('RGB', size, BACK)
     small = tile.resize((within[0], within[1]), Image.Resampling.LANCZOS)
     whole.paste(small, ((size[0] - within[0]) // 2, (size[1] - within[1]) // 2))
     return whole
 
 
-def _header(title: str, names: Sequence[str], palette: Sequence[Color], width: int) -> Image.Image:
+def _header(title: str, legend: Sequence[tuple[str, Color | None]], width: int) -> Image.Image:
     """Return title and legend: the legend in as many lines as it needs."""
     large, small = font(20), font(15)
-    places: list[tuple[int, int, str, Color]] = []
+    places: list[tuple[int, int, str, Color | None]] = []
     x, y = _GAP, 44
-    for name, color in zip(names, palette, strict=True):
+    for name, color in (each for each in legend if each[0]):
         text = _shortened(name, width // 3, 15)
         wide = 26 + round(small.getlength(text)) + 22
         if x + wide > width and x > _GAP:
             x, y = _GAP, y + 26
         places.append((x, y, text, color))
         x += wide
-    header = Image.new('RGB', (width, y + 32 if names else 44), BACK)
+    header = Image.new('RGB', (width, y + 32 if legend else 44), BACK)
     draw = ImageDraw.Draw(header)
     draw.text((_GAP, 10), _shortened(title, width - 2 * _GAP, 20), fill=INK, font=large)
     for x, y, text, color in places:
-        draw.rectangle((x, y + 2, x + 18, y + 16), fill=color)
+        if color is None:
+            swatch = Image.new('RGB', (18 * FINE, 14 * FINE), DIM)
+            paint_stripes(swatch, Image.new('1', swatch.size, 1))
+            header.paste(swatch.reduce(FINE), (x, y + 2))
+        else:
+            draw.rectangle((x, y + 2, x + 18, y + 16), fill=color)
         draw.text((x + 26, y), text, fill=INK, font=small)
     return header
 

@@ -7,7 +7,7 @@ file for boxes does.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .base_config import SPLIT_ORDER, distinct_palette, relative, wrapped
+from .base_config import SPLIT_ORDER, relative, wrapped
 from .class_folders import ClassExport, ClassSplit
 from .label_export import LabelExport, MapSplit
 
@@ -62,8 +62,7 @@ def render_labels(
     meta = f'classes={prefix}_classes'
     evaluator = "type='Accuracy', topk=(1, )"
     if isinstance(export, LabelExport):
-        palette = export.colors or distinct_palette(len(export.classes))
-        meta = f'\n    {meta},\n    palette={wrapped(palette, " " * 8)}'
+        meta = f'\n    {meta},\n    palette={wrapped(export.palette, " " * 8)}'
         evaluator = "type='IoUMetric', iou_metrics=['mIoU']"
     datasets = [
         f'{prefix}_{name} = {_dataset(export, name, prefix)}'

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .base_config import distinct_palette
 from .class_list import NAMES, Color, check_names, read_class_list
 from .label_layout import MapFolder, find_map_folders
 from .label_map_checks import check_label_maps
@@ -68,6 +69,11 @@ class LabelExport:
     colors: list[Color]
     reduce_zero_label: bool
     problems: Problems
+
+    @property
+    def palette(self) -> list[Color]:
+        """list[Color]: The colors that are listed, or others that differ; one for each class."""
+        return self.colors or distinct_palette(len(self.classes))
 
 
 def read_label_export(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from .class_list import Color
-from .label_maps import IGNORED, LabelMap, labels_of
+from .label_maps import IGNORED, LabelMap, labels_of, numbers_of
 from .problems import Kind, Problems
 
 UNREADABLE = Kind('error', 'label maps that cannot be read', 'copy or export them again')
@@ -128,25 +128,6 @@ def _check_file(each: LabelMap, file: str, problems: Problems, colors: Iterable[
         problems.add(WRAPPED, file, f'{name}: {max(wide)}')
         return False
     return True
-
-
-def numbers_of(each: LabelMap, colors: Iterable[Color]) -> dict[Color, int] | None:
-    """The class number of each color in a map of colors.
-
-    Args:
-        each (LabelMap): The map.
-        colors (Iterable[Color]): The RGB colors of the classes, where they are listed.
-
-    Returns:
-        dict[Color, int] | None: By color of the map; None where a color of it is no class's.
-    """
-    known = {color: number for number, color in enumerate(colors)}
-    if known:
-        return {c: known[c] for c in each.colors} if each.colors.keys() <= known.keys() else None
-    # A gray map saved with three channels.
-    if each.colors and all(len(set(color)) == 1 for color in each.colors):
-        return {color: color[0] for color in each.colors}
-    return None
 
 
 def _check_labels(

@@ -11,8 +11,8 @@ from PIL import Image
 from ..errors import UserError
 from ..files.atomic import write_atomically
 from .label_export import LabelExport, MapSplit
-from .label_map_checks import BINARY, numbers_of
-from .label_maps import LabelMap
+from .label_map_checks import BINARY
+from .label_maps import LabelMap, load_numbers, numbers_of
 
 
 def write_fixed_maps(export: LabelExport, overwrite: bool) -> Iterator[tuple[str, Path, list[str]]]:
@@ -63,14 +63,7 @@ def _only_255(export: LabelExport, split: MapSplit) -> bool:
 
 def _fixed(each: LabelMap, export: LabelExport, binary: bool) -> np.ndarray:
     """Return the class numbers of a map, (H, W) of uint8."""
-    with Image.open(each.path) as image:
-        if each.channels == 1:
-            labels = np.array(image).astype(np.uint8)
-        else:
-            rgb = np.asarray(image.convert('RGB'))
-            labels = np.zeros(rgb.shape[:2], np.uint8)
-            for color, number in (numbers_of(each, export.colors) or {}).items():
-                labels[(rgb == color).all(axis=-1)] = number
+    labels = load_numbers(each, export.colors).astype(np.uint8)
     if binary:
         labels[labels == 255] = 1
     return labels

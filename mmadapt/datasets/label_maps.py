@@ -7,7 +7,7 @@ colors), casts the values to 8 bits, and takes one off them where ``reduce_zero_
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from PIL import Image
 
 from .class_list import Color
 from .image_checks import IMAGE_SUFFIXES
+from .pixels import UNREADABLE
 
 IGNORED = 255
 """What MMSegmentation ignores, whatever ``ignore_index`` a data set has."""
@@ -60,7 +61,7 @@ def read_label_map(path: Path) -> LabelMap:
     try:
         with Image.open(path) as image:
             return _content(path, image)
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         return LabelMap(path, fault=str(error).replace(f' {str(path)!r}', '') or 'no image')
 
 
@@ -92,6 +93,45 @@ def read_label_maps(paths: Sequence[Path], threads: int | None = None) -> list[L
     """
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         return list(pool.map(read_label_map, paths))
+
+
+def numbers_of(each: LabelMap, colors: Iterable[Color]) -> dict[Color, int] | None:
+    """The class number of each color in a map of colors.
+
+    Args:
+        each (LabelMap): The map.
+        colors (Iterable[Color]): The RGB colors of the classes, where they are listed.
+
+    Returns:
+        dict[Color, int] | None: By color of the map; None where a color of it is no class's.
+    """
+    known = {color: number for number, color in enumerate(colors)}
+    if known:
+        return {c: known[c] for c in each.colors} if each.colors.keys() <= known.keys() else None
+    # A gray map saved with three channels.
+    if each.colors and all(len(set(color)) == 1 for color in each.colors):
+        return {color: color[0] for color in each.colors}
+    return None
+
+
+def load_numbers(each: LabelMap, colors: Iterable[Color]) -> np.ndarray:
+    """Load the class numbers of a map, by its colors where it has some.
+
+    Args:
+        each (LabelMap): A map that can be read, of numbers or of known colors.
+        colors (Iterable[Color]): The RGB colors of the classes, where they are listed.
+
+    Returns:
+        np.ndarray: As the file has them, (H, W), of the type that they have there.
+    """
+    with Image.open(each.path) as image:
+        if each.channels == 1:
+            return np.array(image)
+        rgb = np.asarray(image.convert('RGB'))
+    numbers = np.zeros(rgb.shape[:2], np.uint8)
+    for color, number in (numbers_of(each, colors) or {}).items():
+        numbers[(rgb == color).all(axis=-1)] = number
+    return numbers
 
 
 def labels_of(

@@ -21,6 +21,10 @@ FINE = 2
 LETTERS = 12
 _LINE = 2
 _IGNORED = 255  # in label maps
+# The color of pixels in label maps that are neither ignored nor of a class.
+NO_CLASS = (255, 0, 255)
+# How opaque a label map is: not at all where it is ignored.
+_SEEN_THROUGH = [140] + 255 * [0]
 
 
 @dataclass
@@ -39,9 +43,10 @@ class Marks:
         skeleton (Sequence[tuple[int, int]]): Pairs of points that a line joins, from 0.
         point_labels (Sequence[int]): Of each point the place of its color in the palette; points
             have the color of their object by default.
-        label_map (np.ndarray | None): The class of each pixel, integers of the image's shape; 255
-            is left as it is.
-        caption (str): What stands below the image: the name of its class, or of its file.
+        label_map (np.ndarray | None): The class of each pixel, integers from 0 of the image's
+            shape. 255, which is ignored, has stripes; what is no class, :data:`NO_CLASS`.
+        caption (str): What stands below the image, in one line or several: the name of its class,
+            of its file.
     """
 
     labels: Sequence[int] = ()
@@ -177,14 +182,29 @@ def _paint_mask(tile: Image.Image, mask: Any, color: Color, scale: tuple[float, 
 
 
 def _paint_map(tile: Image.Image, label_map: np.ndarray, palette: Sequence[Color]) -> None:
-    """Lay the colors of the classes over the pixels that have one."""
-    colors = np.zeros((256, 3), dtype=np.uint8)
-    colors[: len(palette)] = palette
-    known = (label_map != _IGNORED) & (label_map < len(palette))
-    small = Image.fromarray(colors[np.where(known, label_map, 0)])
-    shape = Image.fromarray(known.astype(np.uint8) * 140)
+    """Lay the colors of the classes over their pixels, and stripes over those that are ignored."""
     nearest = Image.Resampling.NEAREST
-    tile.paste(small.resize(tile.size, nearest), mask=shape.resize(tile.size, nearest))
+    # On gray, since colors of the image would make others of those of the classes.
+    tile.paste(tile.convert('L').convert('RGB'))
+    colors = np.array([*palette, NO_CLASS], dtype=np.uint8)
+    small = Image.fromarray(colors[np.minimum(label_map, len(palette))])
+    ignored = Image.fromarray(label_map == _IGNORED).resize(tile.size, nearest)
+    tile.paste(small.resize(tile.size, nearest), mask=ignored.convert('L').point(_SEEN_THROUGH))
+    paint_stripes(tile, ignored)
+
+
+def paint_stripes(tile: Image.Image, where: Image.Image) -> None:
+    """Lay black and white stripes over a part of an image: pixels that are ignored.
+
+    Args:
+        tile (Image.Image): The image, RGB, :data:`FINE` times as large as it will be.
+        where (Image.Image): The part, of mode 1 and the same size.
+    """
+    y, x = np.ogrid[: tile.height, : tile.width]
+    stripe = (x + y) // (2 * FINE) % 5
+    inside = np.asarray(where)
+    for number, ink in enumerate([(0, 0, 0), (255, 255, 255)]):
+        tile.paste(ink, mask=Image.fromarray(inside & (stripe == number)))
 
 
 def _draw_points(

@@ -1,32 +1,24 @@
 """Which training images are looked at, and what is drawn on them."""
 
-import io
 from collections import defaultdict
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as run_lengths
 
 from ..errors import UserError
-from ..files.atomic import write_atomically
-from ..files.existing import refuse_existing
 from .base_config import distinct_palette
 from .coco_export import Export, Split
-from .contact_sheet import draw_contact_sheet
 from .keypoint_checks import points_of, triples
 from .layout import name_on_disk
 from .marks import Marks
 from .masks import good_parts
 from .points import Points
 from .pose_config import point_colors
+from .sheets import COUNT, Sheet, choose
 from .training_use import CROWD, IGNORED
 
-COUNT = 24
-# A sheet of more can no longer be looked at.
-MOST = 60
-SUFFIXES = ('.jpg', '.jpeg', '.png')
 _PALE = (225, 225, 225)
 _MARKS = ((CROWD, 'iscrowd'), (IGNORED, 'ignore'))
 
@@ -39,26 +31,18 @@ def choose_images(
     Args:
         split (Split): The split.
         by_image (Mapping[int, list[dict]]): Its boxes by image.
-        count (int): How many; more where these do not show every class, up to :data:`MOST`.
+        count (int): How many; more where these do not show every class, up to
+            :data:`~mmadapt.datasets.sheets.MOST`.
 
     Returns:
         list[int]: Ids of images in the order of the file: such that every class is shown, the
         largest and the smallest box, an image without boxes, and others at equal distances.
     """
     classes = {image: {b['category_id'] for b in boxes} for image, boxes in by_image.items()}
-    chosen: dict[int, None] = {}
-    missing: set[int] = set().union(*classes.values())
-    while missing and len(chosen) < MOST:
-        best = max(classes, key=lambda image: len(classes[image] & missing))
-        chosen[best] = None
-        missing -= classes[best]
     sizes = {(b['bbox'][2] * b['bbox'][3]): b['image_id'] for b in split.boxes}
-    chosen |= {sizes[extreme(sizes)]: None for extreme in (max, min) if sizes}
-    chosen |= dict.fromkeys([image for image in split.images if image not in by_image][:1])
-    rest = [image for image in split.images if image not in chosen]
-    more = min(max(count - len(chosen), 0), len(rest))
-    chosen |= dict.fromkeys(rest[len(rest) * place // more] for place in range(more))
-    return [image for image in split.images if image in chosen]
+    extremes = [sizes[extreme(sizes)] for extreme in (max, min) if sizes]
+    empty = [image for image in split.images if image not in by_image][:1]
+    return choose(split.images, classes, [*extremes, *empty], count)
 
 
 def marks_of(
@@ -119,25 +103,21 @@ def _mask(segmentation: Any, image: dict) -> Any:
     return run_lengths.decode(mask).astype(bool)
 
 
-def write_sheet(
-    export: Export, out: Path, title: str, overwrite: bool = False, points: Points | None = None
-) -> tuple[int, int]:
-    """Write a contact sheet of training images.
+def box_sheet(export: Export, points: Points | None = None) -> Sheet:
+    """Choose training images, with what is annotated in them.
 
     Args:
         export (Export): The export as read.
-        out (Path): The file to write, .jpg or .png.
-        title (str): What the data set is called.
-        overwrite (bool): Whether a file that is there and differs may be replaced.
         points (Points, optional): The points that its objects have. Defaults to None.
 
     Returns:
-        tuple[int, int]: How many images are in it, and how many classes they show.
+        Sheet: Without images where there are none.
 
     Raises:
-        UserError: No image can be drawn, or a file is there and differs.
-        WriteError: The file cannot be written.
+        UserError: No image that is listed is on disk.
     """
+    if 'train' not in export.splits or not export.splits['train'].images:
+        return Sheet([], 0, 0, 0)
     split = export.splits['train']
     by_image = defaultdict(list)
     for box in split.boxes:
@@ -158,16 +138,4 @@ def write_sheet(
         # Left and right are told by their colors, before which boxes and lines step back.
         palette = [_PALE] * len(legend) + point_colors(points)
         legend += points.names
-    sheet = draw_contact_sheet(
-        images,
-        legend,
-        palette,
-        f'{title}: {len(images)} of {len(split.images):,} training images',
-    )
-    stream = io.BytesIO()
-    sheet.save(stream, 'PNG' if out.suffix.lower() == '.png' else 'JPEG', quality=90)
-    content = stream.getvalue()
-    if not out.is_file() or out.read_bytes() != content:
-        refuse_existing(overwrite, out)
-        write_atomically(out, lambda part: Path(part).write_bytes(content))
-    return len(images), len(shown)
+    return Sheet(images, len(split.images), len(shown), len(export.classes), legend, palette)

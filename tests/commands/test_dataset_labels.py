@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from label_files import write_image
 from label_folders import class_folders, image, label_map, label_maps
 from mmengine.config import Config
 from PIL import Image
@@ -146,6 +147,56 @@ def test_the_lines_that_are_printed_make_a_config_that_is_right(kind, tmp_path, 
     if kind == 'cls':
         assert cfg.model.head.topk == (1,)
         assert cfg.val_evaluator.topk == (1,)
+
+
+@pytest.mark.parametrize('kind', ['maps', 'classes'])
+def test_training_images_are_drawn_and_the_config_is_the_same(kind, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if kind == 'maps':
+        root, options = label_maps(tmp_path / 'x'), ['--classes', 'bg,fg']
+    else:
+        root, options = class_folders(tmp_path / 'y'), []
+    sheet = tmp_path / f'work_dirs/{root.name}/training_images.jpg'
+    assert main([root.name, *options]) == 0
+    config = (tmp_path / f'configs/_base_/datasets/{root.name}.py').read_text()
+    assert not sheet.exists()
+    assert main([root.name, *options, '--show']) == 0
+    said = ' '.join(capsys.readouterr().out.split())
+    number, classes = (2, 2) if kind == 'maps' else (6, 3)
+    assert (
+        f'drew work_dirs/{root.name}/training_images.jpg: {number} training images with {classes} '
+        f'of {classes} classes'
+    ) in said
+    assert Image.open(sheet).format == 'JPEG'
+    assert main([root.name, *options, '--show', 'other.png']) == 0
+    assert Image.open('other.png').size == Image.open(sheet).size
+    assert (tmp_path / f'configs/_base_/datasets/{root.name}.py').read_text() == config
+    with pytest.raises(UserError, match='--show sheet.gif is no image file'):
+        main([root.name, *options, '--show', 'sheet.gif'])
+    # Of a data set with errors too.
+    sheet.unlink()
+    next(root.rglob('train0.*' if kind == 'maps' else 'a0.*')).write_bytes(b'nothing')
+    assert main([root.name, *options, '--show']) == 1
+    assert sheet.is_file()
+
+
+@pytest.mark.parametrize('kind', ['maps', 'classes'])
+def test_an_image_of_two_splits_is_found_though_no_byte_is_the_same(kind, tmp_path, capsys):
+    first, second = 'images/train/train1.jpg', 'images/validation/validation0.jpg'
+    if kind == 'maps':
+        root, options = label_maps(tmp_path / 'x'), ['--classes', 'bg,fg']
+    else:
+        root, options = class_folders(tmp_path / 'x'), []
+        first, second = 'train/b/b1.jpg', 'validation/c/c0.jpg'
+    write_image(root / first, (12, 8), quality=95)
+    copy = Image.open(root / first).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    copy.save(root / second, quality=90)
+    written(tmp_path, root, *options)
+    said = ' '.join(capsys.readouterr().out.split())
+    assert 'warning: images that look the same as one of another split' in said
+    assert f'{root / first} ~ {root / second}, mirrored' in said
+    # Images of different classes are often numbered alike: their names say nothing.
+    assert 'of the same name' not in said
 
 
 @pytest.mark.parametrize(

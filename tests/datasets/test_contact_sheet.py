@@ -6,7 +6,7 @@ from label_files import write_image
 from PIL import Image
 
 from mmadapt.datasets.contact_sheet import BACK, draw_contact_sheet
-from mmadapt.datasets.marks import FINE, Marks, draw_marks
+from mmadapt.datasets.marks import FINE, NO_CLASS, Marks, draw_marks
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 NAMES, PALETTE = ('cat', 'dog'), (RED, BLUE)
@@ -46,13 +46,37 @@ def test_a_mask_covers_what_it_is_of(kind):
     assert (drawn(Marks([0], masks=[None])) == 255).all()
 
 
-def test_a_label_map_colors_the_pixels_of_each_class():
+def test_a_label_map_colors_the_pixels_of_each_class_and_no_others():
+    """255 has black and white stripes, and what is no class a color that is no class's."""
     label_map = np.full((100, 200), 255)
-    label_map[:50, :100], label_map[50:, 100:] = 0, 1
+    label_map[:50, :100], label_map[50:, 100:], label_map[50:, :100] = 0, 1, 7
     pixels = drawn(Marks(label_map=label_map))
     assert reddish(pixels)[:49, :99].all()
     assert (pixels[51:, 101:, 2] - pixels[51:, 101:, 0] > 60).all()
-    assert (pixels[:49, 101:] == 255).all()  # 255 has no class
+    other = pixels[51:, :99]
+    assert (np.minimum(other[..., 0], other[..., 2]) - other[..., 1] > 60).all()
+    assert NO_CLASS[0] == NO_CLASS[2] > NO_CLASS[1]
+    striped = pixels[:49, 101:]
+    assert np.ptp(striped, axis=-1).max() == 0
+    assert 0.1 < (striped == 0).mean() < 0.3
+    # Along no row or column there is a plain piece longer than what lies between two stripes.
+    dark = np.diff(np.nonzero(striped[10, :, 0] == 0)[0])
+    assert 1 < dark.max() < 12
+
+
+def test_a_label_map_lies_on_gray_so_that_its_colors_are_those_of_the_legend():
+    paper = Image.new('RGB', (FINE * 20, FINE * 10), (0, 90, 200))
+    gray = paper.convert('L').convert('RGB')
+    for tile in (paper, gray):
+        draw_marks(tile, Marks(label_map=np.zeros((10, 20), int)), NAMES, PALETTE, (FINE, FINE))
+    assert paper.tobytes() == gray.tobytes()
+
+
+def test_more_classes_than_8_bits_have_numbers_for_leave_255_ignored():
+    label_map = np.full((10, 20), 255)
+    paper = Image.new('RGB', (FINE * 20, FINE * 10), WHITE)
+    draw_marks(paper, Marks(label_map=label_map), ['x'] * 300, [RED] * 300, (FINE, FINE))
+    assert not reddish(np.asarray(paper).astype(int)).any()
 
 
 def test_points_are_joined_where_both_are_visible():
@@ -159,8 +183,53 @@ def test_an_image_that_cannot_be_read_has_a_place_that_says_so(tmp_path):
     write_image(cut, (300, 200), quality=95)
     cut.write_bytes(cut.read_bytes()[:900])
     whole = write_image(tmp_path / 'whole.jpg')
+    marks = Marks(label_map=np.zeros((200, 300), int))
+    sheets = [
+        draw_contact_sheet([(path, each) for path in (broken, cut)], NAMES, PALETTE, 'title')
+        for each in (Marks(), marks)
+    ]
+    assert sheets[0].tobytes() == sheets[1].tobytes()
     images = [(path, Marks()) for path in (broken, cut, whole)]
     assert draw_contact_sheet(images, NAMES, PALETTE, 'title').width == 1920
+
+
+def test_an_image_of_16_bits_is_drawn_as_opencv_reads_it(tmp_path):
+    gray = np.linspace(0, 255, 200 * 100).reshape(100, 200).astype(np.uint16)
+    sheets = []
+    for name, array in (('low', gray.astype(np.uint8)), ('high', gray * 256 + 9)):
+        Image.fromarray(array).save(tmp_path / f'{name}.png')
+        images = [(tmp_path / f'{name}.png', Marks())]
+        sheets.append(draw_contact_sheet(images, NAMES, PALETTE, ''))
+    assert sheets[0].tobytes() == sheets[1].tobytes()
+
+
+def test_each_line_of_a_caption_stands_below_the_image(tmp_path):
+    none, _ = sheet_of(tmp_path, [(200, 100)])
+    one, pixels = sheet_of(tmp_path, [(200, 100)], caption='file')
+    two, more = sheet_of(tmp_path, [(200, 100)], caption='class\nfile')
+    assert none.height < one.height < two.height
+    # The last line is the dimmer one.
+    below = more[none.height - 8 :].max(axis=(1, 2))
+    assert below[:20].max() > 200 > below[20:].max() > 100
+    assert pixels[none.height - 8 :].max() < 200
+
+
+def test_the_legend_has_what_is_no_class_too_and_leaves_out_names_that_are_empty(tmp_path):
+    path = write_image(tmp_path / 'a.png')
+
+    def legend(names, others=()):
+        palette = [RED, BLUE][: len(names)]
+        sheet = draw_contact_sheet([(path, Marks())], names, palette, '', others=others)
+        return np.asarray(sheet)[44:70, 8:].astype(int)
+
+    only = legend(['cat'])
+    assert reddish(only)[4:14, 2:16].all()
+    np.testing.assert_array_equal(only, legend(['cat', '']))
+    assert (legend(['cat'], [('x', (0, 200, 0))]) == (0, 200, 0)).all(axis=-1).sum() > 200
+    swatch = legend([], [('ignored', None)])[3:15, 2:16]
+    assert np.ptp(swatch, axis=-1).max() < 12
+    assert swatch.min() < 60
+    assert swatch.max() > 200
 
 
 def test_many_classes_make_a_higher_legend(tmp_path):

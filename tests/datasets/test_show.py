@@ -6,7 +6,8 @@ import numpy as np
 from coco_files import RUNS, SQUARE, box, coco, write_split
 
 from mmadapt.datasets import read_export
-from mmadapt.datasets.show import MOST, choose_images, marks_of
+from mmadapt.datasets.sheets import MOST
+from mmadapt.datasets.show import choose_images, marks_of
 
 
 def split_of(tmp_path, annotations, images, classes=('cat', 'dog')):
