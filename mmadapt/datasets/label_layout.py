@@ -8,7 +8,7 @@ from pathlib import Path
 from .image_checks import IMAGE_SUFFIXES
 from .layout import SPLIT_NAMES, annotation_candidates
 
-IMAGE_DIRS = ('images', 'image', 'imgs', 'img', 'img_dir', 'jpegimages')
+IMAGE_DIRS = ('images', 'image', 'imgs', 'img', 'img_dir', 'jpegimages', 'leftimg8bit')
 MAP_DIRS = (
     'masks',
     'mask',
@@ -18,6 +18,7 @@ MAP_DIRS = (
     'ann_dir',
     'segmentations',
     'segmentationclass',
+    'gtfine',
 )
 # Where lists of the names of a split's images are looked for.
 LIST_DIRS = ('ImageSets/Segmentation', 'splits', '.')

@@ -1,8 +1,9 @@
 """Which label map belongs to which image, and whether MMSegmentation will find both."""
 
 import os
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,16 @@ NO_MAP = Kind(
 )
 NO_IMAGE = Kind('warning', 'label maps without an image', 'they are not used')
 NOT_LISTED = Kind('warning', 'images that no list of a split names', 'they are not used')
+BY_SUFFIX = Kind(
+    'note',
+    'images and label maps of different suffixes',
+    'paired where the rest of their names is the same, as the config that is written says',
+)
+SEVERAL = Kind(
+    'note',
+    'images with several label maps',
+    'those of one suffix are used; where others are meant, keep only these in the folder',
+)
 LISTED_MISSING = Kind('error', 'listed images that are not there', 'correct the list')
 MIXED_IMAGES = Kind(
     'error',
@@ -86,24 +97,77 @@ def pair_files(split: MapFolder, problems: Problems) -> Pairs:
     stems = [os.path.splitext(name)[0] for name in names]
     if len(suffixes) > 1:
         problems.add(MIXED_IMAGES, place, _listed(suffixes))
-    found = match_maps(stems, list(image_files(split.map_dir)))
-    tails = Counter(tail for stem in stems for tail in found.get(stem, ()))
+    files = list(image_files(split.map_dir))
+    # Without a list of names; MMSegmentation puts the suffix behind what a list says.
+    img_tail = '' if split.list_file is not None else shared_tail(stems, files)
+    found = match_maps([stem.removesuffix(img_tail) for stem in stems], files)
+    tails = Counter(tail for each in found.values() for tail in each)
+    best = sorted(tails, key=lambda tail: (-tails[tail], _rank(tail)))
     maps, used = {}, Counter[str]()
     for stem, name in zip(stems, names, strict=True):
-        tail = max(found.get(stem, ()), key=lambda t: tails[t], default=None)
+        own = found.get(stem.removesuffix(img_tail), {})
+        tail = next((each for each in best if each in own), None)
         if tail is None:
             problems.add(NO_MAP, place, name)
         else:
             used[tail] += 1
-            maps[split.image_dir / name] = split.map_dir / found[stem][tail]
+            maps[split.image_dir / name] = split.map_dir / own[tail]
+    pairs = Pairs(
+        img_tail + suffixes.most_common(1)[0][0],
+        used.most_common(1)[0][0] if used else '.png',
+        maps,
+    )
+    file = f'{split.map_dir}{os.sep}'
     if len(used) > 1:
-        problems.add(MIXED_MAPS, f'{split.map_dir}{os.sep}', _listed(used))
+        problems.add(MIXED_MAPS, file, _listed(used))
+    if img_tail:
+        written = f'img_suffix={pairs.img_suffix!r}, seg_map_suffix={pairs.seg_map_suffix!r}'
+        problems.add(BY_SUFFIX, place, written)
+    rest = [tail for tail in best if tail not in used]
+    if rest and len(used) == 1:
+        problems.add(SEVERAL, file, f'{pairs.seg_map_suffix} of {", ".join(sorted(tails))}')
     if split.list_file is None:
-        for path in sorted(
-            {split.map_dir / n for n in image_files(split.map_dir)} - {*maps.values()}
-        ):
-            problems.add(NO_IMAGE, f'{split.map_dir}{os.sep}', path.name)
-    return Pairs(suffixes.most_common(1)[0][0], used.most_common(1)[0][0] if used else '.png', maps)
+        matched = {name for each in found.values() for name in each.values()}
+        for name in sorted({*files} - matched):
+            problems.add(NO_IMAGE, file, Path(name).name)
+    return pairs
+
+
+def shared_tail(stems: Sequence[str], files: Sequence[str]) -> str:
+    """Find what all images end in, and their label maps do not, as ``_leftImg8bit``.
+
+    Args:
+        stems (Sequence[str]): Names of images, without suffix.
+        files (Sequence[str]): Names of files of maps.
+
+    Returns:
+        str: What, taken off the images, gives more of them a map; '' where that is nothing.
+    """
+    shared = os.path.commonprefix([stem[::-1] for stem in stems])[::-1]
+    places = [match.start() for match in re.finditer(r'[^0-9A-Za-z]', shared)]
+    # The shortest first, so that as much as can be is the same.
+    tried = ['', *(shared[place:] for place in reversed(places) if '/' not in shared[place:])]
+    # Numbers alone are those of images.
+    tried = [
+        tail
+        for tail in tried
+        if not tail or (re.search('[A-Za-z]', tail) and all(_base(stem, tail) for stem in stems))
+    ]
+    return max(
+        tried, key=lambda tail: len(match_maps([s.removesuffix(tail) for s in stems], files))
+    )
+
+
+def _rank(tail: str) -> int:
+    """Rank maps of several kinds: as in Cityscapes, whose colors and instances are no classes."""
+    if 'labeltrainids' in tail.lower():
+        return 0
+    return 2 if re.search('colou?r|instance', tail, re.IGNORECASE) else 1
+
+
+def _base(stem: str, tail: str) -> str:
+    """Return what a name has before a tail, without its folder."""
+    return os.path.basename(stem.removesuffix(tail))
 
 
 def _listed(counts: Counter[str]) -> str:

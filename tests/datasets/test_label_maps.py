@@ -121,6 +121,72 @@ def test_an_image_without_a_map_is_an_error_and_a_map_without_an_image_is_not(tm
     assert found(root)[('warning', 'label maps without an image')] == ['other.png']
 
 
+def cityscapes(root, kinds=('color', 'instanceIds', 'labelIds', 'labelTrainIds')):
+    """Cityscapes as it is unpacked: names of both sides end in what the other lacks."""
+    for split in ('train', 'val'):
+        for city in ('aachen', 'bochum'):
+            for index in range(2):
+                name = f'{split}/{city}/{city}_00000{index}_00019'
+                image(root / 'leftImg8bit' / f'{name}_leftImg8bit.png')
+                for kind in kinds:
+                    values = (0, 1, 255) if kind == 'labelTrainIds' else (0, 26, 33)
+                    label_map(root / 'gtFine' / f'{name}_gtFine_{kind}.png', values)
+    return root
+
+
+def test_images_and_maps_with_a_suffix_each_are_pairs_for_mmsegmentation_too(tmp_path):
+    export = read_label_export(cityscapes(tmp_path), classes=TWO)
+    assert not export.problems.has_errors
+    pairs = export.splits['train'].pairs
+    assert pairs.img_suffix == '_leftImg8bit.png'
+    assert pairs.seg_map_suffix == '_gtFine_labelTrainIds.png'
+    ends = '/train/bochum/bochum_000001_00019'
+    assert pairs.maps[tmp_path / f'leftImg8bit{ends}_leftImg8bit.png'] == (
+        tmp_path / f'gtFine{ends}_gtFine_labelTrainIds.png'
+    )
+    said = found(tmp_path)
+    written = "img_suffix='_leftImg8bit.png', seg_map_suffix='_gtFine_labelTrainIds.png'"
+    assert said[('note', 'images and label maps of different suffixes')] == [written]
+    assert said[('note', 'images with several label maps')] == [
+        '_gtFine_labelTrainIds.png of _gtFine_color.png, _gtFine_instanceIds.png, '
+        '_gtFine_labelIds.png, _gtFine_labelTrainIds.png'
+    ]
+    assert ('warning', 'label maps without an image') not in said
+    datasets = pytest.importorskip('mmseg.datasets')
+    data = datasets.BaseSegDataset(
+        data_root=str(tmp_path),
+        data_prefix=dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train'),
+        img_suffix=pairs.img_suffix,
+        seg_map_suffix=pairs.seg_map_suffix,
+    )
+    assert {d['img_path']: d['seg_map_path'] for d in data} == {
+        str(k): str(v) for k, v in pairs.maps.items()
+    }
+
+
+def test_colors_and_instances_are_not_taken_for_classes(tmp_path):
+    root = cityscapes(tmp_path, ('color', 'instanceIds', 'labelIds'))
+    pairs = read_label_export(root, classes=[f'c{i}' for i in range(34)]).splits['val'].pairs
+    assert pairs.seg_map_suffix == '_gtFine_labelIds.png'
+
+
+def test_a_missing_map_of_a_suffix_is_the_one_that_is_missing(tmp_path):
+    root = cityscapes(tmp_path, ('labelTrainIds',))
+    (root / 'gtFine/train/aachen/aachen_000000_00019_gtFine_labelTrainIds.png').unlink()
+    lost = 'aachen/aachen_000000_00019_leftImg8bit.png'
+    assert errors(root) == {'images without a label map': [lost]}
+
+
+def test_images_that_end_in_numbers_are_not_paired_with_others(tmp_path):
+    for split in SPLITS:
+        for name in 'ab':
+            image(tmp_path / 'images' / split / f'{split}_{name}_1.png')
+            label_map(tmp_path / 'masks' / split / f'{split}_{name}_2.png')
+    assert errors(tmp_path) == {
+        'images without a label map': ['validation_a_1.png', 'validation_b_1.png']
+    }
+
+
 @pytest.mark.parametrize('name', ['x.png', 'x.JPG'])
 def test_images_that_the_suffix_would_leave_out_are_an_error(name, tmp_path):
     root = label_maps(tmp_path)
