@@ -102,19 +102,24 @@ def find_map_folders(folder: Path) -> dict[str, MapFolder]:
         return {}
     found: dict[str, MapFolder] = {}
     for images in folders_named(folder, IMAGE_DIRS):
-        for maps in folders_named(folder, MAP_DIRS):
+        for maps in _map_dirs(folder):
             for split in _splits_below(folder, images, maps):
                 found.setdefault(split.name, split)
     for name, names in SPLIT_NAMES.items():
         for child in folders_named(folder, names):
             for images in folders_named(child, IMAGE_DIRS):
-                for maps in folders_named(child, MAP_DIRS):
+                for maps in _map_dirs(child):
                     found.setdefault(name, MapFolder(name, images, maps, maps))
     return {
         name: found[name]
         for name in SPLIT_NAMES
         if name in found and any(True for _ in image_files(found[name].map_dir))
     }
+
+
+def _map_dirs(folder: Path) -> list[Path]:
+    """Return what may hold label maps: VOC has XML files in a folder of one of the names."""
+    return [place for place in folders_named(folder, MAP_DIRS) if any(image_files(place))]
 
 
 def _splits_below(folder: Path, images: Path, maps: Path) -> Iterator[MapFolder]:

@@ -1,9 +1,11 @@
 """Pascal VOC: an XML file an image, in Annotations/ with lists in ImageSets/Main, or beside it."""
 
+import os
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from ..label_layout import image_files
 from ..problems import Kind, Problems
 from .labeled import (
     LEFT_OUT,
@@ -34,6 +36,12 @@ DIFFICULT = Kind(
     'note',
     'objects marked difficult',
     'they are marked iscrowd: neither trained on nor evaluated, as in VOC',
+)
+LABEL_MAPS = Kind(
+    'note',
+    'label maps beside the boxes',
+    'the boxes are read; mmadapt dataset FOLDER --classes background,NAME,... reads the maps of '
+    'the images that ImageSets/Segmentation/train.txt and val.txt list',
 )
 IN_NO_LIST = Kind(
     'warning', 'label files that no list of ImageSets/Main names', 'they are not used'
@@ -91,6 +99,9 @@ def read(
         if image.stem not in stems and image not in used:
             problems.add(UNLABELED, str(image.parent), image.name)
     _count_from_zero(splits, folder, problems)
+    maps = folder / 'SegmentationClass'
+    if maps.is_dir() and any(image_files(maps)):
+        problems.add(LABEL_MAPS, str(folder), f'{maps.name}{os.sep}')
     return LabeledFolder(FORMAT, splits)
 
 

@@ -4,10 +4,13 @@ import json
 
 import pytest
 from label_files import annotations, classes, read_coco, write_image, write_text
+from label_folders import label_map
+from mmengine.config import Config
 
+from mmadapt.commands.dataset import main
 from mmadapt.datasets.formats import convert
 from mmadapt.datasets.formats.labeled import BAD_LABEL, LEFT_OUT, NO_IMAGE, UNLABELED, UNREADABLE
-from mmadapt.datasets.formats.voc import DIFFICULT, FROM_ONE, IN_NO_LIST
+from mmadapt.datasets.formats.voc import DIFFICULT, FROM_ONE, IN_NO_LIST, LABEL_MAPS
 from mmadapt.errors import UserError
 
 pytest.importorskip('globox')
@@ -135,6 +138,25 @@ def test_an_image_of_another_name_is_found_by_what_the_file_says(tmp_path):
     done = run(tmp_path)
     assert list(read_coco(tmp_path)) == ['JPEGImages/Photo 1.JPG']
     assert UNLABELED not in kinds(done)
+
+
+def test_label_maps_beside_the_boxes_are_said_and_what_is_said_reads_them(tmp_path):
+    folder = make(tmp_path / 'voc', thing((1, 1, 200, 100)))
+    assert LABEL_MAPS not in kinds(run(folder))
+    (folder / 'SegmentationClass').mkdir()
+    assert LABEL_MAPS not in kinds(run(folder))
+    for stem, split in (('a', 'train'), ('v', 'val')):
+        label_map(folder / f'SegmentationClass/{stem}.png', (0, 1), (200, 100), 'P')
+        write_text(folder / f'ImageSets/Segmentation/{split}.txt', f'{stem}\n')
+    assert len(kinds(run(folder))[LABEL_MAPS]) == 1
+    out = tmp_path / 'voc.py'
+    assert '--classes background,NAME,...' in LABEL_MAPS.remedy
+    assert main([str(folder), '--classes', 'background,dog', '--out', str(out)]) == 0
+    cfg = Config.fromfile(out)
+    assert cfg.voc_train.data_prefix == dict(
+        img_path='JPEGImages/', seg_map_path='SegmentationClass/'
+    )
+    assert cfg.voc_val.ann_file == 'ImageSets/Segmentation/val.txt'
 
 
 def test_what_belongs_to_nothing_is_said(tmp_path):
