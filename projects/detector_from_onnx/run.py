@@ -40,9 +40,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work', type=Path, default=steps.ROOT / 'work_dirs/detector_from_onnx')
     parser.add_argument('--steps', type=int, default=200, help='of 4 images')
     parser.add_argument('--rate', type=float, default=1e-3)
-    parser.add_argument(
-        '--train-norms', action='store_true', help="the head's BatchNorms too: README.md says more"
-    )
     return parser.parse_args()
 
 
@@ -125,13 +122,12 @@ def adapt(args: argparse.Namespace, work: Path) -> list[str]:
     noise = np.random.default_rng(0).uniform(0, 255, (1, 3, weights.SIDE, weights.SIDE))
     inputs = dict(noise=noise.astype(np.float32), image=weights.letterbox(images[0]))
     found = weights.differences(file, base, inputs)
-    name, peft = ('norms', dict(PEFT, exclude=[])) if args.train_norms else ('lora', PEFT)
     training = Training(
-        name, 'data', args.rate, args.steps, load_from=base, peft=peft, model=weights.CONFIG
+        'lora', 'data', args.rate, args.steps, load_from=base, peft=PEFT, model=weights.CONFIG
     )
-    (work / f'records/{name}.json').unlink(missing_ok=True)  # of other data, perhaps
+    (work / 'records/lora.json').unlink(missing_ok=True)  # of other data, perhaps
     record = train(training, work)
-    adapter, merged = work / f'runs/{name}/adapter', work / 'merged.pth'
+    adapter, merged = work / 'runs/lora/adapter', work / 'merged.pth'
     steps.run(
         command('merge', config_of(training, work), adapter, merged, '--force'),
         work / 'logs/merge.log',
@@ -140,7 +136,7 @@ def adapt(args: argparse.Namespace, work: Path) -> list[str]:
     views = adapter_views(adapter, base, paths)
     stock = stock_predictions(weights.CONFIG, base, paths, work / 'base_predictions.pt')
     after = stock_predictions(merged.with_suffix('.py'), merged, paths, work / 'merged.pt')
-    text = (work / f'logs/{name}.log').read_text()
+    text = (work / 'logs/lora.log').read_text()
     loaded = re.search(r'pretrained weights for \d+ of \d+ tensors', text)[0]
     kept = re.search(r'\d+ of \d+ classes start from their rows', text)
     rows = {
