@@ -4,8 +4,12 @@ from collections import defaultdict
 
 import numpy as np
 from coco_files import RUNS, SQUARE, box, coco, write_split
+from PIL import Image
+from pose_files import NAMES, PLACES, face, poses
 
 from mmadapt.datasets import read_export
+from mmadapt.datasets.marks import Marks, draw_marks
+from mmadapt.datasets.points import Points
 from mmadapt.datasets.sheets import MOST
 from mmadapt.datasets.show import choose_images, marks_of
 
@@ -71,3 +75,28 @@ def test_marks_are_the_boxes_names_and_masks_of_the_file(tmp_path):
     assert marks.caption == '1.png'
     # A category that is no class.
     assert list(marks_of(split, split.images[1], split.boxes, ('cat',)).labels) == [0]
+
+
+def test_marks_of_poses_are_the_points_of_the_file_after_the_colors_of_the_classes(tmp_path):
+    faces = [face(1), face(2, keypoints=[1, 2, 2]), face(3, keypoints=None)]
+    write_split(tmp_path / 'train', poses(faces))
+    split = read_export(tmp_path).splits['train']
+    points = Points(NAMES, skeleton=((0, 1),))
+    marks = marks_of(split, split.images[1], split.boxes, ('face',), points)
+    np.testing.assert_array_equal(marks.keypoints[0], np.reshape(PLACES, (3, 3)))
+    # What has not as many is drawn as a box.
+    assert not np.any(marks.keypoints[1:])
+    assert [*marks.point_labels] == [1, 2, 3]
+    assert marks.skeleton == ((0, 1),)
+    assert len(marks.boxes) == 3
+
+
+def test_a_point_is_drawn_in_its_own_color_and_a_hidden_one_as_a_ring():
+    image, palette = Image.new('RGB', (80, 40)), [(225, 225, 225), (255, 0, 0), (0, 0, 255)]
+    places = np.array([[10, 10, 2], [30, 10, 1], [20, 15, 0]])
+    marks = Marks([0], keypoints=[places], point_labels=[1, 2, 1])
+    draw_marks(image, marks, ['face'], palette, (2, 2))
+    assert image.getpixel((20, 20)) == palette[1]
+    assert image.getpixel((60, 20)) == (0, 0, 0)
+    assert image.getpixel((65, 20)) == palette[2]
+    assert image.getpixel((40, 30)) == (0, 0, 0)
