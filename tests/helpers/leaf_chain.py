@@ -294,8 +294,14 @@ def run_chain(leaf: Leaf, folder: Path) -> Chain:
     torch.save(dict(meta={}, state_dict=stock_model(leaf).state_dict()), base)
     chain, config = train_leaf(leaf, small_config(leaf, folder, base), folder)
     chain.merged = folder / 'merged.pth'
-    merge.main([str(config), str(folder / 'run' / 'adapter'), str(chain.merged)])
+    with _unformatted():
+        merge.main([str(config), str(folder / 'run' / 'adapter'), str(chain.merged)])
     return chain
+
+
+def _unformatted():
+    # How the config is laid out in the log takes as long as a step.
+    return mock.patch('mmengine.config.config.FormatCode', lambda text, **style: (text, False))
 
 
 def train_leaf(leaf: Leaf, cfg: Config, folder: Path) -> tuple[Chain, Path]:
@@ -315,8 +321,7 @@ def train_leaf(leaf: Leaf, cfg: Config, folder: Path) -> tuple[Chain, Path]:
     config = folder / 'short.py'
     config.write_text('\n'.join(f'{key} = {value!r}' for key, value in cfg.to_dict().items()))
     WatchLeaf.chain, WatchLeaf.leaf = chain, _ = Chain(), leaf
-    # How the config is laid out in the log takes as long as a step.
-    with mock.patch('mmengine.config.config.FormatCode', lambda text, **style: (text, False)):
+    with _unformatted():
         train.main([str(config), '--work-dir', str(folder / 'run')])
     return chain, config
 
