@@ -23,14 +23,14 @@ class Row:
 _RANK = dict(r=16, alpha=16, dropout=0.0)
 ROWS = {
     'full': Row('full fine-tuning', dict(targets='all', norm='train'), (3e-4, 1e-3)),
-    'last_layer': Row('only the head', dict(), (3e-4, 1e-3)),
-    'lora': Row('LoRA r=16', dict(method=dict(type='LoRA', **_RANK)), (3e-4, 1e-3)),
-    'ssf': Row('SSF', dict(method=dict(type='SSF')), (3e-4, 1e-3)),
-    'dora': Row('DoRA r=16', dict(method=dict(type='DoRA', **_RANK)), (3e-4, 1e-3)),
+    'last_layer': Row('only the head', dict(), (1e-3, 3e-3)),
+    'lora': Row('LoRA r=16', dict(method=dict(type='LoRA', **_RANK)), (1e-3, 3e-3)),
+    'ssf': Row('SSF', dict(method=dict(type='SSF')), (1e-3, 3e-3)),
+    'dora': Row('DoRA r=16', dict(method=dict(type='DoRA', **_RANK)), (1e-3, 3e-3)),
     'lora_plus': Row(
         'LoRA+ r=16',
         dict(method=dict(type='LoRA', **_RANK)),
-        (1e-4, 3e-4),
+        (3e-4, 1e-3),
         dict(constructor='LoRAPlusOptimWrapperConstructor', paramwise_cfg=dict(lora_plus_ratio=16)),
     ),
 }

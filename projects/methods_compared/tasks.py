@@ -15,7 +15,7 @@ from .training import mmadapt as command
 FEW = 20  # steps
 RATE = 3e-3
 _FEW_RATE = 3e-4  # ten times that undoes in 20 steps what the base knows: AP 0.160 fell to 0.032
-_TWO = 300  # steps of the base of two classes: its prediction layer begins at random
+_TWO = 500  # steps of the base of two classes: its prediction layer begins at random
 
 
 def two_classes(faces: Path, work: Path) -> Training:
