@@ -45,4 +45,8 @@ def test_the_frames_of_a_video_are_not_the_images_of_a_folder():
     names = [video.name for video in videos]
     assert names[1] == 'clip.avi'
     assert len({*names}) == 3
-    assert 'clip' not in names
+    alone = Video('clip.mp4', 2, 25.0)
+    _name_apart([frame], [alone])
+    assert alone.name == 'clip.mp4'
+    _name_apart([], [alone := Video('clip.mp4', 2, 25.0)])
+    assert alone.name == 'clip'
