@@ -90,7 +90,7 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
         nargs='?',
         const='',
         metavar='JPG',
-        help='draw training images with their boxes, masks, label maps or class, into '
+        help='draw training images with their boxes, masks, points, label maps or class, into '
         'work_dirs/NAME/training_images.jpg or the file given',
     )
     add_pose_arguments(parser)

@@ -1,4 +1,4 @@
-"""What `mmadapt dataset` does alike for data sets of every kind."""
+"""What `mmadapt dataset` does alike with data sets of every kind."""
 
 import argparse
 import shlex
@@ -10,7 +10,7 @@ from rich.markup import escape
 from ..datasets.base_config import variable_prefix
 from ..datasets.coco_fix import refuse_read_only
 from ..datasets.problems import Problems
-from ..datasets.sheets import Sheet
+from ..datasets.sheets import Sheet, written_names
 from ..errors import WriteError
 from ..files.atomic import write_atomically
 from ..files.existing import would_change
@@ -36,8 +36,13 @@ def draw_images(console: Console, sheet: Sheet, folder: Path, out: Path, overwri
     say(
         console,
         f'drew {out}: {len(sheet.images):,} training images with {sheet.shown:,} of '
-        f'{sheet.classes:,} classes',
+        f'{len(sheet.classes):,} classes',
     )
+    written = zip(written_names(sheet.classes), sheet.classes, strict=True)
+    lost = [f'{text} is {name}' for text, name in written if text != name]
+    if lost:
+        listed = ', '.join(lost[:20]) + ', ...' * (len(lost) > 20)
+        say(console, f'no font here has the letters of some names: {listed}', 'yellow')
 
 
 def typed(arguments: list[str], show: str | None) -> str:

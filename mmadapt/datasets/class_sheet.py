@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from .class_folders import ClassExport
 from .marks import Marks
-from .sheets import COUNT, MOST, Sheet, spaced
+from .sheets import COUNT, MOST, Sheet, spaced, written_names
 
 # A sheet of more is too high for a JPEG file, and for anyone.
 MOST_CLASSES = 1000
@@ -23,10 +23,14 @@ def class_sheet(export: ClassExport) -> Sheet:
     split = export.splits['train']
     classes = spaced([name for name, images in split.images.items() if images], MOST_CLASSES)
     each = -(-COUNT // max(len(classes), 1))
+    written = dict(zip(export.classes, written_names(export.classes), strict=True))
     images = [
-        (path, Marks(caption=f'{name}\n{path.relative_to(split.folder / name).as_posix()}'))
+        (
+            path,
+            Marks(caption=f'{written[name]}\n{path.relative_to(split.folder / name).as_posix()}'),
+        )
         for name in classes
         for path in spaced(split.images[name], each)
     ]
-    sheet = Sheet(images, split.counts.total(), len(classes), len(export.classes))
+    sheet = Sheet(images, split.counts.total(), len(classes), export.classes)
     return replace(sheet, row_height=_SMALL) if len(images) > MOST else sheet

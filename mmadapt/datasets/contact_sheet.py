@@ -5,8 +5,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageOps
 
+from .fonts import font
 from .image_checks import oriented_size
-from .marks import FINE, LETTERS, Color, Marks, draw_marks, font, paint_stripes
+from .marks import FINE, LETTERS, Color, Marks, draw_marks, paint_stripes
 from .pixels import UNREADABLE, eight_bits
 
 BACK, INK, DIM = (24, 26, 30), (235, 235, 235), (150, 154, 160)
@@ -59,7 +60,8 @@ def draw_contact_sheet(
             for line, text in enumerate(caption, 1):
                 place = (x, y + side[1] + 3 + (line - 1) * _LINE)
                 ink = DIM if line == len(caption) else INK
-                draw.text(place, _shortened(text, side[0]), fill=ink, font=font(LETTERS))
+                letters = font(LETTERS, text)
+                draw.text(place, _shortened(text, side[0]), fill=ink, font=letters)
             x, number = x + side[0] + _GAP, number + 1
         y += row[0][1] + below + _GAP
     return sheet
@@ -120,19 +122,18 @@ def _tile(
 
 def _header(title: str, legend: Sequence[tuple[str, Color | None]], width: int) -> Image.Image:
     """Return title and legend: the legend in as many lines as it needs."""
-    large, small = font(20), font(15)
     places: list[tuple[int, int, str, Color | None]] = []
     x, y = _GAP, 44
     for name, color in (each for each in legend if each[0]):
         text = _shortened(name, width // 3, 15)
-        wide = 26 + round(small.getlength(text)) + 22
+        wide = 26 + round(font(15, name).getlength(text)) + 22
         if x + wide > width and x > _GAP:
             x, y = _GAP, y + 26
         places.append((x, y, text, color))
         x += wide
     header = Image.new('RGB', (width, y + 32 if legend else 44), BACK)
     draw = ImageDraw.Draw(header)
-    draw.text((_GAP, 10), _shortened(title, width - 2 * _GAP, 20), fill=INK, font=large)
+    draw.text((_GAP, 10), _shortened(title, width - 2 * _GAP, 20), fill=INK, font=font(20, title))
     for x, y, text, color in places:
         if color is None:
             swatch = Image.new('RGB', (18 * FINE, 14 * FINE), DIM)
@@ -140,14 +141,15 @@ def _header(title: str, legend: Sequence[tuple[str, Color | None]], width: int) 
             header.paste(swatch.reduce(FINE), (x, y + 2))
         else:
             draw.rectangle((x, y + 2, x + 18, y + 16), fill=color)
-        draw.text((x + 26, y), text, fill=INK, font=small)
+        draw.text((x + 26, y), text, fill=INK, font=font(15, text))
     return header
 
 
 def _shortened(text: str, width: int, size: int = LETTERS) -> str:
     """Return a text that is no wider, its end kept: file names differ there."""
-    if font(size).getlength(text) <= width:
+    letters = font(size, text)
+    if letters.getlength(text) <= width:
         return text
-    while text and font(size).getlength(f'...{text}') > width:
+    while text and letters.getlength(f'...{text}') > width:
         text = text[1:]
     return f'...{text}'

@@ -9,7 +9,7 @@ from .base_config import distinct_palette
 from .label_export import LabelExport, MapSplit
 from .label_maps import IGNORED, LabelMap, labels_of, load_numbers, numbers_of
 from .marks import NO_CLASS, Color, Marks
-from .sheets import Sheet, choose
+from .sheets import Sheet, choose, written_names
 
 # A class that covers less of an image, and less than half of what it covers elsewhere, is hardly
 # seen there.
@@ -30,7 +30,7 @@ def map_sheet(export: LabelExport) -> Sheet:
     """
     split = export.splits.get('train')
     if split is None:
-        return Sheet([], 0, 0, 0)
+        return Sheet([], 0, 0, ())
     maps = dict(zip(split.pairs.maps, split.maps, strict=True))
     labels = {image: _labels(each, export) for image, each in maps.items()}
     total = sum(labels.values(), Counter())
@@ -39,6 +39,7 @@ def map_sheet(export: LabelExport) -> Sheet:
         values = {value for value in total if value < IGNORED}
         names = [str(v) if v in values else '' for v in range(max(values, default=-1) + 1)]
         palette = distinct_palette(len(names))
+    written = written_names(names)
     images: list[tuple[Path, Marks]] = []
     shown: set[int] = set()
     for image in choose(maps, _seen_in(labels)):
@@ -48,8 +49,8 @@ def map_sheet(export: LabelExport) -> Sheet:
         images,
         len(maps),
         len(shown - {IGNORED}),
-        sum(map(bool, names)),
-        [name and f'{name} {_share(label, total)}' for label, name in enumerate(names)],
+        [name for name in names if name],
+        [text and f'{text} {_share(label, total)}' for label, text in enumerate(written)],
         palette,
         _others(total, len(names)),
     )

@@ -6,11 +6,12 @@ name stands where nothing is, and where there is no such place the color alone s
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFilter
+
+from .fonts import font
 
 Color = tuple[int, int, int]
 Box = tuple[float, float, float, float]
@@ -126,7 +127,7 @@ def _write(
     size: tuple[int, int],
 ) -> None:
     """Write the name of a box where it covers no other box and no other name, if anywhere."""
-    letters = font(LETTERS * FINE)
+    letters = font(LETTERS * FINE, text)
     left, top, right, bottom = draw.textbbox((0, 0), text, font=letters)
     wide, high = right - left + 10, bottom - top + 10
     x1, y1, x2, y2 = boxes[own]
@@ -233,11 +234,3 @@ def _draw_points(
             # A hollow one is hidden in the image, as COCO has it.
             fill = inside if visibility > 1 else (0, 0, 0)
             draw.ellipse(box, fill=fill, outline=inside, width=_LINE * FINE)
-
-
-@lru_cache
-def font(size: int) -> Any:
-    """Return matplotlib's own font in a size, which has more letters than Pillow's."""
-    from matplotlib import font_manager
-
-    return ImageFont.truetype(font_manager.findfont('DejaVu Sans'), size)

@@ -10,6 +10,7 @@ from ..errors import UserError
 from ..files.atomic import write_atomically
 from ..files.existing import refuse_existing
 from .contact_sheet import draw_contact_sheet
+from .fonts import is_drawable
 from .marks import Color, Marks
 
 COUNT = 24
@@ -28,7 +29,7 @@ class Sheet:
         images (Sequence[tuple[Path, Marks]]): The files, and what is drawn on each.
         number (int): How many training images there are.
         shown (int): How many classes the images show.
-        classes (int): How many classes there are.
+        classes (Sequence[str]): All classes; what is written for them is :func:`written_names`.
         legend (Sequence[str]): A text for each class, or '' for one that has none there.
         palette (Sequence[Color]): A color for each class.
         others (Sequence[tuple[str, Color | None]]): What else has a color, or stripes (None).
@@ -38,7 +39,7 @@ class Sheet:
     images: Sequence[tuple[Path, Marks]]
     number: int
     shown: int
-    classes: int
+    classes: Sequence[str]
     legend: Sequence[str] = ()
     palette: Sequence[Color] = ()
     others: Sequence[tuple[str, Color | None]] = ()
@@ -86,6 +87,11 @@ def sheet_path(show: str | None, prefix: str) -> Path:
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f'--show {path} is no image file: its name ends in {", ".join(SUFFIXES)}')
     return path
+
+
+def written_names(names: Sequence[str]) -> list[str]:
+    """Return what is written for names: their numbers where no font has their letters."""
+    return [name if is_drawable(name) else f'#{label}' for label, name in enumerate(names)]
 
 
 def choose(

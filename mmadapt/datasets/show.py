@@ -16,7 +16,7 @@ from .marks import Marks
 from .masks import good_parts
 from .points import Points
 from .pose_config import point_colors
-from .sheets import COUNT, Sheet, choose
+from .sheets import COUNT, Sheet, choose, written_names
 from .training_use import CROWD, IGNORED
 
 _PALE = (225, 225, 225)
@@ -66,6 +66,7 @@ def marks_of(
         Marks: What is marked iscrowd or ignore says so beside its name.
     """
     labels, corners, texts, masks, places = [], [], [], [], []
+    written = written_names(classes)
     count = len(points.names) if points else 0
     for box in boxes:
         name = split.categories.get(box['category_id'])
@@ -75,7 +76,7 @@ def marks_of(
         marked = [reason for reason, key in _MARKS if box.get(key)]
         labels.append(classes.index(name))
         corners.append((x, y, x + w, y + h))
-        texts.append(', '.join([name, *marked]))
+        texts.append(', '.join([written[classes.index(name)], *marked]))
         if points is None:
             masks.append(_mask(box.get('segmentation'), image))
         else:
@@ -117,7 +118,7 @@ def box_sheet(export: Export, points: Points | None = None) -> Sheet:
         UserError: No image that is listed is on disk.
     """
     if 'train' not in export.splits or not export.splits['train'].images:
-        return Sheet([], 0, 0, 0)
+        return Sheet([], 0, 0, ())
     split = export.splits['train']
     by_image = defaultdict(list)
     for box in split.boxes:
@@ -132,10 +133,11 @@ def box_sheet(export: Export, points: Points | None = None) -> Sheet:
     if not images:
         raise UserError(f'--show: no image that {split.ann_file} lists is on disk')
     shown = {label for _, marks in images for label in marks.labels}
-    legend = [f'{name} {split.class_counts[name]:,}' for name in export.classes]
+    written = zip(written_names(export.classes), export.classes, strict=True)
+    legend = [f'{text} {split.class_counts[name]:,}' for text, name in written]
     palette = distinct_palette(len(legend))
     if points is not None:
         # Left and right are told by their colors, before which boxes and lines step back.
         palette = [_PALE] * len(legend) + point_colors(points)
         legend += points.names
-    return Sheet(images, len(split.images), len(shown), len(export.classes), legend, palette)
+    return Sheet(images, len(split.images), len(shown), export.classes, legend, palette)

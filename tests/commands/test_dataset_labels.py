@@ -180,6 +180,21 @@ def test_training_images_are_drawn_and_the_config_is_the_same(kind, tmp_path, ca
     assert sheet.is_file()
 
 
+def test_names_that_no_font_can_write_are_numbers_and_printed(tmp_path, capsys, monkeypatch):
+    from matplotlib import font_manager
+
+    from mmadapt.datasets import fonts
+
+    fonts._file_for.cache_clear()
+    monkeypatch.setattr(font_manager, 'findSystemFonts', list)
+    monkeypatch.chdir(tmp_path)
+    names = ('cat', '\u732b', 'пёс')
+    class_folders(tmp_path / 'x', names, names)
+    assert main(['x', '--show']) == 0
+    said = ' '.join(capsys.readouterr().out.split())
+    assert 'no font here has the letters of some names: #2 is \u732b wrote' in said
+
+
 @pytest.mark.parametrize('kind', ['maps', 'classes'])
 def test_an_image_of_two_splits_is_found_though_no_byte_is_the_same(kind, tmp_path, capsys):
     first, second = 'images/train/train1.jpg', 'images/validation/validation0.jpg'

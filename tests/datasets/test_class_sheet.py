@@ -27,7 +27,7 @@ def test_each_class_has_as_many_images_from_all_of_its_folder(tmp_path):
     assert found[:3] == [('a', 'a0.jpg'), ('a', 'a1.jpg'), ('b', 'b0.jpg')]
     places = [int(name[8:10]) for _, name in found if name.startswith('deeper/')]
     assert max(places) > 80
-    assert (sheet.number, sheet.shown, sheet.classes) == (103, 3, 3)
+    assert (sheet.number, sheet.shown, sheet.classes) == (103, 3, ('a', 'b', 'c'))
     for path, marks in sheet.images:
         assert path == root / 'train' / marks.caption.replace('\n', '/')
 
@@ -48,7 +48,7 @@ def test_there_is_a_number_beyond_which_classes_are_left_out_and_counted(tmp_pat
     monkeypatch.setattr(module, 'MOST_CLASSES', 2)
     sheet = class_sheet(read_class_folders(class_folders(tmp_path)))
     assert {name for name, _ in captions(sheet)} == {'a', 'b'}
-    assert (sheet.shown, sheet.classes) == (2, 3)
+    assert (sheet.shown, sheet.classes) == (2, ('a', 'b', 'c'))
 
 
 def test_an_empty_folder_is_no_class_that_is_shown(tmp_path):
@@ -57,7 +57,7 @@ def test_an_empty_folder_is_no_class_that_is_shown(tmp_path):
     (root / 'train' / 'b').mkdir()
     sheet = class_sheet(read_class_folders(root))
     assert {name for name, _ in captions(sheet)} == {'a', 'c'}
-    assert (sheet.shown, sheet.classes) == (2, 3)
+    assert (sheet.shown, sheet.classes) == (2, ('a', 'b', 'c'))
     assert COUNT == 24
     sheet.write(tmp_path / 'sheet.jpg', 'title')
     assert Image.open(tmp_path / 'sheet.jpg').format == 'JPEG'
