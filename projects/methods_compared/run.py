@@ -162,8 +162,12 @@ def compare_all(args: argparse.Namespace) -> None:
             rows[name] = compare(name, base, work, args)
         lines += ['', *tables.of_rows(rows)]
     if 'classes' in args.parts:
-        found = tasks.keep_classes(base, work, args.seeds)
-        lines += ['', *tables.of_classes(found)]
+        found = tasks.keep_classes(base, 'all', work, args.seeds)
+        lines += ['', 'a third class:', '', *tables.of_classes(found)]
+        three = tasks.three_classes(base)
+        train(three, work)
+        found = tasks.keep_classes(tasks.checkpoint(three, work), 'two', work, args.seeds)
+        lines += ['', 'two of three classes:', '', *tables.of_classes(found)]
     if 'tasks' in args.parts:
         found = tasks.two_tasks(base, config_of(two, work), work, args.steps)
         lines += ['', *tables.of_tasks(found)]

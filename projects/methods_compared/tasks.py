@@ -15,6 +15,7 @@ from .training import mmadapt as command
 FEW = 20  # steps
 RATE = 3e-3
 _FEW_RATE = 3e-4  # ten times that undoes in 20 steps what the base knows: AP 0.160 fell to 0.032
+_THREE = 150  # steps of the base of three classes
 _TWO = 500  # steps of the base of two classes: its prediction layer begins at random
 
 
@@ -38,25 +39,35 @@ def checkpoint(training: Training, work: Path) -> Path:
     return work / f'runs/{training.name}/iter_{training.iterations}.pth'
 
 
-def third_class(base: Path, keep: bool, seed: int) -> Training:
-    """Return the training that adapts the base of two classes to them and a third by LoRA.
+def three_classes(two: Path) -> Training:
+    """Return the training of a base of all three classes, which begins at that of two.
+
+    Args:
+        two (Path): The checkpoint of the base of two classes.
+    """
+    return Training('three', 'all', _FEW_RATE, _THREE, load_from=two)
+
+
+def other_classes(base: Path, task: str, keep: bool, seed: int) -> Training:
+    """Return the training that adapts a base to other classes by LoRA.
 
     Args:
         base (Path): The base's checkpoint.
-        keep (bool): Whether the rows of the two are kept; else all are made anew.
+        task (str): The data with these classes.
+        keep (bool): Whether the rows of those that the base knows are kept; else all are made anew.
         seed (int): The seed.
     """
     peft = dict(COMMON, **ROWS['lora'].peft, keep_classes=keep)
-    return Training(
-        f'keep-{keep}-{FEW}-seed{seed}', 'all', _FEW_RATE, FEW, seed, load_from=base, peft=peft
-    )
+    name = f'keep-{keep}-{FEW}-seed{seed}' if task == 'all' else f'{task}-{keep}-{FEW}-seed{seed}'
+    return Training(name, task, _FEW_RATE, FEW, seed, load_from=base, peft=peft)
 
 
-def keep_classes(base: Path, work: Path, seeds: int) -> list[dict]:
-    """Train a third class with the rows of the other two kept and made anew.
+def keep_classes(base: Path, task: str, work: Path, seeds: int) -> list[dict]:
+    """Train other classes with the rows of known ones kept and made anew.
 
     Args:
         base (Path): The base's checkpoint.
+        task (str): The data with these classes.
         work (Path): The work folder.
         seeds (int): How many times each.
 
@@ -64,7 +75,7 @@ def keep_classes(base: Path, work: Path, seeds: int) -> list[dict]:
         list[dict]: Records, ``keep`` and ``seed`` among them.
     """
     return [
-        dict(train(third_class(base, keep, seed), work), keep=keep, seed=seed)
+        dict(train(other_classes(base, task, keep, seed), work), keep=keep, seed=seed)
         for seed in range(seeds)
         for keep in (True, False)
     ]
@@ -83,7 +94,7 @@ def two_tasks(base: Path, base_config: Path, work: Path, iterations: int) -> dic
         dict: ``trees`` (record), ``forgetting`` (cases), ``seen`` (objects by adapter) and
         ``switch`` (median seconds).
     """
-    third = third_class(base, True, 0)
+    third = other_classes(base, 'all', True, 0)
     train(third, work)
     masks = work / f'runs/{third.name}/adapter'
     trees = Training(
