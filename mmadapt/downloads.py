@@ -3,7 +3,8 @@
 import os.path as osp
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.error import URLError
+from typing import NamedTuple
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlparse
 from urllib.request import Request, urlopen
 
@@ -40,10 +41,45 @@ _SECONDS = 10
 _HUB = "couldn't connect to 'https://huggingface.co'"
 
 
+class Refusal(NamedTuple):
+    """How a question to a server failed.
+
+    Attributes:
+        reason (str): Why.
+        status (int, optional): What a server answered, such as 404; None where none was reached.
+        slow (bool): Whether it has only not answered yet.
+    """
+
+    reason: str
+    status: int | None = None
+    slow: bool = False
+
+
+def ask(address: str) -> Refusal | None:
+    """Put to a server the question for a file, whose bytes are left there.
+
+    Args:
+        address (str): The file's.
+
+    Returns:
+        Refusal, optional: None where it can be had, or one cannot tell.
+    """
+    try:
+        urlopen(Request(address, headers={'User-Agent': 'torch.hub'}), timeout=_SECONDS).close()
+    except HTTPError as error:
+        error.close()
+        return Refusal(str(error.reason), status=error.code)
+    except URLError as error:
+        return Refusal(str(error.reason), slow=isinstance(error.reason, TimeoutError))
+    except TimeoutError as error:
+        return Refusal(str(error), slow=True)
+    except (OSError, ValueError):  # the download will show
+        return None
+    return None
+
+
 def why_not_downloaded(path: str) -> str | None:
     """Return why a file cannot be downloaded, None where it can, or is here, or one cannot tell.
-
-    The same question is put to the server as for the file itself, whose bytes are left there.
 
     Args:
         path (str): An address, or a name with a scheme such as ``torchvision://resnet50``.
@@ -65,13 +101,9 @@ def why_not_downloaded(path: str) -> str | None:
         osp.join(torch.hub.get_dir(), 'checkpoints', osp.basename(urlparse(path).path))
     ):
         return None
-    try:
-        urlopen(Request(path, headers={'User-Agent': 'torch.hub'}), timeout=_SECONDS).close()
-    except URLError as error:
-        return None if isinstance(error.reason, TimeoutError) else str(error.reason)
-    except (OSError, ValueError):  # a slow one, among others: the download will show
-        return None
-    return None
+    refusal = ask(path)
+    # From a slow server it may still come.
+    return None if refusal is None or refusal.slow else refusal.reason
 
 
 @contextmanager

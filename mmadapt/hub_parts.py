@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from os.path import isdir
 
 from torch import nn
 
-from .hub import from_the_cache
-from .language_models import check_language_models, language_model_names
+from .hub import Wanted, from_the_cache
+from .language_models import (
+    check_language_models,
+    language_model_files,
+    language_model_names,
+)
 from .timm_weights import check_timm_weights, timm_files
 
 
@@ -37,9 +40,8 @@ def building_from_the_cache(model: dict | list | nn.Module) -> AbstractContextMa
     return from_the_cache([] if isinstance(model, nn.Module) else [*_files(model)])
 
 
-def _files(model: dict | list) -> Iterator[tuple[str, str]]:
+def _files(model: dict | list) -> Iterator[Wanted]:
     for _, name in language_model_names(model):
-        if not isdir(name):
-            yield name, 'config.json'
-    for _, name, files in timm_files(model):
-        yield name, files[0]
+        yield from language_model_files(name)
+    for _, wanted in timm_files(model):
+        yield wanted

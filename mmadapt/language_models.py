@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .errors import UserError
 from .extras import remedy
-from .hub import is_cached, why_not_fetched
+from .hub import Wanted, is_cached, why_not_fetched
 
 # Of each line one file is needed: the sizes, the words, the weights.
 _FILES = (
@@ -47,13 +47,22 @@ def check_language_models(model: dict | list, place: str = 'model') -> None:
                     f'{where}: the folder {name} lacks {" or ".join(lacks[0])}; '
                     + _remedy(where, 'bert-base-uncased')
                 )
-        elif not all(is_cached(name, files) for files in _FILES):
-            reason = why_not_fetched(name, 'config.json')
+        elif not all(map(is_cached, wanted := language_model_files(name))):
+            reason = why_not_fetched(wanted[0])
             if reason is not None:
                 raise UserError(
                     f'{where}={name} is no folder here, is not in the cache of Hugging Face, and '
                     f'cannot be downloaded ({reason}); {_remedy(where, name)}'
                 )
+
+
+def language_model_files(name: str) -> list[Wanted]:
+    """Return what transformers reads from the hub when a language model is built.
+
+    Args:
+        name (str): The repository, or a folder, for which nothing is read.
+    """
+    return [] if osp.isdir(name) else [Wanted(name, files) for files in _FILES]
 
 
 def language_model_names(node: dict | list, place: str = 'model') -> Iterator[tuple[str, str]]:

@@ -4,8 +4,8 @@ from urllib.error import HTTPError, URLError
 
 import pytest
 
-from mmadapt import UserError
-from mmadapt.downloads import building_offline, naming_pretrained
+from mmadapt import UserError, downloads
+from mmadapt.downloads import Refusal, ask, building_offline, naming_pretrained
 
 
 class LocalEntryNotFoundError(FileNotFoundError):
@@ -57,3 +57,23 @@ def test_a_pretrained_file_is_named_with_its_option(name):
         naming_pretrained(name, ['torchvision://resnet50']),
     ):
         raise error
+
+
+@pytest.mark.parametrize(
+    ('error', 'refusal'),
+    [
+        (HTTPError('http://a', 401, 'Unauthorized', {}, None), Refusal('Unauthorized', 401)),
+        (URLError('no network'), Refusal('no network')),
+        (URLError(TimeoutError('timed out')), Refusal('timed out', slow=True)),
+        (TimeoutError('timed out'), Refusal('timed out', slow=True)),
+        (ConnectionResetError(), None),
+    ],
+)
+def test_what_a_server_answers_is_told_from_no_answer(error, refusal, monkeypatch):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(downloads, 'urlopen', fail)
+    assert ask('http://a') == refusal
+    slow = refusal is None or refusal.slow
+    assert downloads.why_not_downloaded('http://a') == (None if slow else refusal.reason)

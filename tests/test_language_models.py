@@ -15,9 +15,10 @@ from det_leaves import write_bert
 from mmengine.registry import MODELS, init_default_scope
 from packaging.requirements import Requirement
 
-from mmadapt import UserError
+from mmadapt import UserError, hub
 from mmadapt.compat.versions import NO_MMPRETRAIN
 from mmadapt.config_files import CONFIGS
+from mmadapt.downloads import Refusal
 from mmadapt.language_models import check_language_models
 
 LEAF = CONFIGS / 'peft' / 'mm-grounding-dino_swin-t_lora_face.py'
@@ -26,6 +27,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def model(name):
     return dict(type='A', detector=[dict(language_model=dict(type='BertModel', name=str(name)))])
+
+
+@pytest.fixture(autouse=True)
+def _nothing_has_been_asked():
+    hub.refusal.cache_clear()
 
 
 @pytest.fixture
@@ -103,16 +109,26 @@ def test_without_a_network_it_is_said_before_anything_waits(monkeypatch):
     assert '--cfg-options model.detector.0.language_model.name=bert' in line
 
 
+def test_who_has_been_told_connects_and_asks_again(monkeypatch):
+    answers = [Refusal('no network'), None]
+    monkeypatch.setattr(hub, 'ask', lambda address: answers.pop(0))
+    assert '(no network)' in said('there')
+    check_language_models(model('there'))
+    check_language_models(model('there'))  # and is not asked a third time
+    assert not answers
+
+
 @pytest.mark.usefixtures('server')
 def test_the_network_is_asked_and_its_answer_taken(monkeypatch):
+    monkeypatch.setenv('HF_HUB_OFFLINE', 'false')  # which its client does not take for set either
     check_language_models(model('there'))
     assert '(Not Found)' in said('not-there')
-    monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+    monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_OFFLINE', True)
     assert '(HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set)' in said('there')
 
 
 def test_what_is_in_the_cache_is_not_asked_for(bert, tmp_path, monkeypatch):
-    monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+    monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_OFFLINE', True)
     monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_CACHE', str(tmp_path / 'hub'))
     folder = tmp_path / 'hub' / 'models--bert-kept'
     shutil.copytree(bert, folder / 'snapshots' / 'a1')
@@ -126,7 +142,7 @@ def test_what_is_in_the_cache_is_not_asked_for(bert, tmp_path, monkeypatch):
 @pytest.mark.parametrize('command', ['inspect', 'train', 'plan --memory 24GiB'])
 def test_commands_say_it(command, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+    monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_OFFLINE', True)
     name, *words = command.split()
     words += ['--cfg-options', 'model.language_model.name=bert-base-none']
     main = import_module(f'mmadapt.commands.{name}').main
