@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from os.path import realpath
+from os.path import abspath
 from pathlib import Path
 
 import cv2
@@ -137,7 +137,8 @@ def find_images(places: Sequence[str]) -> tuple[list[Frame], list[Video]]:
     Raises:
         UserError: A place is not there, is neither image nor video, or has no image in it.
     """
-    # By the file itself: one that is named twice is looked at once.
+    # By its place: one that is named twice is looked at once. Not by the file that it links to: in
+    # the folders of DVC and git-annex, two names of equal images link to one.
     images: dict[str, Frame] = {}
     videos: dict[str, Video] = {}
     for place in places:
@@ -148,16 +149,16 @@ def find_images(places: Sequence[str]) -> tuple[list[Frame], list[Video]]:
                 raise UserError(f'{place} has no image in it ({", ".join(sorted(IMAGE_SUFFIXES))})')
             for file in files:
                 name = file.relative_to(path).as_posix()
-                images.setdefault(realpath(file), Frame(name, str(file)))
+                images.setdefault(abspath(file), Frame(name, str(file)))
         elif not path.is_file():
             names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
             near = close_names(path.name, names)
             hint = f'; nearest: {path.parent / near[0]}' if near else ''
             raise UserError(f'there is no image or folder {place}{hint}')
         elif path.suffix.lower() in VIDEO_SUFFIXES:
-            videos.setdefault(realpath(path), Video.open(place))
+            videos.setdefault(abspath(path), Video.open(place))
         elif path.suffix.lower() in IMAGE_SUFFIXES:
-            images.setdefault(realpath(path), Frame(path.name, place))
+            images.setdefault(abspath(path), Frame(path.name, place))
         else:
             raise UserError(
                 f'{place} is neither an image ({", ".join(sorted(IMAGE_SUFFIXES))}) nor a video '

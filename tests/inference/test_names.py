@@ -3,9 +3,10 @@
 import os
 
 import pytest
+from PIL import Image
 
 from mmadapt.inference.names import told_apart
-from mmadapt.inference.sources import Frame, Video, _name_apart
+from mmadapt.inference.sources import Frame, Video, _name_apart, find_images
 
 
 def test_each_has_its_best_name_that_no_other_has():
@@ -50,3 +51,16 @@ def test_the_frames_of_a_video_are_not_the_images_of_a_folder():
     assert alone.name == 'clip.mp4'
     _name_apart([], [alone := Video('clip.mp4', 2, 25.0)])
     assert alone.name == 'clip'
+
+
+def test_links_to_one_file_are_images_of_their_own(tmp_path, monkeypatch):
+    """As DVC and git-annex store equal images; one that is named twice is looked at once."""
+    monkeypatch.chdir(tmp_path)
+    Image.new('RGB', (8, 8)).save('stored.png')
+    os.mkdir('linked')
+    for name in ('a.png', 'b.png'):
+        os.symlink('../stored.png', f'linked/{name}')
+    frames, _ = find_images(['linked', 'linked/a.png', 'linked/../linked/b.png'])
+    assert [frame.name for frame in frames] == ['a.png', 'b.png']
+    frames, _ = find_images(['linked/a.png', 'stored.png', str(tmp_path / 'stored.png')])
+    assert [frame.name for frame in frames] == ['a.png', 'stored.png']
