@@ -1,19 +1,41 @@
 """Drawing what a model predicts in a test: each library's hook is told so by other words."""
 
 import os.path as osp
+from dataclasses import dataclass
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from ..errors import UserError
 from ..type_names import type_name
 
-# What turns a hook on, and what says where it writes: a folder below the time stamp of the run.
-_DETECTION = ('draw', 'test_out_dir')
+_LOCAL = 'LocalVisBackend'
+
+
+@dataclass(frozen=True)
+class _Words:
+    """How a hook that draws is configured.
+
+    Args:
+        draws (str): The key that turns it on.
+        writes (str): The one that says where it writes: a folder below the time stamp of the run.
+            '' for hooks that hand their images to the visualizer, which has a folder of its own;
+            they draw one in so many.
+        visualizer (str): The visualizer that it draws by.
+        shows_only (bool): Whether it takes the visualizer's storage away where it shows.
+    """
+
+    draws: str
+    writes: str
+    visualizer: str
+    shows_only: bool = False
+
+
+_DETECTION = _Words('draw', 'test_out_dir', 'DetLocalVisualizer')
 _WORDS = {
-    'PoseVisualizationHook': ('enable', 'out_dir'),
-    # These hand their images to the visualizer, which has a folder of its own, one in so many.
-    'SegVisualizationHook': ('draw', ''),
-    'VisualizationHook': ('enable', ''),
+    'PoseVisualizationHook': _Words('enable', 'out_dir', 'PoseLocalVisualizer'),
+    'SegVisualizationHook': _Words('draw', '', 'SegLocalVisualizer', True),
+    'VisualizationHook': _Words('enable', '', 'UniversalVisualizer'),
+    'TrackVisualizationHook': _Words('draw', 'test_out_dir', 'TrackLocalVisualizer'),
 }
 
 
@@ -27,7 +49,7 @@ def draw_predictions(cfg: Config, show: bool, wait_time: float, folder: str | No
         folder (str, optional): Where they are written.
 
     Raises:
-        UserError: No hook of the config draws.
+        UserError: No hook of the config draws, or the one that does cannot both show and write.
     """
     hook = (cfg.get('default_hooks') or {}).get('visualization')
     if hook is None:
@@ -35,16 +57,30 @@ def draw_predictions(cfg: Config, show: bool, wait_time: float, folder: str | No
             '--show and --show-dir need default_hooks.visualization=dict(type='
             "'DetVisualizationHook') in the config, or that of its library"
         )
-    draws, writes = _words(cfg)
-    hook[draws] = True
+    words = _words(cfg)
+    if show and folder and words.shows_only:
+        raise UserError(
+            f'--show and --show-dir: {type_name(hook.type)} shows what it draws or writes it; '
+            'leave one of them away'
+        )
+    hook[words.draws] = True
     if show:
         hook.update(show=True, wait_time=wait_time)
-    if not writes:
+    if not words.writes:
         hook['interval'] = 1
-    if folder and writes:
-        hook[writes] = folder
+    # What a config without one gets, MMEngine's own, draws nothing.
+    visualizer = cfg.get('visualizer') or dict(vis_backends=[dict(type=_LOCAL)])
+    if type_name(visualizer.get('type')) in ('', 'Visualizer'):
+        visualizer['type'] = words.visualizer
+    cfg.visualizer = visualizer
+    if folder and words.writes:
+        hook[words.writes] = folder
     elif folder:
+        if words.shows_only:
+            hook.pop('show', None)
+        hook.pop('out_dir', None)  # of MMPretrain's, with which the visualizer gets nothing to keep
         cfg.visualizer.save_dir = osp.join(cfg.work_dir, folder)
+        _store_in_files(cfg.visualizer)
 
 
 def drawings_folder(cfg: Config, timestamp: str, folder: str) -> str:
@@ -55,10 +91,25 @@ def drawings_folder(cfg: Config, timestamp: str, folder: str) -> str:
         timestamp (str): The time stamp of the run.
         folder (str): As :func:`draw_predictions` was given it.
     """
-    if _words(cfg)[1]:
+    if _words(cfg).writes:
         return osp.join(cfg.work_dir, timestamp, folder)
     return osp.join(cfg.work_dir, folder, 'vis_data', 'vis_image')
 
 
-def _words(cfg: Config) -> tuple[str, str]:
+def _words(cfg: Config) -> _Words:
     return _WORDS.get(type_name(cfg.default_hooks.visualization.get('type')), _DETECTION)
+
+
+def _store_in_files(visualizer: ConfigDict) -> None:
+    """Have a visualizer write images below its own folder, whatever else it does with them."""
+    given = visualizer.get('vis_backends') or []
+    backends = [given] if isinstance(given, dict) else [*given]
+    kinds = [type_name(backend.get('type')) for backend in backends]
+    if _LOCAL in kinds:
+        # A folder of its own would go before the visualizer's.
+        own = backends[kinds.index(_LOCAL)]
+        own.pop('save_dir', None)
+        own.pop('img_save_dir', None)
+    else:
+        backends.append(dict(type=_LOCAL))
+    visualizer.vis_backends = backends

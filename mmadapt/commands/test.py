@@ -21,6 +21,7 @@ from rich.console import Console
 
 from ..cli import check_checkpoint, load_config, set_work_dir
 from ..cli.arguments import add_config, add_force, add_launcher, make_parser, set_local_rank
+from ..cli.drawing_names import tell_drawings_apart
 from ..cli.drawings import draw_predictions, drawings_folder
 from ..config_model import model_config
 from ..datasets import check_data
@@ -53,8 +54,9 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
     parser.add_argument(
         '--show-dir',
-        help='write images of the predictions to this folder, below the time stamp in the work '
-        'directory or that itself',
+        help='write images of the predictions to this folder: a whole path, or one below the time '
+        'stamp in the work directory; label maps and classes of images to its vis_data/vis_image, '
+        'below the work directory itself',
     )
     parser.add_argument('--wait-time', type=float, default=2, help='seconds that --show waits')
     parser.add_argument('--tta', action='store_true', help='average over augmented images')
@@ -156,6 +158,8 @@ def main(arguments: list[str]) -> None:
         rehearse(cfg, trains=False)
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     mend_circles(runner.visualizer)
+    if args.show_dir:
+        tell_drawings_apart(runner)
     add_run_check_hook(runner)
     if args.out is not None:
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
