@@ -21,6 +21,7 @@ from ..errors import UserError
 from ..files import is_adapter, load_adapter, read_adapter, read_checkpoint
 from ..files.base_weights import lacking_keys
 from ..files.prefix import with_full_keys
+from ..logs import say
 from ..peft import fit_class_counts, set_adapter
 from ..runs import unwrap, without_averages
 from .resident import open_resident
@@ -93,8 +94,11 @@ def check_cases(cfg: Config, checkpoint: str, cases: Mapping[str, str]) -> None:
         return
     if cfg.get('default_scope') == 'mmpose':
         raise UserError(f'--forgetting cannot count points of poses; {_COUNTED}')
+    # Each may be loaded for minutes, before the run says its first word.
+    say(f'--forgetting: {checkpoint} is loaded, on the CPU, to check what came of it')
     model = open_resident(copy.deepcopy(cfg), checkpoint=checkpoint, device='cpu').model
     for name, place in cases.items():
+        say(f'--forgetting: is {name}={place} of it?')
         if is_adapter(place):
             load_adapter(model, place, name)
             _named(read_adapter(place)[0].class_names, place)

@@ -13,6 +13,7 @@ from PIL import Image
 from mmadapt.commands.test import main
 from mmadapt.errors import UserError
 from mmadapt.files import read_checkpoint
+from mmadapt.inference import forgetting
 from mmadapt.inference.forgetting import _relabel, check_cases, parse_cases
 
 CLASSES = ('cat', 'dog', 'car')
@@ -181,3 +182,22 @@ def test_what_is_wrong_with_a_case_is_said_before_the_base_is_tested(
     cfg.default_scope = 'mmpose'
     with pytest.raises(UserError, match='cannot count points of poses; it knows boxes, masks, la'):
         check_cases(cfg, files.base, dict(face=files.face))
+
+
+def test_what_is_loaded_is_said_before(files, monkeypatch):
+    """A large base takes minutes, before the run says its first word."""
+    said, seen = [], []
+    monkeypatch.setattr('mmadapt.inference.forgetting.say', said.append)
+    for name in ('open_resident', 'load_adapter'):
+        load = getattr(forgetting, name)
+
+        def noting(*args, load=load, **options):
+            seen.append(len(said))
+            return load(*args, **options)
+
+        monkeypatch.setattr(forgetting, name, noting)
+    cases = dict(face=files.face, boats=files.boats)
+    check_cases(Config.fromfile(files.config), files.base, cases)
+    assert seen == [1, 2, 3]
+    for line, place in zip(said, (files.base, files.face, files.boats), strict=True):
+        assert str(place) in line
