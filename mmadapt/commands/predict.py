@@ -122,7 +122,8 @@ def main(arguments: list[str]) -> int:
                 for result in progress.track(seen, len(frames), description='images'):
                     results.add(result)
                     if drawing is not None:
-                        _write_image(out / 'drawings', result.frame, drawing(result))
+                        file = out / 'drawings' / result.frame.drawing
+                        mmcv.imwrite(drawing(result), str(file))
             for video in videos:
                 seen = inferencer(video)
                 tracked = progress.track(seen, video.frames or None, description=video.name)
@@ -198,9 +199,3 @@ def _run_video(
         if writer is not None:
             writer.release()
     return count
-
-
-def _write_image(folder: Path, frame: Frame, image) -> None:
-    suffix = Path(frame.name).suffix
-    name = frame.name if suffix.lower() in ('.jpg', '.jpeg', '.png') else f'{frame.stem}.jpg'
-    mmcv.imwrite(image, str(folder / name))

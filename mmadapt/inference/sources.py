@@ -15,6 +15,7 @@ from ..values import close_names
 from .names import names_of_file, told_apart, without_suffix
 
 VIDEO_SUFFIXES = {'.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v'}
+_DRAWN_SUFFIXES = {'.jpg', '.jpeg', '.png'}
 
 
 @dataclass
@@ -29,15 +30,19 @@ class Frame:
             come from a file of its own.
         stem (str): What files about it are called, without a suffix. Defaults to its name without
             one.
+        drawing (str): What its drawing is called. Defaults to its name, with the suffix of a format
+            that drawings are written in.
     """
 
     name: str
     path: str
     image: np.ndarray | None = None
     stem: str = ''
+    drawing: str = ''
 
     def __post_init__(self) -> None:
         self.stem = self.stem or without_suffix(self.name)
+        self.drawing = self.drawing or _drawing_names(self.name, self.stem)[0]
 
     @property
     def size(self) -> tuple[int, int]:
@@ -183,12 +188,20 @@ def why_unreadable(path: str) -> str | None:
     return None
 
 
+def _drawing_names(name: str, stem: str) -> list[str]:
+    """Return what an image's drawing may be called: no two images have one stem."""
+    suffix = Path(name).suffix
+    drawn = suffix.lower() in _DRAWN_SUFFIXES
+    return [name, stem + suffix] if drawn else [f'{stem}.jpg']
+
+
 def _name_apart(frames: list[Frame], videos: list[Video]) -> None:
     """Give each image and video a name of its own, and no file about one the name of another's."""
     names = told_apart([names_of_file(frame.path, frame.name) for frame in frames])
     stems = told_apart([(without_suffix(name), name) for name in names])
-    for frame, name, stem in zip(frames, names, stems, strict=True):
-        frame.name, frame.stem = name, stem
+    drawings = told_apart([_drawing_names(*each) for each in zip(names, stems, strict=True)])
+    for frame, name, stem, drawing in zip(frames, names, stems, drawings, strict=True):
+        frame.name, frame.stem, frame.drawing = name, stem, drawing
     candidates = []
     for video in videos:
         names = names_of_file(video.path, video.name, Path(video.path).name)

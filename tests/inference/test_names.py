@@ -26,16 +26,26 @@ def test_each_has_its_best_name_that_no_other_has():
         (['../x/a.jpg', 'x/a.jpg'], None),
         (['a.jpg', 'a.png', 'a.jpg.png'], None),
         (['a.b.jpg', 'a.c.jpg'], ['a.b', 'a.c']),
+        (['a.tif', 'a.png', 'a.tif.jpg'], ['a.tif', 'a.png', 'a.tif.jpg']),
+        (['a.tif', 'a.png', 'a.tif.jpg', 'a.tif.jpg.jpg', 'a.tif.bmp'], None),
     ],
 )
 def test_files_about_images_are_told_apart(paths, stems):
     frames = [Frame(os.path.basename(path), path) for path in paths]
     _name_apart(frames, [])
-    assert (
-        len({frame.name for frame in frames}) == len({frame.stem for frame in frames}) == len(paths)
-    )
+    for names in ('name', 'stem', 'drawing'):
+        assert len({getattr(frame, names) for frame in frames}) == len(paths), names
     if stems is not None:
         assert [frame.stem for frame in frames] == stems
+
+
+def test_drawings_are_called_as_their_images_where_they_can_be():
+    frames = [Frame(path, path) for path in ('a.tif', 'a.png', 'a.tif.jpg', 'b.JPG', 'c.webp', '7')]
+    wanted = ['a.jpg', 'a.png', 'a.tif.jpg', 'b.JPG', 'c.jpg', '7.jpg']
+    assert [frame.drawing for frame in frames] == wanted
+    _name_apart(frames, [])
+    wanted = ['a.tif.jpg', 'a.png', 'a.tif.jpg.jpg', 'b.JPG', 'c.jpg', '7.jpg']
+    assert [frame.drawing for frame in frames] == wanted
 
 
 def test_the_frames_of_a_video_are_not_the_images_of_a_folder():
