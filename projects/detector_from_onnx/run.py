@@ -4,6 +4,7 @@ python projects/detector_from_onnx/run.py --data FOLDER
 """
 
 import argparse
+import json
 import re
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from mmengine.config import Config  # noqa: E402
 
 import mmadapt  # noqa: E402
 from projects.detector_from_onnx import weights  # noqa: E402
@@ -35,7 +37,10 @@ def parse_args() -> argparse.Namespace:
     """Reads what was typed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        '--data', required=True, type=Path, help='a data set as `mmadapt dataset` takes it'
+        '--data',
+        required=True,
+        type=Path,
+        help='boxes in a format of `mmadapt dataset`, with a validation split',
     )
     parser.add_argument('--work', type=Path, default=steps.ROOT / 'work_dirs/detector_from_onnx')
     parser.add_argument('--steps', type=int, default=200, help='of 4 images')
@@ -103,6 +108,29 @@ def adapter_views(adapter: Path, base: Path, images: list[str]) -> dict[str, lis
     }
 
 
+def validation_images(data: Path) -> list[Path]:
+    """Find validation images, whatever their folder and format.
+
+    Args:
+        data (Path): The config that `mmadapt dataset --name data` has written.
+
+    Returns:
+        list[Path]: The first few by name.
+
+    Raises:
+        ValueError: There are none.
+    """
+    split = Config.fromfile(data).get('data_val') or {}
+    if 'ann_file' not in split:
+        raise ValueError(f'{data} has no data_val with an annotation file, which is needed here')
+    root = steps.ROOT / split.data_root
+    listed = json.loads((root / split.ann_file).read_text())['images']
+    images = sorted(root / split.data_prefix.img / image['file_name'] for image in listed)
+    if not images:
+        raise ValueError(f'{root / split.ann_file} lists no image to validate with')
+    return images[:_LOOKED_AT]
+
+
 def adapt(args: argparse.Namespace, work: Path) -> list[str]:
     """Makes the checkpoint, compares, trains, merges and compares again.
 
@@ -118,7 +146,7 @@ def adapt(args: argparse.Namespace, work: Path) -> list[str]:
         command('dataset', args.data, '--name', 'data', '--out', work / 'data.py', '--force'),
         work / 'logs/dataset.log',
     )
-    images = sorted(args.data.resolve().glob('validation/*.jpg'))[:_LOOKED_AT]
+    images = validation_images(work / 'data.py')
     noise = np.random.default_rng(0).uniform(0, 255, (1, 3, weights.SIDE, weights.SIDE))
     inputs = dict(noise=noise.astype(np.float32), image=weights.letterbox(images[0]))
     found = weights.differences(file, base, inputs)
@@ -137,11 +165,12 @@ def adapt(args: argparse.Namespace, work: Path) -> list[str]:
     stock = stock_predictions(weights.CONFIG, base, paths, work / 'base_predictions.pt')
     after = stock_predictions(merged.with_suffix('.py'), merged, paths, work / 'merged.pt')
     text = (work / 'logs/lora.log').read_text()
-    loaded = re.search(r'pretrained weights for \d+ of \d+ tensors', text)[0]
+    loaded = re.search(r'pretrained weights for \d+ of \d+ tensors', text)
     kept = re.search(r'\d+ of \d+ classes start from their rows', text)
     rows = {
         **{f'{key}, largest difference to ONNX Runtime': f'{v:.1e}' for key, v in found.items()},
-        'checkpoint': f'{loaded}; {kept[0] if kept else "no class keeps its row"}',
+        'checkpoint': f'{loaded[0] if loaded else "the log does not say what was loaded"}; '
+        f'{kept[0] if kept else "no class keeps its row"}',
         'training': f'{args.steps} steps of 4 images, {record["cpu_seconds"]:.0f} s of one core',
         'trainable': f'{record["trainable"]:,} of {record["total"]:,}',
         'adapter': f'{record["file_bytes"] / 1e6:.1f} MB',

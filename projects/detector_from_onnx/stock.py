@@ -18,7 +18,7 @@ def main(config: str, checkpoint: str, out: str, *images: str) -> None:
     """Loads strictly and writes boxes, scores and labels of each image."""
     init_default_scope('mmdet')
     cfg = Config.fromfile(config)
-    saved = torch.load(checkpoint, weights_only=False, map_location='cpu')
+    saved = torch.load(checkpoint, weights_only=True, map_location='cpu')
     cfg.model.bbox_head.num_classes = len(saved['meta']['dataset_meta']['classes'])
     model = MODELS.build(cfg.model)
     model.load_state_dict(saved['state_dict'], strict=True)

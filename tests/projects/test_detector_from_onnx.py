@@ -1,5 +1,7 @@
 """A detector out of an ONNX file: a stand-in of Megvii's export, written out operation by operation."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -177,3 +179,26 @@ def test_what_is_said_to_be_equal_is_equal(others, said):
 def test_the_model_of_the_checkpoint_is_stock():
     text = Config.fromfile(weights.CONFIG).dump()
     assert not any(word in text for word in ('mmadapt', 'PEFT', 'peft'))
+
+
+def test_validation_images_are_those_of_the_data_set_that_was_written(tmp_path):
+    """Of any folder and format: Roboflow's is valid/, and images may be PNGs."""
+    names = ['b.png', 'a.jpg', *(f'c{index}.png' for index in range(9))]
+    annotations = tmp_path / 'valid' / '_annotations.coco.json'
+    annotations.parent.mkdir()
+    split = dict(
+        data_root=f'{tmp_path}/', ann_file='valid/_annotations.coco.json',
+        data_prefix=dict(img='valid/'),
+    )  # fmt: skip
+    data = tmp_path / 'data.py'
+    data.write_text(f'data_val = {split!r}\n')
+    annotations.write_text(json.dumps(dict(images=[dict(file_name=name) for name in names])))
+    found = run.validation_images(data)
+    assert found[:3] == [tmp_path / 'valid' / name for name in ('a.jpg', 'b.png', 'c0.png')]
+    assert len(found) == 8
+    annotations.write_text(json.dumps(dict(images=[])))
+    with pytest.raises(ValueError, match='lists no image to validate with'):
+        run.validation_images(data)
+    data.write_text('data_train = dict()\n')
+    with pytest.raises(ValueError, match='has no data_val with an annotation file'):
+        run.validation_images(data)
