@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from .class_list import Color
-from .label_maps import IGNORED, LabelMap, labels_of, numbers_of
+from .label_maps import IGNORED, MOST_COLORS, LabelMap, labels_of, numbers_of
 from .problems import Kind, Problems
 
 UNREADABLE = Kind('error', 'label maps that cannot be read', 'copy or export them again')
@@ -118,6 +118,7 @@ def _check_file(each: LabelMap, file: str, problems: Problems, colors: Iterable[
         kind = COLORS_FIXABLE if numbers_of(each, colors) is not None else COLORS
         unknown = [color for color in each.colors if color not in [*colors]]
         what = f', for instance {unknown[0]}' if colors and unknown else ''
+        what += f', more than {MOST_COLORS:,} colors' * (not each.colors)
         problems.add(kind, file, f'{name}: {each.channels} channels{what}')
         return False
     if each.path.suffix.lower() in ('.jpg', '.jpeg'):

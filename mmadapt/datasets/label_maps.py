@@ -21,8 +21,8 @@ from .pixels import UNREADABLE
 
 IGNORED = 255
 """What MMSegmentation ignores, whatever ``ignore_index`` a data set has."""
-# More colors than classes that anyone names: an image, not a map.
-_MOST_COLORS = 1024
+MOST_COLORS = 1024
+"""More colors than classes that anyone names: an image, not a map."""
 
 
 @dataclass
@@ -76,7 +76,7 @@ def _content(path: Path, image: Image.Image) -> LabelMap:
         values, numbers = np.unique(np.asarray(image), return_counts=True)
         counts = dict(zip(values.tolist(), numbers.tolist(), strict=True))
         return LabelMap(path, image.size, counts)
-    found = image.convert('RGB').getcolors(_MOST_COLORS) or []
+    found = image.convert('RGB').getcolors(MOST_COLORS) or []
     colors = {(c[0], c[1], c[2]): count for count, c in found if isinstance(c, tuple)}
     return LabelMap(path, image.size, {}, len(image.getbands()), colors)
 
@@ -103,13 +103,16 @@ def numbers_of(each: LabelMap, colors: Iterable[Color]) -> dict[Color, int] | No
         colors (Iterable[Color]): The RGB colors of the classes, where they are listed.
 
     Returns:
-        dict[Color, int] | None: By color of the map; None where a color of it is no class's.
+        dict[Color, int] | None: By color of the map; None where a color of it is no class's, or
+        where there are too many to be classes.
     """
+    if not each.colors:
+        return None
     known = {color: number for number, color in enumerate(colors)}
     if known:
         return {c: known[c] for c in each.colors} if each.colors.keys() <= known.keys() else None
     # A gray map saved with three channels.
-    if each.colors and all(len(set(color)) == 1 for color in each.colors):
+    if all(len(set(color)) == 1 for color in each.colors):
         return {color: color[0] for color in each.colors}
     return None
 

@@ -100,6 +100,19 @@ def test_fix_makes_numbers_of_listed_colors_and_of_gray(tmp_path):
     assert copy[0, :4].tolist() == [0, 1, 0, 1]
 
 
+def test_a_map_of_more_colors_than_are_counted_is_not_fixed_into_background(tmp_path, capsys):
+    root = label_maps(tmp_path / 'x', number=1)
+    (root / 'classes.txt').write_text('bg 0 0 0\nfg 128 0 0\n')
+    for path in root.glob('masks/*/*.png'):
+        image(path, (40, 30))
+        image(next((root / 'images' / path.parent.name).iterdir()), (40, 30))
+    written(tmp_path, root, '--fix', code=1)
+    said = capsys.readouterr().out
+    assert 'train0.png: 3 channels, more than 1,024 colors' in ' '.join(said.split())
+    assert '--fix wrote nothing' in said
+    assert not (root / 'masks_fixed').exists()
+
+
 def test_fix_writes_nothing_where_an_error_needs_a_decision(tmp_path, capsys):
     root = label_maps(tmp_path / 'x', (0, 255))
     (root / 'masks' / 'train' / 'train0.png').unlink()

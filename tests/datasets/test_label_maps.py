@@ -8,7 +8,7 @@ from PIL import Image
 from mmadapt.datasets.class_list import read_class_list
 from mmadapt.datasets.label_export import read_label_export
 from mmadapt.datasets.label_map_checks import check_label_maps
-from mmadapt.datasets.label_maps import labels_of, read_label_map
+from mmadapt.datasets.label_maps import labels_of, numbers_of, read_label_map
 from mmadapt.datasets.problems import Problems
 from mmadapt.errors import UserError
 
@@ -111,6 +111,13 @@ def test_maps_of_colors_and_jpegs_are_refused(tmp_path):
         Image.open(path).save(path.with_suffix('.jpg'))
         path.unlink()
     assert 'label maps saved as JPEG, which changes their values' in errors(root)
+
+
+def test_an_image_among_maps_has_no_class_numbers_whatever_colors_are_listed(tmp_path):
+    photo = read_label_map(image(tmp_path / 'a.png', (40, 30)))
+    assert photo.colors == {}
+    assert numbers_of(photo, [(0, 0, 0), (128, 0, 0)]) is None
+    assert numbers_of(photo, ()) is None
 
 
 def test_an_image_without_a_map_is_an_error_and_a_map_without_an_image_is_not(tmp_path):
