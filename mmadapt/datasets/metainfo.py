@@ -41,12 +41,10 @@ def read_metainfo(given: Mapping, place: str) -> tuple[dict[str, Any], str]:
         return dict(given), place
     path = Path(given['from_file'])
     if not path.is_file():
-        package = import_module('mmpose').__file__
-        assert package is not None
-        own = Path(package).parent / '.mim' / 'configs' / '_base_' / 'datasets'
-        path = own / path.name
+        stock = _stock_folder()
+        path = stock / path.name
         if not path.is_file():
-            names = sorted(file.name for file in own.glob('*.py'))
+            names = sorted(file.name for file in stock.glob('*.py'))
             raise UserError(
                 f'{place}: there is no file {given["from_file"]}, here or among those of MMPose; '
                 f'nearest: {nearest(path.name, names)}'
@@ -55,6 +53,12 @@ def read_metainfo(given: Mapping, place: str) -> tuple[dict[str, Any], str]:
     if not isinstance(info, Mapping):
         raise UserError(f'{place}: {path} has no dataset_info, by which name MMPose reads points')
     return dict(info), str(path)
+
+
+def _stock_folder() -> Path:
+    package = import_module('mmpose').__file__
+    assert package is not None
+    return Path(package).parent / '.mim' / 'configs' / '_base_' / 'datasets'
 
 
 def check_metainfo(info: Mapping, place: str, by_oks: bool = True) -> int:
@@ -90,7 +94,9 @@ def check_metainfo(info: Mapping, place: str, by_oks: bool = True) -> int:
             f'ever right; write {_written(_KEYS["sigmas"], n)}'
         )
     names = _check_names(points, place)
-    _check_swaps(points, names, place)
+    for i, point in points.items():
+        if point.get('swap'):
+            _check_known(point['swap'], names, f'{place}.keypoint_info[{i}].swap')
     _check_lines(info['skeleton_info'], names, place)
     return len(points)
 
@@ -113,19 +119,38 @@ def _check_names(points: Mapping, place: str) -> list[str]:
     return names
 
 
-def _check_swaps(points: Mapping, names: list[str], place: str) -> None:
-    """Check that points change places in pairs."""
+def check_swaps(info: Mapping, place: str, own: bool) -> str:
+    """Check that points change places in pairs in mirrored images.
+
+    Args:
+        info (dict): A description that :func:`check_metainfo` has passed.
+        place (str): Where it stands, for messages.
+        own (bool): Whether a config has it itself, and not the class of its data set.
+
+    Returns:
+        str: The first that does not in a description that MMPose or a class brings; such is used
+        as it is everywhere, so a warning is enough. '' where there is none.
+
+    Raises:
+        UserError: One does not, in a description that the user can correct.
+    """
+    points = info['keypoint_info']
     swaps = {point['name']: point.get('swap') or point['name'] for point in points.values()}
-    for i, name in enumerate(names):
-        _check_known(swaps[name], names, f'{place}.keypoint_info[{i}].swap')
-    for i, name in enumerate(names):
-        other = swaps[name]
-        if swaps[other] != name:
+    for i, point in points.items():
+        name, other = point['name'], swaps[point['name']]
+        if swaps[other] == name:
+            continue
+        (back,) = (p.get('swap', '') for p in points.values() if p['name'] == other)
+        fault = f'{place}.keypoint_info[{i}].swap is {other!r}, whose own swap is {back!r}'
+        if own and _stock_folder() not in Path(place).parents:
             raise UserError(
-                f'{place}.keypoint_info[{i}].swap is {other!r}, whose own swap is '
-                f'{points[names.index(other)].get("swap", "")!r}: flipped images would have one '
-                f'point twice; write swap={name!r} there'
+                f'{fault}: flipped images would have one point twice; write swap={name!r} there'
             )
+        return (
+            f'{fault}: flipped images have one point twice; give the data set a metainfo of its '
+            'own where that matters'
+        )
+    return ''
 
 
 def _check_lines(lines: Any, names: list[str], place: str) -> None:

@@ -22,7 +22,7 @@ from .keypoint_checks import (
     other_categories,
 )
 from .kinds import datasets_of, evaluators_of, reads_as
-from .metainfo import check_metainfo, read_metainfo
+from .metainfo import check_metainfo, check_swaps, read_metainfo
 from .problems import Problems
 from .said import raise_or_warn
 
@@ -50,6 +50,7 @@ def check_pose(cfg: Config, loops: Sequence[str]) -> None:
         UserError: A description of points is not complete, or does not fit the model or a file.
     """
     model = cfg.get('model') or {}
+    said = {''}
     by_oks = any(any(evaluators_of(cfg, loop, *_METRIC)) for loop in ('val', 'test'))
     try:
         for loop in loops:
@@ -58,6 +59,10 @@ def check_pose(cfg: Config, loops: Sequence[str]) -> None:
                 given = leaf.get('metainfo') or getattr(cls, 'METAINFO', {})
                 info, where = read_metainfo(given, f'{place}.metainfo' if own else place)
                 points = check_metainfo(info, where, by_oks)
+                fault = check_swaps(info, where, own)
+                if fault not in said:
+                    said.add(fault)
+                    warn(fault)
                 if not _converts(cfg, loop, leaf):
                     _check_model(model, points, where)
                 _check_file(leaf, cls, points, place, where)

@@ -177,6 +177,28 @@ def test_points_by_which_flipped_images_would_be_wrong_are_named():
         check_data(shifted)
 
 
+def test_a_swap_that_is_wrong_in_mmposes_own_description_is_a_warning_once(data):
+    from mmadapt.datasets.metainfo import read_metainfo
+    from mmadapt.datasets.pose_checks import check_pose
+
+    stock = dict(from_file='configs/_base_/datasets/deepfashion2.py')
+    cfg = read(**{'model.head.out_channels': 294})
+    for loop in ('train', 'val'):
+        leaf = cfg[f'{loop}_dataloader'].dataset
+        leaf.update(type='DeepFashion2Dataset', ann_file='none.json')
+        leaf.pop('metainfo')
+    cfg.val_evaluator = cfg.test_evaluator = []  # no OKS: the description has no sigmas
+    for given in ({}, dict(metainfo=stock)):
+        cfg.train_dataloader.dataset.update(given)
+        data.clear()
+        check_pose(cfg, ('train', 'val'))
+        (line,) = data
+        assert "deepfashion2.py.keypoint_info[136].swap is 'vest_kpt13', whose own swap" in line
+    cfg.train_dataloader.dataset.metainfo = read_metainfo(stock, '')[0]
+    with pytest.raises(UserError, match=r"\[136\].swap is 'vest_kpt13', .*write swap='vest_kpt9'"):
+        check_pose(cfg, ('train',))
+
+
 def test_descriptions_of_mmpose_itself_pass_and_need_sigmas_for_coco_alone():
     from mmadapt.datasets.metainfo import check_metainfo, read_metainfo
 
