@@ -152,10 +152,13 @@ def _check_leaf(cls, leaf: dict, place: str, classes, label_map, trains: bool) -
         )
     raise_first_error(problems, place, looked)
     if set(labels) == {IGNORED}:
-        raise UserError(
-            f'{place}: all pixels in {file} are ignored, looking at {looked}: '
-            + ('nothing would be learned' if trains else 'every IoU would be nan')
-            + '; export the numbers of the classes, from 0'
+        effect = 'nothing would be learned' if trains else 'every IoU would be nan'
+        remedy = 'export the numbers of the classes, from 0'
+        if len(maps) == len(pairs):
+            raise UserError(f'{place}: all pixels in {file} are ignored: {effect}; {remedy}')
+        warn(
+            f'{place}: all pixels of {looked} in {file} are ignored; if the others are so too, '
+            f'{effect}: {remedy}'
         )
     for kind in sorted(problems.kinds('warning'), key=lambda kind: kind.title):
         details = problems.found[file].get(kind, [])

@@ -95,10 +95,19 @@ def test_maps_of_nothing_but_ignored_pixels_are_refused(split, tmp_path):
     checked(cfg)
     label_map(root / 'masks' / split / f'{split}1.png', (255,))
     effect = dict(train='nothing would be learned', validation='every IoU would be nan')[split]
-    with pytest.raises(
-        UserError, match=rf'all pixels in \S+{split}/ are ignored, .*: {effect}; exp'
-    ):
+    with pytest.raises(UserError, match=rf'all pixels in \S+{split}/ are ignored: {effect}; exp'):
         checked(cfg)
+
+
+def test_a_sample_of_nothing_but_ignored_pixels_is_a_warning(tmp_path, said, monkeypatch):
+    monkeypatch.setattr(label_training, 'MOST_MAPS', 1)
+    root = label_maps(tmp_path, (0, 1, 2))
+    # The first is the one that is looked at.
+    label_map(root / 'masks' / 'train' / 'train0.png', (255,))
+    checked(config(root, ('bg', 'skin', 'hair')), ('train',))
+    (line,) = [line for line in said if 'all pixels' in line]
+    assert 'all pixels of 1 of 2 label maps in' in line
+    assert 'if the others are so too, nothing would be learned' in line
 
 
 def test_a_part_of_a_data_sets_own_classes_is_ignored_and_said(tmp_path, said):
