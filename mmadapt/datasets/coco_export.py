@@ -82,6 +82,7 @@ class Split:
         boxes (list[dict]): Annotations that have a usable box.
         categories (dict[int, str]): Category names by id, in the file's order.
         done (list[str]): What was done to the content to have whole numbers, a line each.
+        text_ids (Sequence[str]): The ids of images that the file has as text.
         has_masks (bool): Whether every usable box has a usable mask; not looked for by default.
     """
 
@@ -93,6 +94,7 @@ class Split:
     boxes: list[dict]
     categories: dict[int, str]
     done: list[str]
+    text_ids: Sequence[str] = ()
     has_masks: bool = False
 
     @cached_property
@@ -218,6 +220,8 @@ def read_split(
     data = read_json(path, file, problems)
     if data is None:
         return None
+    ids_there = [image.get('id') for image in data['images'] if isinstance(image, dict)]
+    texts = [value for value in ids_there if isinstance(value, str)]
     data, done = whole_ids(data, file, problems)
     ids = Counter(c.get('id') for c in data['categories'] if isinstance(c, dict))
     for cat_id in (i for i, count in ids.items() if count > 1 and i is not None):
@@ -228,7 +232,7 @@ def read_split(
     boxes = check_annotations(data, images, categories, evaluated, file, problems, alone)
     names = [image['file_name'] for image in images.values()]
     image_dir = find_image_dir(folder, name, path, names)
-    return kind(name, path, image_dir, data, images, boxes, categories, done)
+    return kind(name, path, image_dir, data, images, boxes, categories, done, texts)
 
 
 def _check_boxes(split: Split, problems: Problems) -> None:

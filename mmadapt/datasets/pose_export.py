@@ -12,7 +12,6 @@ from pathlib import Path
 
 from ..values import nearest
 from .coco_export import NO_TEST, Export, Split, check_files, read_split
-from .coco_ids import NOT_WHOLE
 from .keypoint_checks import (
     OTHER_CATEGORY,
     check_areas,
@@ -162,7 +161,7 @@ def read_pose_export(
         count = number_of_points(found['train'].boxes) or 0
         for split in found.values():
             _check_split(split, count, problems)
-        classes = tuple(dict.fromkeys(name for _, name, _ in _described(found['train'])))
+        classes = tuple(dict.fromkeys(name for _, name, _ in described(found['train'])))
         points = _find_points(found, count, said, problems)
     check_files(found, problems)
     if 'val' in found and 'test' in splits and 'test' not in files and not problems.has_errors:
@@ -173,9 +172,9 @@ def read_pose_export(
 def _check_split(split: Split, count: int, problems: Problems) -> None:
     file = str(split.ann_file)
     # MMPose takes the remainder of an image's id.
-    for detail in [*problems.found.get(file, {}).get(NOT_WHOLE, ())]:
-        if detail.startswith('images') and detail.endswith("'"):
-            problems.add(TEXT_IDS, file, detail)
+    if split.text_ids:
+        count, first = len(split.text_ids), split.text_ids[0]
+        problems.add(TEXT_IDS, file, f'{count:,} of {len(split.images):,}, for instance {first!r}')
     if not split.boxes:
         return  # said already
     for box in split.boxes:
@@ -191,8 +190,8 @@ def _check_split(split: Split, count: int, problems: Problems) -> None:
         check_crowded(split.boxes, split.images, file, problems)
 
 
-def _described(split: Split) -> Iterator[tuple[int, str, Mapping]]:
-    """Yield id, name and entry of the categories whose objects have points."""
+def described(split: Split) -> Iterator[tuple[int, str, Mapping]]:
+    """Yield id, name and entry of a split's categories whose objects have points."""
     used = {box['category_id'] for box in split.boxes if points_of(box)}
     for entry in split.data['categories']:
         if isinstance(entry, dict) and entry.get('id') in used & split.categories.keys():
@@ -205,7 +204,7 @@ def _find_points(
     """Return what the training split and the user say of the points, and report what is wrong."""
     train = splits['train']
     file = str(train.ann_file)
-    entries = [entry for _, _, entry in _described(train)]
+    entries = [entry for _, _, entry in described(train)]
     lists = [names for names in map(names_of, entries) if names]
     names = said.names or next(iter(lists), ())
     if not count:
@@ -241,7 +240,7 @@ def _find_points(
 
 
 def _compare_names(split: Split, names: tuple[str, ...], problems: Problems) -> None:
-    for _, category, entry in _described(split):
+    for _, category, entry in described(split):
         other = names_of(entry)
         if other in (None, names):
             continue

@@ -1,6 +1,7 @@
 """A corrected copy of an annotation file of poses: what can be mended without guessing a place."""
 
 import copy
+from collections.abc import Collection
 from pathlib import Path
 
 from ..values import is_number
@@ -13,16 +14,18 @@ from .coco_fix import (
     usable_annotations,
     write_copies,
 )
-from .keypoint_checks import AREA_SHARE, is_inside, points_of, triples
+from .keypoint_checks import AREA_SHARE, is_inside, triples
 from .layout import FIXED_NAME
 from .points import Points
-from .pose_export import PoseExport
+from .pose_export import PoseExport, described
 
 
-def fix_poses(data: dict, image_dir: Path, points: Points, name: str) -> tuple[dict, list[str]]:
+def fix_poses(
+    data: dict, image_dir: Path, points: Points, name: str, posed: Collection[str]
+) -> tuple[dict, list[str]]:
     """Correct one annotation file.
 
-    Annotations without a usable box, and those of categories of which no object has points, are
+    Annotations without a usable box, and those of categories that are not ``posed``, are
     dropped; others without points get such of visibility 0. Visibilities become 0, 1 or 2, and 0
     outside the image; ``num_keypoints`` is counted anew; an ``area`` that is missing becomes
     :data:`~mmadapt.datasets.keypoint_checks.AREA_SHARE` of the box. One category is left, of id 1.
@@ -32,6 +35,8 @@ def fix_poses(data: dict, image_dir: Path, points: Points, name: str) -> tuple[d
         image_dir (Path): The folder of the images.
         points (Points): The points of the data set.
         name (str): What the category is called.
+        posed (Collection[str]): The names of the categories of which an object of any split has
+            points: those that are kept.
 
     Returns:
         tuple[dict, list[str]]: The corrected content, and what was done, a line each.
@@ -39,8 +44,8 @@ def fix_poses(data: dict, image_dir: Path, points: Points, name: str) -> tuple[d
     fixed = copy.deepcopy(data)
     images = {image['id']: image for image in fixed['images']}
     usable, done = usable_annotations(fixed)
-    posed = {ann['category_id'] for ann in usable if points_of(ann)}
-    kept = [ann for ann in usable if ann['category_id'] in posed]
+    ids = {entry['id'] for entry in fixed['categories'] if entry['name'] in posed}
+    kept = [ann for ann in usable if ann['category_id'] in ids]
     if len(kept) < len(usable):
         done.append(
             f'dropped {len(usable) - len(kept)} annotations of categories without keypoints'
@@ -57,7 +62,7 @@ def fix_poses(data: dict, image_dir: Path, points: Points, name: str) -> tuple[d
         'keypoints': list(points.names),
         'skeleton': [[one + 1, other + 1] for one, other in points.skeleton],
     }
-    if posed != {1}:
+    if {ann['category_id'] for ann in kept} != {1}:
         done.append(f'made one category of all, {name!r} with id 1')
     for ann in kept:
         ann['category_id'] = 1
@@ -117,11 +122,13 @@ def write_fixed_poses(
         WriteError: If a folder cannot be written or is marked read-only; then nothing is written.
     """
     found = export.problems.found
+    # Of all splits: what is an object in one is none to be dropped in another.
+    posed = {name for split in export.splits.values() for _, name, _ in described(split)}
     copies = []
     for split in export.splits.values():
         if any(kind.fixable for kind in found.get(str(split.ann_file), ())):
             name = ', '.join(export.classes)
-            fixed, done = fix_poses(split.data, split.image_dir, points, name)
+            fixed, done = fix_poses(split.data, split.image_dir, points, name, posed)
             copies.append((split, beside(split, f'pose_{FIXED_NAME}'), fixed, split.done + done))
     write_copies(copies, overwrite)
     return [(split, path, done) for split, path, _, done in copies]

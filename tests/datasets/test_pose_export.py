@@ -198,7 +198,11 @@ def test_ids_of_images_that_are_text_are_an_error(tmp_path):
     for image, name in zip(content['images'], 'ab', strict=True):
         image['id'] = name
     export = read_pose_export(write_poses(tmp_path / 'x', content))
-    assert exports.TEXT_IDS in found(export)
+    assert found(export)[exports.TEXT_IDS] == ["2 of 2, for instance 'a'"]
+    for image, number in zip(content['images'], (1, 2.0), strict=True):
+        image['id'] = number
+    export = read_pose_export(write_poses(tmp_path / 'y', content))
+    assert exports.TEXT_IDS not in found(export)
 
 
 def test_images_of_two_splits_are_found_as_for_boxes(tmp_path):

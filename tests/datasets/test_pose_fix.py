@@ -13,7 +13,8 @@ def fixed(tmp_path, *annotations, **category):
     content = poses([*annotations], **category)
     export = read_pose_export(write_poses(tmp_path / 'x', poses([face(1)]), None))
     before = json.dumps(content)
-    copy, done = fix_poses(content, export.splits['train'].image_dir, export.points, 'face')
+    folder = export.splits['train'].image_dir
+    copy, done = fix_poses(content, folder, export.points, 'face', ('face', 'doll'))
     assert json.dumps(content) == before
     return copy['annotations'], copy['categories'], done
 
@@ -80,6 +81,17 @@ def test_boxes_marks_and_ids_are_mended_as_in_files_of_boxes(tmp_path):
     )
     assert [(a['id'], a['iscrowd']) for a in annotations] == [(1, 0), (2, 0)]
     assert len(done) == 4
+
+
+def test_a_category_that_has_points_in_one_split_is_kept_in_all(tmp_path):
+    categories = [dict(id=1, name='cat', keypoints=list(NAMES)), dict(id=2, name='dog')]
+    bare = dict(keypoints=None, num_keypoints=None)
+    train = poses([face(1), face(2, category_id=2)], categories=categories)
+    val = poses([face(1), face(2, category_id=2, **bare)], categories=categories)
+    export = read_pose_export(write_poses(tmp_path / 'x', train, val))
+    copies = {split.name: path for split, path, _ in write_fixed_poses(export, export.points)}
+    kept = json.loads(copies['val'].read_text())['annotations']
+    assert [(a['id'], a['num_keypoints']) for a in kept] == [(1, 3), (2, 0)]
 
 
 def test_copies_lie_beside_the_files_that_need_them_and_are_right(tmp_path):
