@@ -10,7 +10,6 @@ from rich.table import Table
 from ..datasets.base_config import SPLIT_ORDER
 from ..datasets.class_folders import ClassExport, make_missing_folders, read_class_folders
 from ..datasets.class_sheet import class_sheet
-from ..datasets.coco_fix import refuse_read_only
 from ..datasets.label_config import label_lines_to_paste, render_labels, rows_of
 from ..datasets.label_export import LabelExport, read_label_export
 from ..datasets.label_layout import annotates_boxes, find_class_folders, find_map_folders
@@ -20,9 +19,7 @@ from ..datasets.problems import Problems
 from ..datasets.sheets import sheet_path
 from ..datasets.tables import show_problems
 from ..errors import UserError
-from ..files.atomic import write_atomically
-from ..files.existing import refuse_existing
-from .dataset_steps import count_errors, draw_images, prefix_of, say, typed
+from .dataset_steps import count_errors, draw_images, prefix_of, say, typed, write_config
 
 # What means the same for every kind of data set.
 _COMMON = {'folder', 'out', 'name', 'skip_test', 'fix', 'force', 'max_shown', 'show'}
@@ -114,9 +111,8 @@ def write_label_config(
         return count_errors(console, export.problems)
     out = Path(args.out or f'configs/_base_/datasets/{prefix}.py')
     text = render_labels(export, prefix, f'{folder.as_posix()}/', typed(arguments, args.show))
-    refuse_existing(args.force, out, text=text)
-    refuse_read_only(out)
-    write_atomically(out, lambda part: Path(part).write_text(text, encoding='utf-8'))
+    if not write_config(console, out, text, arguments, args.force):
+        return 1
     say(
         console,
         f'wrote {out}: {len(export.classes)} classes; every name in it begins with {prefix}_',
@@ -131,7 +127,7 @@ def _fix(export: LabelExport | ClassExport, force: bool, console: Console) -> li
     """Mend what can be; returns the splits with copies, None where nothing was written."""
     problems: Problems = export.problems
     if any(not kind.fixable for kind in problems.kinds('error')):
-        console.print('--fix wrote nothing: some errors below need your decision', style='red')
+        say(console, '--fix wrote nothing: some errors below need your decision', 'red')
         return None
     fixed: list[str] = []
     if isinstance(export, ClassExport):

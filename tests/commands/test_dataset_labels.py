@@ -84,6 +84,17 @@ def test_0_and_255_are_an_error_until_fix_writes_copies(tmp_path, capsys):
     written(tmp_path, root, '--classes', 'bg,fg', '--fix', '--force')
 
 
+def test_a_config_that_differs_is_kept_and_the_command_that_overwrites_it_is_printed(
+    tmp_path, capsys
+):
+    root, out = label_maps(tmp_path / 'x'), tmp_path / 'my_data.py'
+    out.write_text('mine = 1\n')
+    written(tmp_path, root, '--classes', 'bg,fg', code=1)
+    said = ' '.join(capsys.readouterr().out.split())
+    assert f'mmadapt dataset {root} --out {out} --classes bg,fg --force overwrites it' in said
+    assert out.read_text() == 'mine = 1\n'
+
+
 def test_fix_makes_numbers_of_listed_colors_and_of_gray(tmp_path):
     root = label_maps(tmp_path / 'x', number=1)
     (root / 'classes.txt').write_text('bg 0 0 0\nfg 128 0 0\n')
