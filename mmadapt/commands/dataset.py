@@ -108,7 +108,7 @@ def apply_fixes(
     """Write corrected copies; returns those to read instead, by split."""
     decided = {NOTHING_ELSE} if single_objects else set()
     if any(not kind.fixable for kind in export.problems.kinds('error') - decided):
-        console.print('--fix wrote nothing: some errors below need your decision', style='red')
+        say(console, '--fix wrote nothing: some errors below need your decision', 'red')
         return {}
     copies = {}
     for split, path, done in write_fixed(export, single_objects, overwrite):
@@ -183,10 +183,14 @@ def main(arguments: list[str]) -> int:
                 return count_errors(console, known)
             files = {s: p.relative_to(folder).as_posix() for s, p in converted.files.items()}
             ann_files |= files
-        if choose_task(args, console, converted is not None) == 'pose':
-            return write_pose_config(args, arguments, console)
-        with console.status(f'reading {escape(str(folder))} and its images'):
-            export = read_export(folder, ann_files, splits, args.keep_unused, known)
+    except WriteError as error:
+        say_read_only(console, error, folder)
+        return 1
+    if choose_task(args, console, converted is not None) == 'pose':
+        return write_pose_config(args, arguments, console)
+    with console.status(f'reading {escape(str(folder))} and its images'):
+        export = read_export(folder, ann_files, splits, args.keep_unused, known)
+    try:
         if fix:
             copies = apply_fixes(console, export, args.fix_ignored, args.force)
             if copies:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from coco_files import write_export
+from label_files import write_image, write_text
 from mmengine.config import Config
 from PIL import Image
 from pose_files import NAMES, PLACES, face, poses, write_poses
@@ -12,7 +13,7 @@ from pose_files import NAMES, PLACES, face, poses, write_poses
 from mmadapt.commands.dataset import main
 from mmadapt.datasets.points import Points, pairs_by_name
 from mmadapt.datasets.pose_config import point_colors
-from mmadapt.errors import UserError
+from mmadapt.errors import UserError, WriteError
 
 
 @pytest.fixture
@@ -86,8 +87,12 @@ def test_what_is_typed_of_the_points_is_in_the_file(run, tmp_path):
     assert '0.03 for a, b, c' in said
     text = (tmp_path / 'my_faces.py').read_text()
     assert "--keypoints 'a, b,c' --flip-pairs a:b --sigmas 0.03" in text
-    if len(points) == 3:
-        assert built(cfg.my_faces_train).metainfo['flip_indices'] == [1, 0, 2]
+
+
+def test_mmpose_flips_points_as_they_are_typed(run, tmp_path):
+    options = ('--keypoints', 'a,b,c', '--flip-pairs', 'a:c')
+    cfg, _ = run(write_poses(tmp_path / 'x'), *options)
+    assert built(cfg.my_faces_train).metainfo['flip_indices'] == [2, 1, 0]
 
 
 def test_objects_with_keypoints_are_poses_unless_boxes_are_asked_for(run, tmp_path):
@@ -124,11 +129,34 @@ def test_an_option_that_has_no_use_is_refused(run, tmp_path, options, line):
         run(write_poses(tmp_path / 'x'), *options)
 
 
-def test_options_of_poses_are_refused_for_boxes_and_labels_of_other_formats(run, tmp_path):
+OF_POSES = [('--keypoints', 'a,b'), ('--flip-pairs', 'a:b'), ('--sigmas', '0.1')]
+
+
+def test_options_of_poses_are_refused_for_boxes(run, tmp_path):
     boxes = write_export(tmp_path / 'x', [dict(face(1), keypoints=[])])
-    for option, value in (('--keypoints', 'a,b'), ('--flip-pairs', 'a:b'), ('--sigmas', '0.1')):
+    for option, value in OF_POSES:
         with pytest.raises(UserError, match=f'{option} means nothing for boxes'):
             run(boxes, option, value)
+
+
+def test_options_of_poses_are_refused_for_labels_of_other_formats(run, tmp_path):
+    pytest.importorskip('globox')
+    yolo = tmp_path / 'yolo'
+    for split in ('train', 'val'):
+        write_image(yolo / f'images/{split}/{split}.jpg')
+        write_text(yolo / f'labels/{split}/{split}.txt', '0 0.5 0.5 0.5 0.5\n')
+    write_text(yolo / 'data.yaml', 'train: images/train\nval: images/val\nnames: [face]\n')
+    for option, value in OF_POSES:
+        with pytest.raises(UserError, match=f'{option} means nothing for boxes'):
+            run(yolo, option, value)
+    with pytest.raises(UserError, match='--task pose: of the labels in .* export them in COCO'):
+        run(yolo, '--task', 'pose')
+
+
+def test_a_sheet_that_cannot_be_written_is_no_fault_of_the_folder(run, tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(WriteError, match='file/x.jpg cannot be written'):
+        run(write_poses(tmp_path / 'x'), '--show', str(tmp_path / 'file' / 'x.jpg'))
 
 
 def test_fix_mends_in_copies_which_the_file_names(run, tmp_path):
@@ -144,6 +172,12 @@ def test_fix_mends_in_copies_which_the_file_names(run, tmp_path):
     assert {path: path.read_bytes() for path in before} == before
     assert said.count('set the area of 1 objects to 0.53 x width x height') == 2
     assert cfg.my_faces_val.ann_file == 'validation/pose_annotations_fixed.json'
+
+
+def test_mmpose_loads_a_copy_whose_points_were_counted_anew(run, tmp_path):
+    content = poses([face(1, num_keypoints=0), face(2, 2, area=None)])
+    cfg, _ = run(write_poses(tmp_path / 'x', content), '--fix')
+    assert cfg.my_faces_train.ann_file == 'train/pose_annotations_fixed.json'
     assert len(built(cfg.my_faces_train)) == 2
 
 
