@@ -18,7 +18,7 @@ COMMANDS = {
     'launch': 'train or test on several processes',
     'inspect': 'show what a config would adapt, train and freeze',
     'merge': 'merge an adapter into its base: an ordinary checkpoint',
-    'dataset': 'check a COCO or Roboflow export and write a config for it',
+    'dataset': 'check a data set and write a config for it',
     'plan': 'say which recipes for training in less memory fit a card',
     'measure': 'measure what such recipes take',
     'configs': 'list the config files that come along, and copy them',

@@ -101,13 +101,15 @@ def choose_task(args: argparse.Namespace, console: Console, converted: bool) -> 
 
 
 def _has_keypoints(args: argparse.Namespace) -> bool:
-    """Return whether an annotation of the training split has points."""
+    """Return whether an annotation has points, in the training split or, without it, another."""
     nowhere = Problems()
-    files = find_annotations(Path(args.folder), dict(train=args.train_ann), ('train',), nowhere)
+    chosen = {split: getattr(args, f'{split}_ann') for split in SPLIT_ORDER}
+    files = find_annotations(Path(args.folder), chosen, SPLIT_ORDER, nowhere)
+    first = next((files[split] for split in SPLIT_ORDER if split in files), None)
     # Of boxes alone no file is parsed once more.
     data = None
-    if files and has_key(files['train'], 'keypoints'):
-        data = read_json(files['train'], '', nowhere)
+    if first is not None and has_key(first, 'keypoints'):
+        data = read_json(first, '', nowhere)
     annotations = (data or {}).get('annotations', ())
     return bool(number_of_points([a for a in annotations if isinstance(a, dict)]))
 

@@ -149,7 +149,8 @@ def _source(args: argparse.Namespace, adapters: dict[str, str]) -> str | Config:
             raise UserError(f'--cfg-options change a config, and {args.model} is an adapter folder')
         return args.model
     near = '' if Path(args.model).is_file() else nearest_adapter(args.model)
-    if near and not Path(args.model).exists():
+    named = Path(args.model).suffix or '::' in args.model  # as configs are
+    if not Path(args.model).exists() and (near or not named):
         raise UserError(f'there is no adapter folder and no config {args.model}{near}')
     if Path(args.model).is_dir():
         raise UserError(f'{args.model} is neither an adapter folder nor a config{near}')

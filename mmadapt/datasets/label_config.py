@@ -37,7 +37,8 @@ def rows_of(export: LabelExport | ClassExport) -> tuple[str, list[tuple[str, ...
         (cls, *(f'{split.pixels[label]:,}' for split in splits))
         for label, cls in enumerate(export.classes)
     ]
-    rows.append(('ignored', *(f'{split.ignored:.1%}' for split in splits)))
+    if export.classes:  # else the values have no meaning yet
+        rows.append(('ignored', *(f'{split.ignored:.1%}' for split in splits)))
     rows.append(('images', *(f'{len(split.maps):,}' for split in splits)))
     return 'pixels by class', rows
 

@@ -26,6 +26,12 @@ NO_CLASSES = Kind(
     'no list of classes',
     'give --classes NAME,NAME,... in the order of the values from 0, or a line each in classes.txt',
 )
+ONE_CLASS = Kind(
+    'error',
+    'a single class',
+    'every pixel that is not ignored is of it, so that there is nothing to learn; name what is '
+    'around it too, in the order of the values: --classes background,NAME',
+)
 
 
 @dataclass
@@ -119,6 +125,8 @@ def read_label_export(
         found[name] = MapSplit(place, pairs, maps, Counter())
     if not names and found:
         problems.add(NO_CLASSES, str(folder), _seen(found, reduce_zero_label))
+    if len(names) == 1:
+        problems.add(ONE_CLASS, str(folder), names[0])
     images = {name: [*split.pairs.maps] for name, split in found.items()}
     sizes = look_at_images(images, problems)
     for name, split in found.items():

@@ -91,7 +91,7 @@ def find_annotations(
         dict[str, Path]: The annotation files found. A test split is optional.
     """
     if not folder.is_dir():
-        problems.add(NO_FOLDER, str(folder))
+        problems.add(NO_FOLDER, str(folder), 'it is a file' if folder.is_file() else '')
         return {}
     files = {}
     for split in splits:

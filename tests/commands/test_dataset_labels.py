@@ -111,6 +111,21 @@ def test_fix_makes_numbers_of_listed_colors_and_of_gray(tmp_path):
     assert copy[0, :4].tolist() == [0, 1, 0, 1]
 
 
+def test_a_single_class_is_refused_whatever_else_is_ignored(tmp_path, capsys):
+    root = label_maps(tmp_path / 'x', (0, 255))
+    written(tmp_path, root, '--classes', 'thing', code=1)
+    said = ' '.join(capsys.readouterr().out.split())
+    assert 'a single class' in said
+    assert '--classes background,NAME' in said
+
+
+def test_what_is_ignored_is_not_counted_before_the_classes_have_names(tmp_path, capsys):
+    written(tmp_path, label_maps(tmp_path / 'x', (0, 255)), code=1)
+    said = capsys.readouterr().out
+    assert 'the maps have 0, 255' in said
+    assert '0.0%' not in said
+
+
 def test_a_map_of_more_colors_than_are_counted_is_not_fixed_into_background(tmp_path, capsys):
     root = label_maps(tmp_path / 'x', number=1)
     (root / 'classes.txt').write_text('bg 0 0 0\nfg 128 0 0\n')

@@ -95,6 +95,14 @@ def test_mmpose_flips_points_as_they_are_typed(run, tmp_path):
     assert built(cfg.my_faces_train).metainfo['flip_indices'] == [2, 1, 0]
 
 
+def test_poses_are_poses_where_the_training_file_is_mistyped(run, tmp_path):
+    _, said = run(write_poses(tmp_path / 'x'), '--train-ann', 'nope.json', code=1)
+    assert 'objects with keypoints, read as poses' in said
+    assert 'nope.json' in said
+    assert '--task det' in said
+    assert 'area' not in said
+
+
 def test_objects_with_keypoints_are_poses_unless_boxes_are_asked_for(run, tmp_path):
     root = write_poses(tmp_path / 'x')
     cfg, said = run(root)

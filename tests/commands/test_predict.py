@@ -257,6 +257,8 @@ def test_a_folder_that_is_no_model_and_a_base_that_is_gone_are_one_line(typed, f
         UserError, match=r'no adapter folder and no config \S+fac; nearest: \S+face$'
     ):
         typed(files.face[:-1], files.images[0])
+    with pytest.raises(UserError, match=r'no adapter folder and no config \S+/none/face$'):
+        typed(tmp_path / 'none/face', files.images[0])
     content = json.loads(Path(files.face, 'adapter_config.json').read_text())
     folder = tmp_path / 'moved'
     folder.mkdir()
