@@ -32,9 +32,12 @@ def run(tmp_path, capsys, monkeypatch):
 def built(cfg):
     """The data set that MMPose makes of a config, without a pipeline."""
     pytest.importorskip('mmpose.models', exc_type=ImportError)
-    from mmpose.registry import DATASETS
+    from mmengine.registry import DATASETS
 
-    return DATASETS.build({**cfg, 'pipeline': []})
+    # Whatever scope a test before has left.
+    with DATASETS.switch_scope_and_registry('mmpose') as registry:
+        registry.import_from_location()
+        return registry.build({**cfg, 'pipeline': []})
 
 
 def test_the_file_that_is_written_says_what_the_data_set_has(run, tmp_path):
