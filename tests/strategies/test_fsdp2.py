@@ -117,8 +117,4 @@ def test_a_folder_of_two_processes_goes_on_in_one(runs, config, tmp_path):
     for number, state in states[1].items():
         assert state['step'] == states[2][number]['step'] > states[0][number]['step'] > 0
         for key in ('exp_avg', 'exp_avg_sq'):
-            expected = states[2][number][key]
-            # Which kernels a processor has decides the last digits of what is near zero.
-            assert torch.allclose(
-                state[key], expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())
-            )
+            assert torch.allclose(state[key], states[2][number][key], rtol=1e-3, atol=1e-7)
