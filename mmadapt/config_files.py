@@ -2,6 +2,8 @@
 
 import ast
 import os.path as osp
+import re
+from itertools import takewhile
 from pathlib import Path
 
 from .errors import UserError
@@ -43,6 +45,13 @@ def config_names() -> list[str]:
         for file in sorted(CONFIGS.rglob('*.py'))
         if file.name != '__init__.py'
     ]
+
+
+def first_sentence(name: str) -> str:
+    """Return the first sentence of the comment that one of :func:`config_names` begins with."""
+    lines = (CONFIGS / name).read_text(encoding='utf-8').splitlines()
+    comment = ' '.join(line[2:] for line in takewhile(lambda line: line.startswith('# '), lines))
+    return re.match(r'.*?[.](?= |$)|.*', comment).group()
 
 
 def copy_of(name: str, place: str) -> tuple[Path, str]:

@@ -1,5 +1,7 @@
 """The config files that come along: found, listed, copied, and inherited from anywhere."""
 
+import re
+
 import pytest
 import yaml
 from leaf_files import need_library_of
@@ -8,7 +10,7 @@ from mmengine.config import Config
 import mmadapt
 from mmadapt import UserError
 from mmadapt.commands import configs
-from mmadapt.config_files import CONFIGS, config_names, copy_of
+from mmadapt.config_files import CONFIGS, config_names, copy_of, first_sentence
 
 STOCK = "'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'"
 INDEX = yaml.safe_load((CONFIGS.parent / '.mim' / 'model-index.yml').read_text())
@@ -27,6 +29,13 @@ def test_a_stock_config_inherits_a_file_from_anywhere_dumps_and_reloads(tmp_path
     assert len(cfg.custom_hooks) == 3
     cfg.dump(tmp_path / 'dumped.py')
     assert Config.fromfile(tmp_path / 'dumped.py').to_dict() == cfg.to_dict()
+
+
+def test_the_list_says_a_whole_sentence_of_each():
+    for name in config_names():
+        assert re.fullmatch(r'[A-Z].{10,210}[^ ][.]', first_sentence(name)), name
+    assert first_sentence('_base_/strategies/deepspeed_zero1.py').endswith(" optimizer's state.")
+    assert first_sentence('_base_/datasets/face_det.py').endswith(' of a Roboflow export.')
 
 
 @pytest.mark.parametrize('name', ['peft/loar.py', '../peft/rtmdet_tiny_lora_face.py', 'peft', ''])

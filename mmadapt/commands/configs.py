@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from ..cli.arguments import add_force, make_parser
-from ..config_files import CONFIGS, config_names, copy_of
+from ..config_files import config_names, copy_of, first_sentence
 from ..files.atomic import write_atomically
 from ..files.existing import refuse_existing
 
@@ -21,7 +21,7 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
     """Read what was typed behind the subcommand; ``--help`` and mistakes end the process."""
     parser = make_parser('configs', __doc__)
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='list|copy')
-    verbs.add_parser('list', help='name all, with the first line of each')
+    verbs.add_parser('list', help='name all, with the first sentence of each')
     copy = verbs.add_parser('copy', help='copy one')
     copy.add_argument('name', help='as `mmadapt configs list` has it')
     copy.add_argument('place', nargs='?', default='.', help='a folder or file; by default here')
@@ -39,5 +39,4 @@ def main(arguments: list[str]) -> None:
         print(copy)
         return
     for name in config_names():
-        first = (CONFIGS / name).read_text(encoding='utf-8').splitlines()[0]
-        print(f'{name:46} {first.removeprefix("# ")}')
+        print(f'{name:46} {first_sentence(name)}')

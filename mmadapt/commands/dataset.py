@@ -82,7 +82,8 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
         '--val-fraction',
         type=float,
         metavar='0.2',
-        help='without a validation split: which share of the training images to validate on',
+        help='YOLO, Pascal VOC, CVAT, LabelMe without a validation split: the share of the '
+        'training images to validate on',
     )
     parser.add_argument('--seed', type=int, help='chooses these images; 0')
     parser.add_argument(
@@ -155,7 +156,7 @@ def read_other_format(
         say(
             console,
             f'{folder} is in {done.format} format, written as COCO into {files}; '
-            f'{len(done.classes)} classes {done.order}: {", ".join(done.classes)}',
+            f'classes {done.order}: {", ".join(done.classes)}',
         )
     return done
 
@@ -218,7 +219,7 @@ def main(arguments: list[str]) -> int:
         return 1
     say(
         console,
-        f'wrote {out}: {len(export.classes)} classes; every name in it begins with {prefix}_',
+        f'wrote {out} (classes: {len(export.classes)}); every name in it begins with {prefix}_',
     )
     show_lines(console, prefix, out, masks=False)
     if mask_files:

@@ -115,7 +115,7 @@ def write_label_config(
         return 1
     say(
         console,
-        f'wrote {out}: {len(export.classes)} classes; every name in it begins with {prefix}_',
+        f'wrote {out} (classes: {len(export.classes)}); every name in it begins with {prefix}_',
     )
     say(console, '\nA config begins with, for instance:')
     for line in label_lines_to_paste(export, prefix, out):
