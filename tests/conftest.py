@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from mmengine.runner import set_random_seed
 from outcomes import (  # noqa: F401  the other two are hooks of pytest
     leave_out_what_has_run,
     pytest_addoption,
@@ -23,6 +24,12 @@ LONG = ('hooks', 'runner', 'strategies', 'models', 'projects')
 def pytest_collection_modifyitems(config, items):
     leave_out_what_has_run(config, items)
     items.sort(key=lambda item: item.path.parent.name not in LONG)
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers():
+    """Let a test draw the same random numbers, whatever ran before it in this process."""
+    set_random_seed(0)
 
 
 @pytest.fixture(autouse=True)

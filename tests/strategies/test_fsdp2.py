@@ -117,4 +117,7 @@ def test_a_folder_of_two_processes_goes_on_in_one(runs, config, tmp_path):
     for number, state in states[1].items():
         assert state['step'] == states[2][number]['step'] > states[0][number]['step'] > 0
         for key in ('exp_avg', 'exp_avg_sq'):
-            assert torch.allclose(state[key], states[2][number][key], rtol=1e-3, atol=1e-7)
+            # Not by element: where large terms of a gradient cancel, what is left is their rounding,
+            # which differs between processors. A state begun anew is 0.7 of its norm away.
+            expected = states[2][number][key]
+            assert (state[key] - expected).norm() <= 1e-2 * expected.norm()
