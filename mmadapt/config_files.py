@@ -51,7 +51,7 @@ def first_sentence(name: str) -> str:
     """Return the first sentence of the comment that one of :func:`config_names` begins with."""
     lines = (CONFIGS / name).read_text(encoding='utf-8').splitlines()
     comment = ' '.join(line[2:] for line in takewhile(lambda line: line.startswith('# '), lines))
-    return re.match(r'.*?[.](?= |$)|.*', comment).group()
+    return re.split(r'(?<=[.]) ', comment, maxsplit=1)[0]
 
 
 def copy_of(name: str, place: str) -> tuple[Path, str]:
