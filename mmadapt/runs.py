@@ -91,6 +91,12 @@ def trains(runner) -> bool:
     return built_loop(runner, 'train') is not None
 
 
+def compiles(runner) -> bool:
+    """Return whether a runner's config asks for ``torch.compile``."""
+    asked = runner.cfg.get('compile', False)
+    return not asked.get('disable', False) if isinstance(asked, dict) else bool(asked)
+
+
 def resumes(runner) -> bool:
     """Return whether a run goes on from a checkpoint, or starts anew where there is none."""
     return bool(runner._resume)

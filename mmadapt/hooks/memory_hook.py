@@ -1,5 +1,7 @@
 """The ``memory`` key under a runner."""
 
+from dataclasses import replace
+
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -14,7 +16,7 @@ from ..memory.inherited import asks_for_recomputation, modules_named, unwrap_fai
 from ..memory.islands import keep_float32
 from ..memory.matching import find_modules
 from ..optim.zero_redundancy import refuse_under_stock_runner
-from ..runs import trains, unwrap
+from ..runs import compiles, trains, unwrap
 from .random_state_hook import add_random_state_hook
 from .run_check_hook import add_run_check_hook
 from .safe_checkpoints import secure_checkpoints
@@ -92,7 +94,14 @@ class MemoryHook(Hook):
             return
         if self._names:
             runner.cfg[_KEY] = self._names
-        for line in apply_memory(unwrap(runner.model), self._config, self._names):
+        config = self._config
+        if config.rematerialize is not False and compiles(runner):
+            say(
+                'memory: rematerialize steps aside: the model is compiled, and torch.compile '
+                'chooses itself what it keeps'
+            )
+            config = replace(config, rematerialize=False)
+        for line in apply_memory(unwrap(runner.model), config, self._names):
             say(line)
 
 

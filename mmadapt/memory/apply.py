@@ -11,6 +11,7 @@ from .blocks import find_blocks, outermost
 from .checkpointing import recompute
 from .config import MemoryConfig
 from .inherited import modules_named, recompute_themselves, take_over
+from .rematerialize import LEVELS, Rematerialization, compiled_parts
 
 _APPLIED: WeakKeyDictionary = WeakKeyDictionary()
 
@@ -73,8 +74,27 @@ def apply_memory(
         )
     for block in blocks:
         recompute(block, config.offload)
+    lines += _rematerialize(model, config.rematerialize)
     _APPLIED[model] = config, set(activation_checkpointing)
     return (_recomputed(blocks, asked, config.offload) if blocks or not own else []) + lines
+
+
+def _rematerialize(model: nn.Module, asked: bool | list[str]) -> list[str]:
+    if asked is False:
+        return []
+    compiled = compiled_parts(model)
+    if compiled:
+        return [
+            f'memory: rematerialize steps aside: {", ".join(compiled)} is compiled, and '
+            'torch.compile chooses itself what it keeps'
+        ]
+    levels = [] if asked is True else asked
+    further = [f', {LEVELS[level]}' for level in levels]
+    Rematerialization(levels).attach(model)
+    return [
+        'memory: made again in the backward pass: what is cheap to make from what is kept'
+        + ''.join(further)
+    ]
 
 
 def _recomputed(

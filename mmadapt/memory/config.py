@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, fields
 from typing import Union
 
 from ..errors import UserError
-from ..values import check_count, check_flag, check_keys, check_list
+from ..values import check_count, check_flag, check_keys, check_list, check_one_of
 from .families import AUTO
 from .matching import PATTERNS
+from .rematerialize.levels import LEVELS
 
 
 @dataclass
@@ -27,12 +28,17 @@ class MemoryConfig:
         fp32_modules (list[str] or str): Modules that compute in float32 under autocast; the same
             grammar, or ``'auto'``: what this model needs
             (:func:`~mmadapt.memory.families.find_islands`). Defaults to none.
+        rematerialize (bool or list[str]): Whether what is cheap to make again from what is kept
+            anyway is made again in the backward pass; a list of further
+            :data:`~mmadapt.memory.rematerialize.levels.LEVELS` makes these again too. Defaults to
+            False.
     """
 
     checkpoint: list = field(default_factory=list)
     every: int = 1
     offload: bool = False
     fp32_modules: list | str = field(default_factory=list)
+    rematerialize: bool | list = False
 
     @classmethod
     def parse(cls, cfg: Union[Mapping, 'MemoryConfig', None]) -> 'MemoryConfig':
@@ -62,6 +68,8 @@ class MemoryConfig:
         self.checkpoint = _patterns('memory.checkpoint', self.checkpoint)
         if self.fp32_modules != AUTO:
             self.fp32_modules = _patterns('memory.fp32_modules', self.fp32_modules)
+        if not isinstance(self.rematerialize, bool):
+            self.rematerialize = _levels(self.rematerialize)
         check_flag('memory.offload', self.offload)
         check_count('memory.every', self.every)
         if self.every > 1 and not self.checkpoint:
@@ -69,6 +77,15 @@ class MemoryConfig:
                 f'memory.every={self.every} chooses among the blocks that '
                 'memory.checkpoint names, and it names none'
             )
+
+
+def _levels(value) -> list[str]:
+    where = 'memory.rematerialize'
+    names = [value] if isinstance(value, str) else value
+    check_list(where, names, (str,), f'levels ({", ".join(LEVELS)}), True or False')
+    for name in names:
+        check_one_of(f'{where}: a level', name, tuple(LEVELS))
+    return list(names)
 
 
 def _patterns(where: str, value) -> list[str]:

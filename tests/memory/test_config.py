@@ -8,17 +8,26 @@ from mmadapt.memory import MemoryConfig
 
 
 def test_every_key_reaches_its_place():
-    values = dict(checkpoint=['SwinBlock'], every=2, offload=True, fp32_modules=['bbox_head'])
+    values = dict(
+        checkpoint=['SwinBlock'],
+        every=2,
+        offload=True,
+        fp32_modules=['bbox_head'],
+        rematerialize=['softmax'],
+    )
     assert vars(MemoryConfig.parse(ConfigDict(values))) == values
     assert type(MemoryConfig.parse(ConfigDict(values)).checkpoint) is list
 
 
 def test_no_key_asks_for_nothing():
-    assert MemoryConfig.parse(None) == MemoryConfig.parse({}) == MemoryConfig([], 1, False, [])
+    assert (
+        MemoryConfig.parse(None) == MemoryConfig.parse({}) == MemoryConfig([], 1, False, [], False)
+    )
 
 
 def test_a_single_name_is_a_list_of_one():
     assert MemoryConfig.parse(dict(checkpoint='SwinBlock')).checkpoint == ['SwinBlock']
+    assert MemoryConfig.parse(dict(rematerialize='roi')).rematerialize == ['roi']
 
 
 @pytest.mark.parametrize(
@@ -32,6 +41,14 @@ def test_a_single_name_is_a_list_of_one():
             'memory.checkpoint takes a list of class names',
         ),
         (dict(fp32_modules=dict()), 'memory.fp32_modules takes a list of class names'),
+        (
+            dict(rematerialize=['atention']),
+            "memory.rematerialize: a level='atention' is not one of .*; nearest: 'attention'",
+        ),
+        (
+            dict(rematerialize=1),
+            r'memory.rematerialize takes a list of levels \(resampling, .*got 1',
+        ),
         (dict(offload=1), 'memory.offload must be True or False, got 1'),
         (
             dict(checkpoint=['a'], every=0),

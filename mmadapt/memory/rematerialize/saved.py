@@ -1,0 +1,75 @@
+"""What takes the place of a tensor that autograd saves."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from .bits import PositiveBits
+from .kept import Kept, check_version
+from .values import Value, make
+
+
+class Saved:
+    """Stands for a tensor that autograd has saved.
+
+    Args:
+        tensor (Tensor): The tensor, until it is decided what becomes of it.
+    """
+
+    __slots__ = ('__weakref__', '_anchors', '_source', '_tensor', '_version')
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor: Tensor | None = tensor
+        self._source: Tensor | Kept | PositiveBits | Value | None = None
+
+    def __del__(self) -> None:
+        value = self._source
+        if isinstance(value, Value):
+            value.waiting -= 1
+            if value.waiting == 0:
+                value.cache = None
+
+    def pending(self) -> Tensor:
+        """Return the tensor, about which nothing is decided yet."""
+        assert self._tensor is not None
+        return self._tensor
+
+    def keep(self, kept: Kept | PositiveBits) -> None:
+        """Keep it."""
+        self._tensor, self._source = None, kept
+
+    def point_at(self, tensor: Tensor) -> None:
+        """Take one that is there anyway, or is small."""
+        self._tensor, self._source, self._version = None, tensor, tensor._version
+
+    def make_from(self, value: Value, anchors: Mapping[Value, Kept]) -> None:
+        """Make it again from others."""
+        self._tensor, self._source, self._anchors = None, value, anchors
+        value.waiting += 1
+        for kept in anchors.values():
+            kept.anchors = True
+
+    def restore(self) -> Tensor:
+        """Return it.
+
+        Raises:
+            RuntimeError: It, or what it is made from, has been written into since.
+        """
+        source = self._source
+        if isinstance(source, Value):
+            return self._make(source)
+        if isinstance(source, Tensor):
+            return check_version(source, self._version)
+        return self.pending() if source is None else source.saved()
+
+    def _make(self, value: Value) -> Tensor:
+        value.check_unwritten()
+        if value.cache is not None:
+            return value.cache
+        made: dict[Value, Tensor] = {}
+        tensor = make(value, self._anchors, made)
+        # For all that wait for it, and only as long as one does.
+        for other, result in made.items():
+            if other.waiting > (other is value):
+                other.cache = result
+        return tensor

@@ -1,0 +1,126 @@
+"""Decides what becomes of each tensor that autograd saves."""
+
+from collections.abc import Callable, Iterable
+
+from torch import Tensor, nn
+
+from .bits import PositiveBits
+from .functions import Kind
+from .kept import Kept, Store, storage_of
+from .origins import find_origin, packed_value
+from .plan import Plan
+from .saved import Saved
+from .values import Call, Value
+
+# Of a tensor below it, in bytes, it is not worth it.
+SMALL = 2**12
+
+
+class Saving:
+    """What autograd has saved in a forward pass.
+
+    Args:
+        levels (set[str]): What is made again, of :data:`~.levels.LEVELS`.
+        buffers (Iterable[Tensor]): Those of the model, which are there anyway.
+        is_sharded (bool): Whether the parameters are there only while their block computes.
+        outer (tuple[Callable, Callable], optional): The hooks for saved tensors that are in force.
+    """
+
+    def __init__(
+        self,
+        levels: set[str],
+        buffers: Iterable[Tensor],
+        is_sharded: bool,
+        outer: tuple[Callable, Callable] | None,
+    ) -> None:
+        self._buffers = {id(buffer): buffer for buffer in buffers}
+        self._store = Store(outer, self._buffers.values())
+        self._levels, self._is_sharded = levels, is_sharded
+
+    def is_buffer(self, tensor: Tensor) -> bool:
+        """Return whether a tensor is a buffer of the model."""
+        return id(tensor) in self._buffers
+
+    def protect(self, tensor: Tensor) -> None:
+        """Copy what others are made from, as the memory of this tensor is about to be written."""
+        self._store.protect(tensor)
+
+    def settle(
+        self,
+        packs: list[Saved],
+        known: Callable[[Tensor], Value | None],
+        call: Call,
+        kind: Kind,
+        outputs: list[Value],
+        writes: bool,
+    ) -> None:
+        """Decide about all that was saved in a call.
+
+        Args:
+            packs (list[Saved]): What was saved, in order.
+            known (Callable): Returns the value of a tensor, if it has one.
+            call (Call): The call.
+            kind (Kind): What is known of its function.
+            outputs (list[Value]): What it has returned.
+            writes (bool): Whether it has written over its first argument.
+        """
+        is_again = kind.level in self._levels and (kind.saves_again or call.random is not None)
+        for place, saved in enumerate(packs):
+            tensor = saved.pending()
+            value = known(tensor) or find_origin(tensor, call, outputs, kind, writes)
+            if value is None and is_again:
+                value = packed_value(tensor, call, place)
+            is_sign = kind.is_relu and 'relu' in self._levels and value in outputs
+            self.decide(saved, value, is_sign=is_sign)
+
+    def decide(
+        self,
+        saved: Saved,
+        value: Value | None,
+        watched: Tensor | None = None,
+        is_sign: bool = False,
+    ) -> None:
+        """Decide about one tensor.
+
+        Args:
+            saved (Saved): What stands for it.
+            value (Value, optional): What it is, if that is known.
+            watched (Tensor, optional): What shares its version, if that is not known.
+            is_sign (bool): Whether its signs are all that is needed. Defaults to False.
+        """
+        tensor = saved.pending()
+        if isinstance(tensor, nn.Parameter) or self.is_buffer(tensor):
+            saved.point_at(tensor)
+            return
+        is_free = tensor.nbytes < SMALL or self._store.holds(storage_of(tensor))
+        if value is not None and value.call is not None and not is_free:
+            plan = Plan(self._store, value, self._is_sharded)
+            if plan.is_possible and plan.cost < tensor.untyped_storage().nbytes():
+                for other, missing in plan.missing.items():
+                    plan.anchors[other] = self.keep(missing, other)
+                saved.make_from(value, plan.anchors)
+                return
+        if is_sign and not is_free:
+            saved.keep(PositiveBits(tensor))
+        else:
+            saved.keep(self.keep(tensor, value, watched))
+
+    def keep(self, tensor: Tensor, value: Value | None, watched: Tensor | None = None) -> Kept:
+        """Keep a tensor, once for all that need this value of it."""
+        kept = None if value is None else value.kept
+        # Of what was written over, autograd saves a copy.
+        if kept is not None and kept.key == storage_of(tensor):
+            return kept
+        if value is not None and value.own is not None:
+            if kept is not None:
+                return kept
+            tensor = tensor.detach().clone()  # the parameter may be away when it is needed
+            watched = tensor
+        elif value is not None:
+            watched = value.tensor()
+        # What autograd hands over of an output has a version of its own.
+        watched = tensor if watched is None else watched
+        kept = Kept(tensor.detach(), watched.detach(), self._store)
+        if value is not None:
+            value.kept = kept
+        return kept
