@@ -37,3 +37,16 @@ def set_random_state(state: dict) -> None:
     random.setstate((version, tuple(keys), gauss))
     kind, keys, *rest = state['numpy']
     np.random.set_state((kind, keys.cpu().numpy().astype(np.uint32), *rest))
+
+
+def get_torch_state() -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return the state of what torch draws from, on the CPU and on the present device."""
+    cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
+    return torch.get_rng_state(), torch.cuda.get_rng_state() if cuda else None
+
+
+def set_torch_state(state: tuple[torch.Tensor, torch.Tensor | None]) -> None:
+    """Set what torch draws from to what :func:`get_torch_state` returned."""
+    torch.set_rng_state(state[0])
+    if state[1] is not None:
+        torch.cuda.set_rng_state(state[1])
