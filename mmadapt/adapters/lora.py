@@ -8,6 +8,10 @@ https://arxiv.org/abs/2312.03732). A convolution's weight is the matrix of ``out
 ``B`` a 1x1 convolution behind it. ``B`` starts at zero: the adapted layer is bit-identical to the
 stock one until it is trained.
 
+LoRA-FA (Zhang et al., https://arxiv.org/abs/2308.03303) trains ``B`` alone, behind a random ``A``
+that stays as it was drawn. All that the gradient of ``B`` needs of the input :math:`x` is
+:math:`A x`, which has ``r`` channels.
+
 Initializations that start from parts of the weight (PiSSA, OLoRA) train
 :math:`W' = W + s (B A - B_0 A_0)`, where :math:`B_0 A_0` are the first values: what those papers
 compute, on a base that stays untouched.
@@ -51,6 +55,9 @@ class LoRA(AdapterMethod):
         init (str): ``'kaiming'`` (the authors' code) or ``'gaussian'`` (of standard deviation
             ``1 / r``) for A, B being 0; ``'orthogonal'``; ``'pissa'``; ``'olora'``. Defaults to
             ``'kaiming'``.
+        freeze_A (bool): Whether A stays as it was drawn (LoRA-FA): Linear and convolutions then
+            keep ``r`` channels for the backward pass in the place of their input. Not for inits
+            that start from the weight. Defaults to False.
         rank_pattern (dict, optional): Other ranks for some layers, by name, suffix or regular
             expression of the full name.
         alpha_pattern (dict, optional): The same for ``alpha``.
@@ -70,6 +77,7 @@ class LoRA(AdapterMethod):
         dropout: float = 0.0,
         rslora: bool = False,
         init: str = 'kaiming',
+        freeze_A: bool = False,
         rank_pattern: Mapping | None = None,
         alpha_pattern: Mapping | None = None,
         attention: Sequence[str] = ATTENTION_PARTS,
@@ -84,15 +92,22 @@ class LoRA(AdapterMethod):
             lambda: check_number('peft.method.dropout', dropout, lambda p: 0 <= p < 1, 'in [0, 1)'),
             lambda: check_flag('peft.method.rslora', rslora),
             lambda: check_one_of('peft.method.init', init, INITS),
+            lambda: check_flag('peft.method.freeze_A', freeze_A),
             lambda: check_one_of('peft.method.compute', compute, COMPUTE),
         )
         if init == 'orthogonal' and any(rank % 2 for rank in (r, *(rank_pattern or {}).values())):
             raise UserError("peft.method.init='orthogonal' needs an even rank")
+        if freeze_A and init in WEIGHT_INITS:
+            raise UserError(
+                f'peft.method.freeze_A=True keeps the A that was drawn, and init={init!r} starts '
+                "from the weight to train both factors; write init='kaiming', or freeze_A=False"
+            )
         self.r = r
         self.alpha = alpha
         self.dropout = float(dropout)
         self.rslora = rslora
         self.init = init
+        self.freeze_A = freeze_A
         self.rank_pattern = dict(rank_pattern or {})
         self.alpha_pattern = dict(alpha_pattern or {})
         self.compute = compute
@@ -106,7 +121,9 @@ class LoRA(AdapterMethod):
         """Return ``lora_A`` and ``lora_B`` in float32, and their first values if those count."""
         down, up = random_factors(self.init, weight, self.r)
         up = up.reshape(*up.shape, *(1,) * (weight.dim() - 2))
-        tensors: dict[str, Tensor] = dict(lora_A=nn.Parameter(down), lora_B=nn.Parameter(up))
+        tensors: dict[str, Tensor] = dict(
+            lora_A=nn.Parameter(down, requires_grad=not self.freeze_A), lora_B=nn.Parameter(up)
+        )
         if self.init in WEIGHT_INITS:
             tensors.update(lora_A0=down.clone(), lora_B0=up.clone())
             with torch.no_grad():
@@ -172,6 +189,7 @@ class LoRA(AdapterMethod):
             dropout=self.dropout,
             rslora=self.rslora,
             init=self.init,
+            freeze_A=self.freeze_A,
             rank_pattern=self.rank_pattern,
             alpha_pattern=self.alpha_pattern,
             attention=list(self.attention),

@@ -34,6 +34,8 @@ class AdapterMethod(ABC):
         row_scales (tuple[str]): Which of them only scale the rows of a weight. A layer that
             standardizes its rows undoes any scale of them, and gets none of these.
         r (int): The rank of what it adds; 0 where it adds no low-rank product.
+        freeze_A (bool): Whether the first of its two factors is not trained. A layer then needs no
+            more of its input for the backward pass than that factor makes of it.
         dropout (float): Probability with which an element of a layer's input is dropped on its way
             to what the adapter adds.
         adapts_norms (bool): Whether the method adapts norm layers too. What it adapts by its
@@ -45,6 +47,7 @@ class AdapterMethod(ABC):
     tensor_names: ClassVar[tuple[str, ...]]
     row_scales: ClassVar[tuple[str, ...]] = ()
     r: int = 0
+    freeze_A: bool = False
     dropout: float = 0.0
     adapts_norms: ClassVar[bool] = False
     reads_weight: ClassVar[bool] = True

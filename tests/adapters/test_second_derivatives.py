@@ -71,7 +71,7 @@ def rescaled_convolution():
 
 
 def low_rank_convolution():
-    weight, geometry = random(4, 3, 3, 3, grad=False), ((1, 1), (1, 1), (1, 1))
+    weight, geometry = random(4, 3, 3, 3, grad=False), ((1, 1), (1, 1), (1, 1), 1)
     return (
         lambda x, down, up: _LowRankConv.apply(x, weight, None, None, down, up, geometry),
         (random(2, 3, 5, 5), random(2, 3, 3, 3), random(4, 2)),
