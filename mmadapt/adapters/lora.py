@@ -12,6 +12,11 @@ LoRA-FA (Zhang et al., https://arxiv.org/abs/2308.03303) trains ``B`` alone, beh
 that stays as it was drawn. All that the gradient of ``B`` needs of the input :math:`x` is
 :math:`A x`, which has ``r`` channels.
 
+Dropout of channels, as in LoRA Dropout (Lin et al., https://arxiv.org/abs/2404.09610), drops
+columns of ``A`` for a step: :math:`W + s B (A \odot m)` with one number
+:math:`m_j \in \{0, 1 / (1 - p)\}` for each channel of the input. It is a weight like any other, so
+it costs no pass over an activation, and nothing beside it is kept.
+
 Initializations that start from parts of the weight (PiSSA, OLoRA) train
 :math:`W' = W + s (B A - B_0 A_0)`, where :math:`B_0 A_0` are the first values: what those papers
 compute, on a base that stays untouched.
@@ -40,6 +45,9 @@ from .method import ATTENTION_PARTS, AdapterMethod
 from .registry import ADAPTERS
 
 COMPUTE = ('auto', 'merged', 'factored')
+DROPOUT_MODES = ('element', 'channel')
+MASK = 'lora_mask'
+"""What stands beside a layer's tensors in a training step that drops some columns of A."""
 
 
 @ADAPTERS.register_module()
@@ -51,6 +59,9 @@ class LoRA(AdapterMethod):
             Defaults to 8.
         alpha (float): What is added is scaled by ``alpha / r``. Defaults to 16.
         dropout (float): Dropout on the input of what is added, during training. Defaults to 0.
+        dropout_mode (str): What is dropped: ``'element'``: elements of the input, as Hugging Face's
+            PEFT does; ``'channel'``: channels of the input, for a whole batch. Defaults to
+            ``'element'``.
         rslora (bool): Scale by ``alpha / sqrt(r)`` instead. Defaults to False.
         init (str): ``'kaiming'`` (the authors' code) or ``'gaussian'`` (of standard deviation
             ``1 / r``) for A, B being 0; ``'orthogonal'``; ``'pissa'``; ``'olora'``. Defaults to
@@ -78,6 +89,7 @@ class LoRA(AdapterMethod):
         rslora: bool = False,
         init: str = 'kaiming',
         freeze_A: bool = False,
+        dropout_mode: str = 'element',
         rank_pattern: Mapping | None = None,
         alpha_pattern: Mapping | None = None,
         attention: Sequence[str] = ATTENTION_PARTS,
@@ -93,6 +105,7 @@ class LoRA(AdapterMethod):
             lambda: check_flag('peft.method.rslora', rslora),
             lambda: check_one_of('peft.method.init', init, INITS),
             lambda: check_flag('peft.method.freeze_A', freeze_A),
+            lambda: check_one_of('peft.method.dropout_mode', dropout_mode, DROPOUT_MODES),
             lambda: check_one_of('peft.method.compute', compute, COMPUTE),
         )
         if init == 'orthogonal' and any(rank % 2 for rank in (r, *(rank_pattern or {}).values())):
@@ -102,12 +115,18 @@ class LoRA(AdapterMethod):
                 f'peft.method.freeze_A=True keeps the A that was drawn, and init={init!r} starts '
                 "from the weight to train both factors; write init='kaiming', or freeze_A=False"
             )
+        if dropout_mode == 'channel' and not dropout:
+            raise UserError(
+                "peft.method.dropout_mode='channel' says what peft.method.dropout drops, which is "
+                '0; write a dropout such as 0.1, or leave dropout_mode out'
+            )
         self.r = r
         self.alpha = alpha
         self.dropout = float(dropout)
         self.rslora = rslora
         self.init = init
         self.freeze_A = freeze_A
+        self.dropout_mode = dropout_mode
         self.rank_pattern = dict(rank_pattern or {})
         self.alpha_pattern = dict(alpha_pattern or {})
         self.compute = compute
@@ -149,9 +168,9 @@ class LoRA(AdapterMethod):
         self, weight: Tensor, bias: Tensor | None, tensors: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor | None]:
         """Return ``W + s B A`` and the bias."""
-        delta = tensors['lora_B'].flatten(1) @ tensors['lora_A'].flatten(1)
+        delta = tensors['lora_B'].flatten(1) @ _down('lora_A', tensors).flatten(1)
         if 'lora_A0' in tensors:
-            delta = delta - tensors['lora_B0'].flatten(1) @ tensors['lora_A0'].flatten(1)
+            delta = delta - tensors['lora_B0'].flatten(1) @ _down('lora_A0', tensors).flatten(1)
         delta = delta.view(weight.shape).to(weight.dtype)
         return torch.add(weight, delta, alpha=self.scale), bias
 
@@ -166,11 +185,19 @@ class LoRA(AdapterMethod):
 
     def low_rank(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return ``A`` and ``s B``."""
-        down, up = tensors['lora_A'], tensors['lora_B'].flatten(1) * self.scale
+        down, up = _down('lora_A', tensors), tensors['lora_B'].flatten(1) * self.scale
         if 'lora_A0' in tensors:
-            down = torch.cat([down, tensors['lora_A0']])
+            down = torch.cat([down, _down('lora_A0', tensors)])
             up = torch.cat([up, tensors['lora_B0'].flatten(1) * -self.scale], dim=1)
         return down, up
+
+    def drop_channels(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Add a mask ``(1, in / groups, 1, ...)`` of the columns of A, if channels are dropped."""
+        if self.dropout_mode != 'channel':
+            return tensors
+        down, kept = tensors['lora_A'], 1 - self.dropout
+        mask = down.new_empty(1, down.shape[1], *(1,) * (down.dim() - 2))
+        return {**tensors, MASK: mask.bernoulli_(kept) / kept}
 
     @property
     def is_free_sum(self) -> bool:
@@ -190,11 +217,16 @@ class LoRA(AdapterMethod):
             rslora=self.rslora,
             init=self.init,
             freeze_A=self.freeze_A,
+            dropout_mode=self.dropout_mode,
             rank_pattern=self.rank_pattern,
             alpha_pattern=self.alpha_pattern,
             attention=list(self.attention),
             compute=self.compute,
         )
+
+
+def _down(name: str, tensors: Mapping[str, Tensor]) -> Tensor:
+    return tensors[name] * tensors[MASK] if MASK in tensors else tensors[name]
 
 
 def _check_alpha(where: str, value) -> None:

@@ -38,6 +38,8 @@ class AdapterMethod(ABC):
             more of its input for the backward pass than that factor makes of it.
         dropout (float): Probability with which an element of a layer's input is dropped on its way
             to what the adapter adds.
+        dropout_mode (str): ``'element'``, as said; or ``'channel'``: :meth:`drop_channels` drops
+            whole channels of the input.
         adapts_norms (bool): Whether the method adapts norm layers too. What it adapts by its
             outputs' scale then belongs behind the norm that follows a convolution.
         reads_weight (bool): Whether :meth:`gain` looks at the weight, which a quantized layer then
@@ -49,6 +51,7 @@ class AdapterMethod(ABC):
     r: int = 0
     freeze_A: bool = False
     dropout: float = 0.0
+    dropout_mode: str = 'element'
     adapts_norms: ClassVar[bool] = False
     reads_weight: ClassVar[bool] = True
 
@@ -103,6 +106,10 @@ class AdapterMethod(ABC):
             None if the method adds no low-rank product.
         """
         return None
+
+    def drop_channels(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return the tensors that a training step computes with, where it drops channels."""
+        return tensors
 
     @property
     def is_free_sum(self) -> bool:

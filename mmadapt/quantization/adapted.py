@@ -30,11 +30,11 @@ class QuantizedLayer(LinearLayer):
 
     def compute(self, x: Tensor) -> Tensor:
         """Map ``(..., in)`` to ``(..., out)``."""
-        adapter, tensors = self.adapter, self.adapter_tensors()
+        adapter, tensors = self.adapter, self.step_tensors()
         low_rank = adapter.low_rank(tensors)
         gain = adapter.gain(self.dense_weight() if adapter.reads_weight else self.weight, tensors)
         if low_rank is None and gain is None:  # it only knows what it makes of a whole weight
-            weight, bias = self.adapted('', *self.weight_parts()[''])
+            weight, bias = adapter.adapt(*self.weight_parts()[''], tensors)
             return self.run(x, weight=weight, bias=bias)
         output = self.product(x)
         if low_rank is not None:
@@ -46,7 +46,7 @@ class QuantizedLayer(LinearLayer):
         return (scaled if bias is None else scaled + bias).to(output.dtype)
 
     def _added(self, x: Tensor, down: Tensor, up: Tensor) -> Tensor:
-        p = self.adapter.dropout if self.training else 0.0
+        p = self.adapter.dropout if self.drops_elements else 0.0
         if p and self.adapter.freeze_A:  # nothing else keeps the input, so noise is not kept either
             added = self.branch_behind_dropout(x, p, down=down, up=up)
             assert added is not None  # a Linear has this form

@@ -44,16 +44,15 @@ class ConvLayer(WeightLayer):
 
     def compute(self, x: Tensor, *, affine: Affine | None = None) -> Tensor:
         """Compute the output, in training with the backward pass that is cheaper."""
-        if not self._pays_low_rank_backward(x):
+        is_trained = affine is not None and affine[0].requires_grad  # the norm behind
+        if is_trained or not self._pays_low_rank_backward(x):
             return super().compute(x, affine=affine)
-        tensors, (weight, bias) = self.adapter_tensors(), self.weight_parts()['']
+        tensors, (weight, bias) = self.step_tensors(), self.weight_parts()['']
         bias, factors = self.adapter.adapt_bias(bias, tensors), self.adapter.low_rank(tensors)
         assert factors is not None  # what is a free sum has some
         (down, up), factor = factors, None
         if affine is not None:
             factor = affine[0]
-            if factor.requires_grad:  # the norm behind is trained
-                return super().compute(x, affine=affine)
             up, bias = scale_rows(up, factor), move_into_bias(bias, affine)
         return low_rank_conv(x, weight, factor, bias, down, up, self._geometry)
 
@@ -71,7 +70,7 @@ class ConvLayer(WeightLayer):
             and (is_faster or keeps_less)
             and self._is_plain(x)
             and not self.standardizes
-            and not adapter.dropout
+            and not self.drops_elements
             and not weight.requires_grad
             and torch.is_grad_enabled()
         )
