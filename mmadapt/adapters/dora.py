@@ -3,8 +3,8 @@ r"""DoRA: the direction and the length of each row apart (Liu et al., arXiv 2402
 .. math:: W' = m \frac{V}{\|V\|}, \qquad V = W + s B A
 
 with one magnitude :math:`m` for each output channel, which starts at :math:`\|W\|`. The norm is a
-constant for the gradient (section 4.3). Where a layer standardizes its rows their length is undone
-again: it has no magnitude.
+constant for the gradient (section 4.3), and that of the weight without dropout. Where a layer
+standardizes its rows their length is undone again: it has no magnitude.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .affine import Affine, move_into_bias, scale_rows
-from .lora import LoRA
+from .lora import MASK, LoRA
 from .registry import ADAPTERS
 
 
@@ -48,14 +48,15 @@ class DoRA(LoRA):
         direction, bias = super().adapt(weight, bias, tensors)
         if 'magnitude' not in tensors:
             return direction, bias
-        return scale_rows(direction, _dense_gain(direction, tensors)), bias
+        return scale_rows(direction, self._gain_of(direction, weight, tensors)), bias
 
     def adapt_scaled(
         self, weight: Tensor, bias: Tensor | None, tensors: Mapping[str, Tensor], affine: Affine
     ) -> tuple[Tensor, Tensor]:
         """Scale the weight once, by the product of both factors."""
         direction, bias = super().adapt(weight, bias, tensors)
-        weight = scale_rows(direction, _dense_gain(direction, tensors) * affine[0])
+        gain = self._gain_of(direction, weight, tensors)
+        weight = scale_rows(direction, gain * affine[0])
         return weight, move_into_bias(bias, affine).to(weight.dtype)
 
     def gain(self, weight: Tensor, tensors: Mapping[str, Tensor]) -> Tensor | None:
@@ -65,17 +66,22 @@ class DoRA(LoRA):
         """
         if 'magnitude' not in tensors:
             return None
-        down, up = (t.detach().float() for t in self.low_rank(tensors))
+        return _gain(tensors['magnitude'], self._norms_by_factors(weight, tensors))
+
+    def _norms_by_factors(self, weight: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+        whole = {name: tensor for name, tensor in tensors.items() if name != MASK}
+        down, up = (t.detach().float() for t in self.low_rank(whole))
         down, matrix = down.flatten(1), weight.detach().flatten(1).float()
         with torch.autocast(weight.device.type, enabled=False):
             square = matrix.square().sum(1)
             square = square + ((2 * (matrix @ down.T) + up @ (down @ down.T)) * up).sum(1)
-        return _gain(tensors['magnitude'], square.clamp_min(0).sqrt())
+        return square.clamp_min(0).sqrt()
 
-
-def _dense_gain(direction: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
-    # V has been formed anyway: its norm costs one pass over it, less than the factors would.
-    return _gain(tensors['magnitude'], _norms(direction))
+    def _gain_of(self, direction: Tensor, weight: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+        if MASK in tensors:
+            return _gain(tensors['magnitude'], self._norms_by_factors(weight, tensors))
+        # V has been formed anyway: its norm costs one pass over it, less than the factors would.
+        return _gain(tensors['magnitude'], _norms(direction))
 
 
 def _norms(weight: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ adapter's tensors are raw parameters of the layer itself, where no ``init_weight
 looks for submodules, finds them.
 """
 
+from collections.abc import Mapping
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -82,6 +83,17 @@ class AdapterLayer(_Layer):
             for name in self.adapter.tensor_names
             if name + suffix in self.adapter_names
         }
+
+    def step_tensors(self, part: str = '') -> Mapping[str, Tensor]:
+        """Return :meth:`adapter_tensors` as this step computes with them: training drops some."""
+        tensors = self.adapter_tensors(part)
+        return self.adapter.drop_channels(tensors) if self.training else tensors
+
+    @property
+    def drops_elements(self) -> bool:
+        """bool: Whether this step drops elements of the input of what is added."""
+        drops = self.training and self.adapter.dropout > 0
+        return drops and self.adapter.dropout_mode == 'element'
 
     def adapted(
         self, part: str, weight: Tensor, bias: Tensor | None

@@ -8,6 +8,15 @@ https://arxiv.org/abs/2312.03732). A convolution's weight is the matrix of ``out
 ``B`` a 1x1 convolution behind it. ``B`` starts at zero: the adapted layer is bit-identical to the
 stock one until it is trained.
 
+LoRA-FA (Zhang et al., https://arxiv.org/abs/2308.03303) trains ``B`` alone, behind a random ``A``
+that stays as it was drawn. All that the gradient of ``B`` needs of the input :math:`x` is
+:math:`A x`, which has ``r`` channels.
+
+Dropout of channels, as in LoRA Dropout (Lin et al., https://arxiv.org/abs/2404.09610), drops
+columns of ``A`` for a step: :math:`W + s B (A \odot m)` with one number
+:math:`m_j \in \{0, 1 / (1 - p)\}` for each channel of the input. It is a weight like any other, so
+it costs no pass over an activation, and nothing beside it is kept.
+
 Initializations that start from parts of the weight (PiSSA, OLoRA) train
 :math:`W' = W + s (B A - B_0 A_0)`, where :math:`B_0 A_0` are the first values: what those papers
 compute, on a base that stays untouched.
@@ -36,6 +45,9 @@ from .method import ATTENTION_PARTS, AdapterMethod
 from .registry import ADAPTERS
 
 COMPUTE = ('auto', 'merged', 'factored')
+DROPOUT_MODES = ('element', 'channel')
+MASK = 'lora_mask'
+"""What stands beside a layer's tensors in a training step that drops some columns of A."""
 
 
 @ADAPTERS.register_module()
@@ -47,10 +59,16 @@ class LoRA(AdapterMethod):
             Defaults to 8.
         alpha (float): What is added is scaled by ``alpha / r``. Defaults to 16.
         dropout (float): Dropout on the input of what is added, during training. Defaults to 0.
+        dropout_mode (str): What is dropped: ``'element'``: elements of the input, as Hugging Face's
+            PEFT does; ``'channel'``: channels of the input, for a whole batch. Defaults to
+            ``'element'``.
         rslora (bool): Scale by ``alpha / sqrt(r)`` instead. Defaults to False.
         init (str): ``'kaiming'`` (the authors' code) or ``'gaussian'`` (of standard deviation
             ``1 / r``) for A, B being 0; ``'orthogonal'``; ``'pissa'``; ``'olora'``. Defaults to
             ``'kaiming'``.
+        freeze_A (bool): Whether A stays as it was drawn (LoRA-FA): Linear and convolutions then
+            keep ``r`` channels for the backward pass in the place of their input. Not for inits
+            that start from the weight. Defaults to False.
         rank_pattern (dict, optional): Other ranks for some layers, by name, suffix or regular
             expression of the full name.
         alpha_pattern (dict, optional): The same for ``alpha``.
@@ -70,6 +88,8 @@ class LoRA(AdapterMethod):
         dropout: float = 0.0,
         rslora: bool = False,
         init: str = 'kaiming',
+        freeze_A: bool = False,
+        dropout_mode: str = 'element',
         rank_pattern: Mapping | None = None,
         alpha_pattern: Mapping | None = None,
         attention: Sequence[str] = ATTENTION_PARTS,
@@ -84,15 +104,29 @@ class LoRA(AdapterMethod):
             lambda: check_number('peft.method.dropout', dropout, lambda p: 0 <= p < 1, 'in [0, 1)'),
             lambda: check_flag('peft.method.rslora', rslora),
             lambda: check_one_of('peft.method.init', init, INITS),
+            lambda: check_flag('peft.method.freeze_A', freeze_A),
+            lambda: check_one_of('peft.method.dropout_mode', dropout_mode, DROPOUT_MODES),
             lambda: check_one_of('peft.method.compute', compute, COMPUTE),
         )
         if init == 'orthogonal' and any(rank % 2 for rank in (r, *(rank_pattern or {}).values())):
             raise UserError("peft.method.init='orthogonal' needs an even rank")
+        if freeze_A and init in WEIGHT_INITS:
+            raise UserError(
+                f'peft.method.freeze_A=True keeps the A that was drawn, and init={init!r} starts '
+                "from the weight to train both factors; write init='kaiming', or freeze_A=False"
+            )
+        if dropout_mode == 'channel' and not dropout:
+            raise UserError(
+                "peft.method.dropout_mode='channel' says what peft.method.dropout drops, which is "
+                '0; write a dropout such as 0.1, or leave dropout_mode out'
+            )
         self.r = r
         self.alpha = alpha
         self.dropout = float(dropout)
         self.rslora = rslora
         self.init = init
+        self.freeze_A = freeze_A
+        self.dropout_mode = dropout_mode
         self.rank_pattern = dict(rank_pattern or {})
         self.alpha_pattern = dict(alpha_pattern or {})
         self.compute = compute
@@ -106,7 +140,9 @@ class LoRA(AdapterMethod):
         """Return ``lora_A`` and ``lora_B`` in float32, and their first values if those count."""
         down, up = random_factors(self.init, weight, self.r)
         up = up.reshape(*up.shape, *(1,) * (weight.dim() - 2))
-        tensors: dict[str, Tensor] = dict(lora_A=nn.Parameter(down), lora_B=nn.Parameter(up))
+        tensors: dict[str, Tensor] = dict(
+            lora_A=nn.Parameter(down, requires_grad=not self.freeze_A), lora_B=nn.Parameter(up)
+        )
         if self.init in WEIGHT_INITS:
             tensors.update(lora_A0=down.clone(), lora_B0=up.clone())
             with torch.no_grad():
@@ -132,9 +168,9 @@ class LoRA(AdapterMethod):
         self, weight: Tensor, bias: Tensor | None, tensors: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor | None]:
         """Return ``W + s B A`` and the bias."""
-        delta = tensors['lora_B'].flatten(1) @ tensors['lora_A'].flatten(1)
+        delta = tensors['lora_B'].flatten(1) @ _down('lora_A', tensors).flatten(1)
         if 'lora_A0' in tensors:
-            delta = delta - tensors['lora_B0'].flatten(1) @ tensors['lora_A0'].flatten(1)
+            delta = delta - tensors['lora_B0'].flatten(1) @ _down('lora_A0', tensors).flatten(1)
         delta = delta.view(weight.shape).to(weight.dtype)
         return torch.add(weight, delta, alpha=self.scale), bias
 
@@ -149,11 +185,19 @@ class LoRA(AdapterMethod):
 
     def low_rank(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return ``A`` and ``s B``."""
-        down, up = tensors['lora_A'], tensors['lora_B'].flatten(1) * self.scale
+        down, up = _down('lora_A', tensors), tensors['lora_B'].flatten(1) * self.scale
         if 'lora_A0' in tensors:
-            down = torch.cat([down, tensors['lora_A0']])
+            down = torch.cat([down, _down('lora_A0', tensors)])
             up = torch.cat([up, tensors['lora_B0'].flatten(1) * -self.scale], dim=1)
         return down, up
+
+    def drop_channels(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Add a mask ``(1, in / groups, 1, ...)`` of the columns of A, if channels are dropped."""
+        if self.dropout_mode != 'channel':
+            return tensors
+        down, kept = tensors['lora_A'], 1 - self.dropout
+        mask = down.new_empty(1, down.shape[1], *(1,) * (down.dim() - 2))
+        return {**tensors, MASK: mask.bernoulli_(kept) / kept}
 
     @property
     def is_free_sum(self) -> bool:
@@ -172,11 +216,17 @@ class LoRA(AdapterMethod):
             dropout=self.dropout,
             rslora=self.rslora,
             init=self.init,
+            freeze_A=self.freeze_A,
+            dropout_mode=self.dropout_mode,
             rank_pattern=self.rank_pattern,
             alpha_pattern=self.alpha_pattern,
             attention=list(self.attention),
             compute=self.compute,
         )
+
+
+def _down(name: str, tensors: Mapping[str, Tensor]) -> Tensor:
+    return tensors[name] * tensors[MASK] if MASK in tensors else tensors[name]
 
 
 def _check_alpha(where: str, value) -> None:

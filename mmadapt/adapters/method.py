@@ -34,8 +34,12 @@ class AdapterMethod(ABC):
         row_scales (tuple[str]): Which of them only scale the rows of a weight. A layer that
             standardizes its rows undoes any scale of them, and gets none of these.
         r (int): The rank of what it adds; 0 where it adds no low-rank product.
+        freeze_A (bool): Whether the first of its two factors is not trained. A layer then needs no
+            more of its input for the backward pass than that factor makes of it.
         dropout (float): Probability with which an element of a layer's input is dropped on its way
             to what the adapter adds.
+        dropout_mode (str): ``'element'``, as said; or ``'channel'``: :meth:`drop_channels` drops
+            whole channels of the input.
         adapts_norms (bool): Whether the method adapts norm layers too. What it adapts by its
             outputs' scale then belongs behind the norm that follows a convolution.
         reads_weight (bool): Whether :meth:`gain` looks at the weight, which a quantized layer then
@@ -45,7 +49,9 @@ class AdapterMethod(ABC):
     tensor_names: ClassVar[tuple[str, ...]]
     row_scales: ClassVar[tuple[str, ...]] = ()
     r: int = 0
+    freeze_A: bool = False
     dropout: float = 0.0
+    dropout_mode: str = 'element'
     adapts_norms: ClassVar[bool] = False
     reads_weight: ClassVar[bool] = True
 
@@ -100,6 +106,10 @@ class AdapterMethod(ABC):
             None if the method adds no low-rank product.
         """
         return None
+
+    def drop_channels(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return the tensors that a training step computes with, where it drops channels."""
+        return tensors
 
     @property
     def is_free_sum(self) -> bool:

@@ -263,8 +263,10 @@ def merge_command(source: str) -> str:
 
 
 def _what_decides_tensors(plan: dict, from_hf: bool) -> dict:
-    # A file of PEFT's says neither how its layers were chosen nor how they began.
-    unsaid = ('dropout', 'compute', 'init', 'attention') if from_hf else ('dropout', 'compute')
+    # A file of PEFT's says neither how its layers were chosen nor how they began, nor which of
+    # their factors was trained.
+    unsaid = {'dropout', 'dropout_mode', 'compute'}
+    unsaid |= {'init', 'freeze_A', 'attention'} if from_hf else set()
     method = plan['method'] and {
         key: value for key, value in plan['method'].items() if key not in unsaid
     }

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from ..adapters import AdapterLayer
+
 
 class Stopwatch:
     """Times the parts of a step; on a GPU by events, so that nothing waits in between.
@@ -95,7 +97,7 @@ def bytes_of_optimizer(optimizer: torch.optim.Optimizer) -> int:
 
 
 def bytes_of_file(model: nn.Module) -> int:
-    """Return the bytes of all that training changes in a model, which a file has to hold.
+    """Return the bytes of what a file has to hold: adapters, and what training changes.
 
     Args:
         model (nn.Module): The model in training mode.
@@ -106,4 +108,11 @@ def bytes_of_file(model: nn.Module) -> int:
         if module.training and getattr(module, 'track_running_stats', False)
         for buffer in module.buffers(recurse=False)
     }
-    return sum(t.nbytes for t in moving | {p for p in model.parameters() if p.requires_grad})
+    adapters = {
+        getattr(layer, name)
+        for layer in model.modules()
+        if isinstance(layer, AdapterLayer)
+        for name in layer.adapter_names
+    }
+    trained = {p for p in model.parameters() if p.requires_grad}
+    return sum(t.nbytes for t in moving | adapters | trained)

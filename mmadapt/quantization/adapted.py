@@ -30,21 +30,28 @@ class QuantizedLayer(LinearLayer):
 
     def compute(self, x: Tensor) -> Tensor:
         """Map ``(..., in)`` to ``(..., out)``."""
-        adapter, tensors = self.adapter, self.adapter_tensors()
+        adapter, tensors = self.adapter, self.step_tensors()
         low_rank = adapter.low_rank(tensors)
         gain = adapter.gain(self.dense_weight() if adapter.reads_weight else self.weight, tensors)
         if low_rank is None and gain is None:  # it only knows what it makes of a whole weight
-            weight, bias = self.adapted('', *self.weight_parts()[''])
+            weight, bias = adapter.adapt(*self.weight_parts()[''], tensors)
             return self.run(x, weight=weight, bias=bias)
         output = self.product(x)
         if low_rank is not None:
             down, up = (factor.to(x.dtype) for factor in low_rank)
-            dropped = F.dropout(x, adapter.dropout, self.training)
-            output = output + self.branch(dropped, down=down, up=up)
+            output = output + self._added(x, down, up)
         # Rounded once, or half precision would swallow small changes of the gain.
         scaled = output if gain is None else output * gain
         bias = adapter.adapt_bias(self.bias, tensors)
         return (scaled if bias is None else scaled + bias).to(output.dtype)
+
+    def _added(self, x: Tensor, down: Tensor, up: Tensor) -> Tensor:
+        p = self.adapter.dropout if self.drops_elements else 0.0
+        if p and self.adapter.freeze_A:  # nothing else keeps the input, so noise is not kept either
+            added = self.branch_behind_dropout(x, p, down=down, up=up)
+            assert added is not None  # a Linear has this form
+            return added
+        return self.branch(F.dropout(x, p), down=down, up=up)
 
 
 @register_layer

@@ -120,7 +120,7 @@ def _peft_of(tuning: str, cfg: Config) -> ConfigDict:
         return own
     peft = _read(f'peft/{tuning}').peft
     if 'dropout' in peft.method:
-        peft.method.dropout = 0.0  # its masks are kept for the backward pass
+        peft.method.dropout = 0.0  # what is dropped has to be computed apart
     return peft
 
 

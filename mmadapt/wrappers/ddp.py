@@ -71,10 +71,15 @@ class PEFTDistributedDataParallel(MMDistributedDataParallel):
 
     def _begin(self, loaded: LoadedKeys) -> None:
         loaded.stop()
+        drawn = {
+            f'{name}.{key}'
+            for name, layer in self.module.named_modules()
+            for key in getattr(layer, 'adapter_names', ())
+        }
         random = [
             name
             for name, p in self.module.named_parameters()
-            if not p.requires_grad and name not in loaded.keys
+            if not p.requires_grad and name not in loaded.keys and name not in drawn
         ]
         if random and not self._allow_random_base:
             raise UserError(

@@ -66,14 +66,8 @@ def test_what_is_dropped_depends_on_the_seed_alone_and_not_on_the_neighbors():
     assert (torch.corrcoef(columns.T) - torch.eye(4)).abs().max() < 0.02
 
 
-@pytest.mark.parametrize(
-    'layer', [nn.Linear(64, 64, bias=False), nn.Conv2d(64, 64, 3, padding=1, bias=False)]
-)
-def test_no_copy_of_the_input_is_kept_beside_the_input(layer):
-    adapt_layer(layer, adapted_class(layer), LoRA(r=4, dropout=0.2))
-    layer.weight.requires_grad_(False)
-    x = torch.randn(2, 64, 32, 64) if layer.weight.dim() == 4 else torch.randn(4096, 64)
-    x.requires_grad_()
+def kept_bytes(function):
+    """Return the bytes that a map keeps for its backward pass, each storage once, and its output."""
     saved = {}
 
     def pack(tensor):
@@ -81,10 +75,60 @@ def test_no_copy_of_the_input_is_kept_beside_the_input(layer):
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        layer.train()(x)
-    map_bytes = 4 * x.numel()
-    # The input, a byte an element for the mask, r of 64 channels, and the weights.
-    assert sum(saved.values()) < map_bytes * (1 + 1 / 4 + 4 / 64) + 500_000
+        out = function()
+    return sum(saved.values()), out
+
+
+@pytest.mark.parametrize('case', CASES)
+@pytest.mark.parametrize('trained', [True, False])
+def test_only_the_weight_and_for_its_gradient_the_input_are_kept(case, trained):
+    size, shape, geometry = CASES[case]
+    x, weight = torch.randn(size, requires_grad=True), torch.randn(shape, requires_grad=trained)
+    kept, out = kept_bytes(lambda: drop_and_map(x, weight, 0.3, geometry))
+    assert kept == weight.nbytes + (x.nbytes if trained else 0)
+    # Nor is anything hidden from the hooks: what else it holds is the state of the generator.
+    assert {key for key, value in vars(out.grad_fn).items() if torch.is_tensor(value)} == set()
+    assert [s.shape for s in vars(out.grad_fn)['state'] if s is not None] == [
+        torch.get_rng_state().shape
+    ] * (1 + torch.cuda.is_available())
+
+
+@pytest.mark.parametrize('case', CASES)
+@pytest.mark.parametrize('trained', [True, False])
+def test_backward_drops_what_forward_dropped_and_leaves_the_generator_alone(case, trained):
+    torch.manual_seed(0)
+    size, shape, geometry = CASES[case]
+    x, weight = torch.randn(size, requires_grad=True), torch.randn(shape, requires_grad=trained)
+    inputs = (x, weight) if trained else (x,)
+    state = torch.get_rng_state()
+    mask, scale = draw_mask(x, 0.3)
+    after = torch.get_rng_state()
+    functions = {2: F.linear, 3: F.conv1d, 4: F.conv2d, 5: F.conv3d}
+    wanted = functions[weight.dim()](x * mask * scale, weight, None, *(geometry or ()))
+    torch.set_rng_state(state)
+    found = drop_and_map(x, weight, 0.3, geometry)
+    assert torch.equal(torch.get_rng_state(), after)
+    assert torch.equal(found, wanted)
+    grad = torch.rand_like(found)  # and the generator is elsewhere by now
+    elsewhere = torch.get_rng_state()
+    ours = torch.autograd.grad(found, inputs, grad)
+    assert torch.equal(torch.get_rng_state(), elsewhere)
+    for own, their in zip(ours, torch.autograd.grad(wanted, inputs, grad), strict=True):
+        torch.testing.assert_close(own, their, rtol=1e-5, atol=1e-5)
+    assert torch.equal(ours[0] == 0, ours[0].masked_fill(~mask, 0) == 0)
+
+
+@pytest.mark.parametrize(
+    'layer', [nn.Linear(64, 64, bias=False), nn.Conv2d(64, 64, 3, padding=1, bias=False)]
+)
+def test_a_layer_keeps_its_input_once_and_r_channels_beside_it(layer):
+    adapt_layer(layer, adapted_class(layer), LoRA(r=4, dropout=0.2))
+    layer.weight.requires_grad_(False)
+    x = torch.randn(2, 64, 32, 64) if layer.weight.dim() == 4 else torch.randn(4096, 64)
+    x.requires_grad_()
+    weights = 2 * sum(p.nbytes for p in layer.parameters())
+    kept, _ = kept_bytes(lambda: layer.train()(x))
+    assert x.nbytes * (1 + 4 / 64) <= kept <= x.nbytes * (1 + 4 / 64) + weights
 
 
 def test_autocast_keeps_gradients_in_their_types():

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from mmadapt.adapters import DoRA, LoRA, adapt_layer
@@ -12,12 +13,13 @@ from mmadapt.adapters.layers.conv import AdaptedConv1d, AdaptedConv2d, AdaptedCo
 from mmadapt.adapters.layers.low_rank_conv import SMALLEST_WEIGHT, _LowRankConv, low_rank_conv
 
 GEOMETRIES = {
-    '1d': ((2, 6, 9), (5, 6, 3), ((2,), (1,), (1,))),
-    'square': ((2, 6, 8, 7), (5, 6, 3, 3), ((1, 1), (1, 1), (1, 1))),
-    'strided': ((2, 6, 9, 8), (5, 6, 3, 1), ((2, 3), (1, 0), (1, 1))),
-    'dilated': ((2, 6, 9, 9), (5, 6, 3, 3), ((1, 1), (2, 2), (2, 2))),
-    'pointwise': ((2, 6, 4, 5), (5, 6, 1, 1), ((1, 1), (0, 0), (1, 1))),
-    '3d': ((2, 3, 4, 5, 4), (4, 3, 3, 3, 3), ((1, 2, 1), (1, 1, 0), (1, 1, 1))),
+    '1d': ((2, 6, 9), (5, 6, 3), ((2,), (1,), (1,), 1)),
+    'square': ((2, 6, 8, 7), (5, 6, 3, 3), ((1, 1), (1, 1), (1, 1), 1)),
+    'strided': ((2, 6, 9, 8), (5, 6, 3, 1), ((2, 3), (1, 0), (1, 1), 1)),
+    'dilated': ((1, 6, 7, 6), (5, 6, 3, 3), ((1, 1), (2, 2), (2, 2), 1)),
+    'pointwise': ((2, 6, 4, 5), (5, 6, 1, 1), ((1, 1), (0, 0), (1, 1), 1)),
+    'grouped': ((2, 8, 5, 4), (6, 4, 3, 3), ((1, 2), (1, 1), (1, 1), 2)),
+    '3d': ((2, 3, 4, 5, 4), (4, 3, 3, 3, 3), ((1, 2, 1), (1, 1, 0), (1, 1, 1), 1)),
 }
 
 
@@ -30,14 +32,36 @@ def tensors_of(name, dtype=torch.float64):
     return x, weight, bias, down, up, geometry
 
 
+@pytest.mark.parametrize('frozen', [(), ('down',), ('x', 'up')])
 @pytest.mark.parametrize('name', GEOMETRIES)
-def test_gradients_are_those_of_finite_differences(name):
+def test_gradients_are_those_of_finite_differences(name, frozen):
     x, weight, bias, down, up, geometry = tensors_of(name)
-    trained = [t.requires_grad_() for t in (x, bias, down, up)]
     factor = torch.rand(len(weight), dtype=weight.dtype)
-    assert torch.autograd.gradcheck(
-        lambda x, bias, down, up: low_rank_conv(x, weight, factor, bias, down, up, geometry),
-        trained,
+    given = dict(x=x, bias=bias, down=down, up=up)
+    trained = {key: t.requires_grad_() for key, t in given.items() if key not in frozen}
+
+    def function(*tensors):
+        given.update(zip(trained, tensors, strict=True))
+        return low_rank_conv(weight=weight, factor=factor, geometry=geometry, **given)
+
+    assert torch.autograd.gradcheck(function, [*trained.values()])
+
+
+@pytest.mark.parametrize('name', GEOMETRIES)
+def test_a_frozen_weight_alone_is_an_ordinary_convolution_and_keeps_nothing_else(name):
+    x, weight, bias, _, _, geometry = tensors_of(name)
+    inputs = [x.requires_grad_(), bias.requires_grad_()]
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        y = low_rank_conv(x, weight, None, bias, None, None, geometry)
+    assert [t.data_ptr() for t in kept] == [weight.data_ptr()]
+    stride, padding, dilation, groups = geometry
+    convolve = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[x.dim()]
+    wanted = convolve(x, weight, bias, stride, padding, dilation, groups)
+    assert torch.equal(y, wanted)
+    grad = torch.randn_like(y)
+    torch.testing.assert_close(
+        torch.autograd.grad(y, inputs, grad), torch.autograd.grad(wanted, inputs, grad)
     )
 
 

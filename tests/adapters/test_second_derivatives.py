@@ -27,20 +27,32 @@ class Frozen(nn.Linear):
         return self.weight.detach().to(dtype)
 
 
+def dropped(geometry):
+    """A map that drops the same elements whenever it is called."""
+
+    def function(x, weight):
+        torch.manual_seed(0)
+        return _DropAndMap.apply(x, weight, 0.3, geometry)
+
+    return function
+
+
 def dropped_convolution():
-    mask = torch.rand(2, 3, 5, 5) > 0.3
-    return lambda x, weight: _DropAndMap.apply(x, weight, mask, 1.4, ((2, 1), (1, 0), (1, 1), 1)), (
-        random(2, 3, 5, 5),
-        random(4, 3, 3, 3),
-    )
+    return dropped(((2, 1), (1, 0), (1, 1), 1)), (random(2, 3, 5, 5), random(4, 3, 3, 3))
 
 
 def dropped_product():
-    mask = torch.rand(2, 3, 5) > 0.3
-    return (
-        lambda x, weight: _DropAndMap.apply(x, weight, mask, 1.4, None),
-        (random(2, 3, 5), random(4, 5)),
-    )
+    return dropped(None), (random(2, 3, 5), random(4, 5))
+
+
+def dropped_frozen_convolution():
+    function, (x, weight) = dropped_convolution()
+    return lambda x: function(x, weight.detach()).pow(2), (x,)
+
+
+def dropped_frozen_product():
+    function, (x, weight) = dropped_product()
+    return lambda x: function(x, weight.detach()).pow(2), (x,)
 
 
 def frozen_product():
@@ -59,14 +71,22 @@ def rescaled_convolution():
 
 
 def low_rank_convolution():
-    weight, geometry = random(4, 3, 3, 3, grad=False), ((1, 1), (1, 1), (1, 1))
+    weight, geometry = random(4, 3, 3, 3, grad=False), ((1, 1), (1, 1), (1, 1), 1)
     return (
         lambda x, down, up: _LowRankConv.apply(x, weight, None, None, down, up, geometry),
         (random(2, 3, 5, 5), random(2, 3, 3, 3), random(4, 2)),
     )
 
 
-RIGHT = {_DropAndMap: (dropped_convolution, dropped_product), _FrozenProduct: (frozen_product,)}
+RIGHT = {
+    _DropAndMap: (
+        dropped_convolution,
+        dropped_product,
+        dropped_frozen_convolution,
+        dropped_frozen_product,
+    ),
+    _FrozenProduct: (frozen_product,),
+}
 REFUSED = {_RescaledConv: (rescaled_convolution,), _LowRankConv: (low_rank_convolution,)}
 
 

@@ -102,7 +102,8 @@ def assert_computes_the_formula(pair):
     """Compare outputs, and gradients for the adapter's tensors and the inputs."""
     for arg in pair.args:
         arg.requires_grad_(arg.is_floating_point())
-    tensors = [getattr(pair.adapted, name) for name in pair.names]
+    tensors = [pair.adapted.get_parameter(name) for name in pair.names]
+    tensors = [tensor for tensor in tensors if tensor.requires_grad]
     tensors += [arg for arg in dict.fromkeys(pair.args) if arg.requires_grad]
     ours, wanted = pair(), pair.wanted()
     assert_close(ours, wanted)
@@ -252,6 +253,17 @@ def test_both_ways_to_compute_give_the_same(kind, method, compute):
     )
     if not kind.startswith('attention'):
         assert pair.adapted.is_factored(pair.args[0]) == (has_factors and compute == 'factored')
+
+
+@every_low_rank_case
+@pytest.mark.parametrize(
+    'options', [{}, dict(compute='factored'), dict(dropout=0.3)], ids=['auto', 'factored', 'drop']
+)
+def test_a_frozen_a_computes_the_formula_and_only_the_rest_trains(kind, method, options, no_drop):
+    pair = Pair(kind, method, freeze_A=True, **options).perturb().train()
+    frozen = [name for name in pair.names if not pair.adapted.get_parameter(name).requires_grad]
+    assert frozen == [name for name in pair.names if name.startswith('lora_A')]
+    assert_computes_the_formula(pair)
 
 
 @every_case

@@ -71,6 +71,8 @@ def folder(tmp_path):
         dict(method=None),
         dict(method=None, targets='all', norm='train'),
         dict(method=dict(type='LoRA', r=2, dropout=0.3)),
+        dict(method=dict(type='LoRA', r=2, freeze_A=True)),
+        dict(method=dict(type='DoRA', r=2, freeze_A=True), head='adapt'),
     ],
 )
 def test_a_trained_adapter_on_a_fresh_base_computes_bit_for_bit_the_same(tmp_path, peft):

@@ -82,6 +82,7 @@ def adapted_by_peft(model):
 METHODS = {
     'LoRA': dict(type='LoRA', r=2, alpha=6),
     'dropout': dict(type='LoRA', r=2, alpha=6, dropout=0.3),
+    'LoRA-FA': dict(type='LoRA', r=2, alpha=6, freeze_A=True),
     'rsLoRA': dict(type='LoRA', r=3, alpha=2.5, rslora=True),
     'patterns': dict(
         type='LoRA',
@@ -99,6 +100,7 @@ METHODS = {
         alpha_pattern={'block.image': 5},
     ),
     'DoRA': dict(type='DoRA', r=2, alpha=6),
+    'DoRA-FA': dict(type='DoRA', r=2, alpha=6, freeze_A=True),
     'DoRA patterns': dict(type='DoRA', r=2, alpha=6, rslora=True, rank_pattern=dict(table=3)),
     'PiSSA': dict(type='LoRA', r=2, alpha=6, init='pissa'),
     'OLoRA': dict(type='LoRA', r=2, alpha=6, init='olora', alpha_pattern=dict(fc=3)),
@@ -170,7 +172,9 @@ def test_what_trains_fully_is_exported_as_modules_to_save(tmp_path, peft_key):
     check_equal(again(*X), wanted)
 
 
-@pytest.mark.parametrize('method', ['LoRA', 'rsLoRA', 'patterns', 'DoRA', 'DoRA patterns'])
+@pytest.mark.parametrize(
+    'method', ['LoRA', 'LoRA-FA', 'rsLoRA', 'patterns', 'DoRA', 'DoRA patterns']
+)
 def test_peft_opens_a_saved_folder_where_every_tensor_has_a_form(tmp_path, method):
     model = Zoo()
     inject(model, dict(method=METHODS[method], targets=LAYERS, head='freeze'))
@@ -747,6 +751,23 @@ def test_an_adapted_model_of_another_method_is_told_the_difference(tmp_path):
         ),
     )
     load_adapter(other, str(tmp_path / 'a'))
+
+
+def test_the_a_of_a_folder_of_peft_can_be_what_stays_frozen(tmp_path):
+    theirs = write_theirs(tmp_path / 'a')
+    model = Zoo()
+    method = dict(type='LoRA', r=3, alpha=7, freeze_A=True)
+    inject(model, dict(method=method, targets=['image', 'fc'], head='freeze'))
+    check_adapter_fits(model, str(tmp_path / 'a'), ())
+    load_adapter(model, str(tmp_path / 'a'))
+    check_equal(model.eval()(*X), theirs(*X))
+    trained = {name.rpartition('.')[2] for name, p in model.named_parameters() if p.requires_grad}
+    assert trained == {'lora_B'}
+    save_adapter(model, str(tmp_path / 'ours'))
+    again = Zoo()
+    load_adapter(again, str(tmp_path / 'ours'))
+    assert not again.fc.lora_A.requires_grad
+    assert torch.equal(again.fc.lora_A, model.fc.lora_A)
 
 
 def test_training_may_start_from_a_folder_of_peft_and_a_model_is_rebuilt_from_it(tmp_path):

@@ -11,14 +11,29 @@ from layer_zoo import ALPHA, R
 from torch import Tensor, nn
 
 
-def formula(stock: nn.Module, adapted: nn.Module) -> dict[str, Tensor]:
+def formula(
+    stock: nn.Module, adapted: nn.Module, kept: dict[str, Tensor] | None = None
+) -> dict[str, Tensor]:
     """Return the parameters of the stock layer that computes what an adapted layer is to compute.
 
     They are functions of the adapter's tensors, for gradients too, worked out in float64.
+
+    Args:
+        stock (nn.Module): The layer.
+        adapted (nn.Module): The same layer, adapted.
+        kept (dict, optional): For a weight, by the suffix of its tensors, what dropout multiplies
+            the flattened columns of A with.
     """
+    kept = kept or {}
     if not isinstance(stock, nn.MultiheadAttention):
         weight, bias = _formula(
-            adapted, '', stock.weight, getattr(stock, 'bias', None), _owners(stock), _columns(stock)
+            adapted,
+            '',
+            stock.weight,
+            getattr(stock, 'bias', None),
+            _owners(stock),
+            _columns(stock),
+            kept.get(''),
         )
         if getattr(stock, 'padding_idx', None) is not None:
             rows = list(weight)
@@ -38,7 +53,7 @@ def formula(stock: nn.Module, adapted: nn.Module) -> dict[str, Tensor]:
         owners = torch.arange(e)[:, None].expand_as(weights[part])
         columns = torch.arange(weights[part].shape[1]).expand_as(weights[part])
         weights[part], biases[part] = _formula(
-            adapted, f'_{part}', weights[part], biases[part], owners, columns
+            adapted, f'_{part}', weights[part], biases[part], owners, columns, kept.get(f'_{part}')
         )
     result = {'out_proj.weight': weights['out'], 'out_proj.bias': biases['out']}
     if stock.in_proj_weight is None:
@@ -90,6 +105,7 @@ def _formula(
     bias: Tensor | None,
     owners: Tensor,
     columns: Tensor,
+    kept: Tensor | None,
 ) -> tuple[Tensor, Tensor | None]:
     tensors = {
         name: getattr(adapted, name + suffix).double()
@@ -103,9 +119,11 @@ def _formula(
             bias = (bias * scale + tensors.get('ssf_shift', 0)).to(bias.dtype)
         return (wide * scale[owners]).to(weight.dtype), bias
     left, right = tensors['lora_B'].flatten(1), tensors['lora_A'].flatten(1)
-    wide = wide + ALPHA / R * sum(left[owners, k] * right[k, columns] for k in range(R))
+    added = ALPHA / R * sum(left[owners, k] * right[k, columns] for k in range(R))
+    whole = wide + added
+    wide = whole if kept is None else wide + added * kept[columns]
     if 'magnitude' in tensors:
         squares = torch.zeros(len(left), dtype=torch.double)
-        squares.index_add_(0, owners.flatten(), wide.detach().square().flatten())
+        squares.index_add_(0, owners.flatten(), whole.detach().square().flatten())
         wide = wide * (tensors['magnitude'] / squares.sqrt())[owners]
     return wide.to(weight.dtype), bias

@@ -51,7 +51,7 @@ from mmadapt.preflight import check_run
 from mmadapt.runs import averaged_models, unwrap
 
 HERE = Path(__file__).parent
-OTHER_METHODS = ('dora', 'ssf', 'qlora', 'full', 'last_layer')
+OTHER_METHODS = ('lora_fa', 'dora', 'ssf', 'qlora', 'full', 'last_layer')
 # What says how large an image is, in the steps of pipelines and in data preprocessors.
 _SIZES = {
     'border', 'crop_size', 'img_scale', 'img_size', 'input_size', 'random_size_range', 'scale',

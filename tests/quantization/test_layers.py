@@ -10,6 +10,7 @@ from mmcv.cnn.bricks.wrappers import Linear as MMCVLinear
 from torch import nn
 
 from mmadapt import UserError, inject, merge, remove, unmerge
+from mmadapt.meters.step import SavedForBackward
 from mmadapt.peft import merged_state_dict
 from mmadapt.quantization import QuantizedLinear
 
@@ -21,6 +22,7 @@ QUANTS = dict(
     fp16=dict(bits=8, has_fp16_weights=True),
 )
 LORA, DORA, SSF = dict(type='LoRA', r=4), dict(type='DoRA', r=4), dict(type='SSF')
+LORA_FA = dict(type='LoRA', r=4, freeze_A=True)
 
 
 def adapted(method=LORA, quant='nf4', layer=nn.Linear, sizes=(96, 70), train=False, **changes):
@@ -34,6 +36,13 @@ def adapted(method=LORA, quant='nf4', layer=nn.Linear, sizes=(96, 70), train=Fal
             if parameter.requires_grad:
                 parameter.add_(0.1 * torch.randn_like(parameter))
     return model.train(train), dense
+
+
+def kept_bytes(model, x):
+    """Return the bytes that a layer keeps for its backward pass, beside its own tensors."""
+    with SavedForBackward(model) as saved:
+        y = model(x)
+        return y, saved.bytes()
 
 
 def formula(layer, weight, x, method):
@@ -82,7 +91,7 @@ def test_scales_in_eight_bits_are_close_to_those_in_thirty_two(bitsandbytes):
 
 @pytest.mark.parametrize('train', [True, False])
 @pytest.mark.parametrize('quant', ['nf4', 'double', 'int8'])
-@pytest.mark.parametrize('method', [LORA, DORA, SSF], ids=lambda m: m['type'])
+@pytest.mark.parametrize('method', [LORA, DORA, SSF, LORA_FA], ids=['LoRA', 'DoRA', 'SSF', 'FA'])
 def test_output_and_gradients_are_those_of_the_formula(bitsandbytes, method, quant, train):
     model, _ = adapted(method, quant, train=train)
     layer, x = model[0], torch.randn(3, 5, 96, requires_grad=True)
@@ -191,6 +200,30 @@ def test_dropout_drops_from_what_is_added_alone(bitsandbytes):
     torch.manual_seed(3)
     added = F.dropout(x, 0.5) @ layer.lora_A.T @ layer.lora_B.T * 4
     torch.testing.assert_close(ours, F.linear(x, layer.dense_weight(), layer.bias) + added)
+
+
+@pytest.mark.parametrize('dropout', [0.0, 0.5])
+@pytest.mark.parametrize('quant', ['nf4', 'int8'])
+def test_with_a_frozen_a_nothing_is_kept_but_r_channels(bitsandbytes, quant, dropout):
+    x = torch.randn(500, 96, requires_grad=True)
+    model, _ = adapted(dict(LORA_FA, dropout=dropout), quant, train=True)
+    y, kept = kept_bytes(model, x)
+    layer, narrow = model[0], 4 * 500 * 4
+    assert kept == narrow + layer.lora_B.nbytes
+    y.sum().backward()
+    assert layer.lora_A.grad is None
+    assert layer.lora_B.grad.abs().min() > 0
+    assert kept_bytes(adapted(dict(LORA, dropout=dropout), quant, train=True)[0], x)[1] > x.nbytes
+
+
+def test_with_a_frozen_a_dropout_drops_from_what_is_added_alone(bitsandbytes, monkeypatch):
+    model, _ = adapted(dict(LORA_FA, dropout=0.5), train=True)
+    layer, x = model[0], torch.randn(5, 96)
+    mask = torch.rand(5, 96) > 0.5
+    monkeypatch.setattr('mmadapt.adapters.layers.dropout.draw_mask', lambda x, p: (mask, 2.0))
+    added = (x * mask * 2) @ layer.lora_A.T @ layer.lora_B.T * 4
+    torch.testing.assert_close(model(x), F.linear(x, layer.dense_weight(), layer.bias) + added)
+    assert torch.equal(model.eval()(x), model(x))
 
 
 @pytest.mark.parametrize('quant', ['nf4', 'int8'])

@@ -4,7 +4,7 @@ So an adapted ``out_proj`` alone would do nothing; the attention is adapted as a
 for each chosen projection.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +37,10 @@ class AdaptedMultiheadAttention(AdapterLayer, nn.MultiheadAttention):
 
     def merged_tensors(self) -> dict[str, Tensor]:
         """Return the stock parameters of the attention that computes the same."""
-        weights, biases = self._effective()
+        return self._packed(self.adapter_tensors)
+
+    def _packed(self, tensors: Callable[[str], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        weights, biases = self._effective(tensors)
         merged = {}
         if self._qkv_same_embed_dim:
             merged['in_proj_weight'] = torch.cat([weights[part] for part in _INPUTS])
@@ -54,9 +57,9 @@ class AdaptedMultiheadAttention(AdapterLayer, nn.MultiheadAttention):
         self, query: Tensor, key: Tensor, value: Tensor, *args, **kwargs
     ) -> tuple[Tensor, Tensor | None]:
         """Compute what the stock attention computes, with the adapted projections."""
-        if self.training and self.adapter.dropout:
+        if self.drops_elements:
             return self._forward_with_dropout(query, key, value, *args, **kwargs)
-        view = self._view(self.merged_tensors())
+        view = self._view(self._packed(self.step_tensors))
         return _stock_forward(view, query, key, value, *args, **kwargs)
 
     def _projections(self) -> dict[str, tuple[Tensor, Tensor | None]]:
@@ -68,9 +71,11 @@ class AdaptedMultiheadAttention(AdapterLayer, nn.MultiheadAttention):
         pairs = dict(zip(_INPUTS, zip(weights, biases, strict=True), strict=True))
         return {**pairs, 'out': (self.out_proj.weight, self.out_proj.bias)}
 
-    def _effective(self) -> tuple[dict, dict]:
+    def _effective(self, tensors: Callable[[str], Mapping[str, Tensor]]) -> tuple[dict, dict]:
         pairs = {
-            part: self.adapted(part, *pair) if part in self.adapter.attention else pair
+            part: self.adapter.adapt(*pair, tensors(part))
+            if part in self.adapter.attention
+            else pair
             for part, pair in self._projections().items()
         }
         return (

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..affine import Affine, move_into_bias, scale_rows
 from .dropout import drop_and_map
-from .low_rank_conv import SMALLEST_WEIGHT, low_rank_conv
+from .low_rank_conv import SMALLEST_WEIGHT, for_each_group, low_rank_conv
 from .weight import WeightLayer
 
 _CONVS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -24,6 +24,7 @@ class ConvLayer(WeightLayer):
     padding: tuple[int, ...] | str
     dilation: tuple[int, ...]
     kernel_size: tuple[int, ...]
+    in_channels: int
     out_channels: int
     groups: int
     padding_mode: Literal['zeros', 'reflect', 'replicate', 'circular']
@@ -31,35 +32,45 @@ class ConvLayer(WeightLayer):
 
     def run(self, x: Tensor, *, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Map ``(batch, in, *size)`` to ``(batch, out, *size')``."""
+        if (
+            self.adapter.freeze_A
+            and not weight.requires_grad
+            and torch.is_grad_enabled()
+            and self._is_plain(x)
+        ):
+            # torch's own keeps its input, whether the weight is trained or not.
+            return low_rank_conv(x, weight, None, bias, None, None, self._geometry)
         return self._conv_forward(x, weight, bias)
 
     def compute(self, x: Tensor, *, affine: Affine | None = None) -> Tensor:
         """Compute the output, in training with the backward pass that is cheaper."""
-        if not self._pays_low_rank_backward(x):
+        is_trained = affine is not None and affine[0].requires_grad  # the norm behind
+        if is_trained or not self._pays_low_rank_backward(x):
             return super().compute(x, affine=affine)
-        tensors, (weight, bias) = self.adapter_tensors(), self.weight_parts()['']
+        tensors, (weight, bias) = self.step_tensors(), self.weight_parts()['']
         bias, factors = self.adapter.adapt_bias(bias, tensors), self.adapter.low_rank(tensors)
         assert factors is not None  # what is a free sum has some
         (down, up), factor = factors, None
         if affine is not None:
             factor = affine[0]
-            if factor.requires_grad:  # the norm behind is trained
-                return super().compute(x, affine=affine)
             up, bias = scale_rows(up, factor), move_into_bias(bias, affine)
-        return low_rank_conv(
-            x, weight, factor, bias, down, up, (self.stride, self.padding, self.dilation)
-        )
+        return low_rank_conv(x, weight, factor, bias, down, up, self._geometry)
+
+    @property
+    def _geometry(self) -> tuple:
+        return self.stride, self.padding, self.dilation, self.groups
 
     def _pays_low_rank_backward(self, x: Tensor) -> bool:
         weight, adapter = self.weight, self.adapter
+        is_faster = self.groups == 1 and weight.numel() >= SMALLEST_WEIGHT
+        keeps_less = adapter.freeze_A and self.groups * adapter.r < self.in_channels
         return (
             self.training
             and adapter.is_free_sum
-            and weight.numel() >= SMALLEST_WEIGHT
-            and self.groups == 1
+            and (is_faster or keeps_less)
             and self._is_plain(x)
             and not self.standardizes
-            and not adapter.dropout
+            and not self.drops_elements
             and not weight.requires_grad
             and torch.is_grad_enabled()
         )
@@ -76,7 +87,8 @@ class ConvLayer(WeightLayer):
 
     def branch(self, x: Tensor, *inputs: Any, down: Tensor, up: Tensor) -> Tensor | None:
         """Convolve to ``r`` channels, for each group of input channels, and from those to all."""
-        narrow = self.run(x, weight=self._for_each_group(down), bias=None)
+        # Every group of the weight has the same A, applied to its own channels of the input.
+        narrow = self.run(x, weight=for_each_group(down, self.groups), bias=None)
         return mix_channels(narrow, up, down.dim() - 2, self.groups)
 
     def branch_behind_dropout(
@@ -85,13 +97,8 @@ class ConvLayer(WeightLayer):
         """Convolve an input some of whose elements are dropped."""
         if not self._is_plain(x):
             return super().branch_behind_dropout(x, probability, down=down, up=up)
-        geometry = (self.stride, self.padding, self.dilation, self.groups)
-        narrow = drop_and_map(x, self._for_each_group(down), probability, geometry)
+        narrow = drop_and_map(x, for_each_group(down, self.groups), probability, self._geometry)
         return mix_channels(narrow, up, down.dim() - 2, self.groups)
-
-    def _for_each_group(self, down: Tensor) -> Tensor:
-        # Every group of the weight has the same A, applied to its own channels of the input.
-        return down.repeat(self.groups, *(1,) * (down.dim() - 1)) if self.groups > 1 else down
 
     def is_factored(self, x: Tensor) -> bool:
         """Only if asked for: a second convolution costs more than the sum of two weights."""

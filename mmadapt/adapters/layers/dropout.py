@@ -1,12 +1,17 @@
-"""Dropout before a linear map, keeping a mask of one byte an element and no copy of the input.
+"""Dropout before a linear map, keeping neither the mask nor a copy of the input.
 
 Autograd would keep the dropped input and the noise, two maps as large as the input, which the layer
-itself keeps already. Here the dropped input is made again when its gradient is needed.
+itself keeps already. Here the mask is drawn again when a gradient is needed, from the state that
+the random generator had, and the input itself is kept only if the map is trained.
 """
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ...random_state import get_torch_state, set_torch_state
 
 _CONVS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -35,13 +40,29 @@ def draw_mask(x: Tensor, probability: float) -> tuple[Tensor, float]:
     return kept.view(x.shape), _LEVELS / (_LEVELS - dropped)
 
 
+def _draw_again(
+    x: Tensor, probability: float, state: tuple[Tensor, Tensor | None]
+) -> tuple[Tensor, float]:
+    present = get_torch_state()
+    set_torch_state(state)
+    try:
+        return draw_mask(x, probability)
+    finally:
+        set_torch_state(present)
+
+
 class _DropAndMap(torch.autograd.Function):
     """``weight * (mask x / (1 - p))`` as a convolution, or as a matrix product."""
 
     @staticmethod
-    def forward(ctx, x, weight, mask, scale, geometry):
-        ctx.save_for_backward(x, weight, mask)
-        ctx.scale, ctx.geometry = scale, geometry
+    def forward(ctx, x, weight, probability, geometry):
+        # Of a frozen map the gradient for the input needs no more than the input's size.
+        ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
+        ctx.size, ctx.dtype = x.shape, x.dtype
+        ctx.probability, ctx.geometry = probability, geometry
+        with torch.cuda.device_of(x):
+            ctx.state = get_torch_state()
+            mask, scale = draw_mask(x, probability)
         dropped = x * mask * scale
         if geometry is None:
             return F.linear(dropped, weight)
@@ -49,14 +70,21 @@ class _DropAndMap(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        x, weight, mask = ctx.saved_tensors
-        dropped, weight_ = (x * mask * ctx.scale).to(grad.dtype), weight.to(grad.dtype)
+        x, weight = ctx.saved_tensors
+        x = grad.new_empty(1).expand(ctx.size) if x is None else x
+        with torch.cuda.device_of(x):
+            mask, scale = _draw_again(x, ctx.probability, ctx.state)
+        need_x, need_weight, _, _ = ctx.needs_input_grad
+        dropped = (x * mask * scale).to(grad.dtype) if need_weight else x.to(grad.dtype)
+        weight_ = weight.to(grad.dtype)
+        grad_x: Any = None
+        grad_weight: Any = None
         if ctx.geometry is None:
-            grad_x = grad @ weight_
-            grad_weight = grad.flatten(0, -2).t() @ dropped.flatten(0, -2)
+            grad_x = grad @ weight_ if need_x else None
+            if need_weight:
+                grad_weight = grad.flatten(0, -2).t() @ dropped.flatten(0, -2)
         else:
             stride, padding, dilation, groups = ctx.geometry
-            needed = (ctx.needs_input_grad[0], ctx.needs_input_grad[1], False)
             grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
                 grad,
                 dropped,
@@ -68,11 +96,11 @@ class _DropAndMap(torch.autograd.Function):
                 False,
                 [0] * len(stride),
                 groups,
-                needed,
+                (need_x, need_weight, False),
             )
-        grad_x = (grad_x * mask * ctx.scale).to(x.dtype) if ctx.needs_input_grad[0] else None
-        grad_weight = grad_weight.to(weight.dtype) if ctx.needs_input_grad[1] else None
-        return grad_x, grad_weight, None, None, None
+        grad_x = (grad_x * mask * scale).to(ctx.dtype) if need_x else None
+        grad_weight = grad_weight.to(weight.dtype) if need_weight else None
+        return grad_x, grad_weight, None, None
 
 
 def drop_and_map(x: Tensor, weight: Tensor, probability: float, geometry=None) -> Tensor:
@@ -87,5 +115,4 @@ def drop_and_map(x: Tensor, weight: Tensor, probability: float, geometry=None) -
     Returns:
         Tensor: The output of the matrix or of the convolution.
     """
-    mask, scale = draw_mask(x, probability)
-    return _DropAndMap.apply(x, weight, mask, scale, geometry)
+    return _DropAndMap.apply(x, weight, probability, geometry)

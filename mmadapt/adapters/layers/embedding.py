@@ -1,5 +1,7 @@
 """Adapted embeddings. A method sees the table as ``(dimensions, entries)``: its outputs first."""
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,6 +18,10 @@ class AdaptedEmbedding(WeightLayer, nn.Embedding):
 
     stock_class = nn.Embedding
     method_options = frozenset({'compute'})
+
+    def step_tensors(self, part: str = '') -> Mapping[str, Tensor]:
+        """Return the adapter's tensors, none of whose columns, the entries, are dropped."""
+        return self.adapter_tensors(part)
 
     def canonical(self, weight: Tensor) -> Tensor:
         """Turn ``(entries, dimensions)`` round."""

@@ -32,11 +32,13 @@ class LinearLayer(WeightLayer):
         return F.linear(drop_and_map(x, down, probability), up)
 
     def is_factored(self, x: Tensor) -> bool:
-        """Compare the multiplications of both ways."""
+        """Compare the multiplications of both ways; what is kept, if A is frozen."""
         compute = getattr(self.adapter, 'compute', 'merged')
         if compute != 'auto':
             return compute == 'factored'
         n, m, r = self.in_features, self.out_features, self.adapter.r
+        if self.adapter.freeze_A and r < n:
+            return True  # A x is all that is kept: neither W nor A needs x for its gradient
         tokens = x.numel() // n
         # Forward and backward. Merged: the product B A and its two gradients, and the gradient of
         # the whole weight. Factored: both factors for each token, and their gradients.

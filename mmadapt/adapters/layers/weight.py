@@ -95,14 +95,15 @@ class WeightLayer(AdapterLayer):
         Returns:
             Tensor: The output.
         """
-        if self.training and self.adapter.dropout:
+        if self.drops_elements:
             return self._compute_with_dropout(x, *inputs, affine=affine)
         if affine is None and self.is_factored(x):
             return self._compute_factored(x, *inputs)
-        pair = self.weight_parts()['']
+        pair, tensors = self.weight_parts()[''], self.step_tensors()
         if affine is None or self.standardizes:
-            return self._run(x, *inputs, pair=self.adapted('', *pair), affine=affine)
-        weight, bias = self.adapter.adapt_scaled(*pair, self.adapter_tensors(), affine)
+            pair = self.adapter.adapt(*pair, tensors)
+            return self._run(x, *inputs, pair=pair, affine=affine)
+        weight, bias = self.adapter.adapt_scaled(*pair, tensors, affine)
         return self.run(x, *inputs, weight=self.stock_layout(weight), bias=bias)
 
     def _run(
@@ -136,7 +137,7 @@ class WeightLayer(AdapterLayer):
         return self._run(x, *inputs, pair=pair, affine=affine) + added
 
     def _compute_factored(self, x: Tensor, *inputs) -> Tensor:
-        tensors, (weight, bias) = self.adapter_tensors(), self.weight_parts()['']
+        tensors, (weight, bias) = self.step_tensors(), self.weight_parts()['']
         gain, factors = self.adapter.gain(weight, tensors), self.adapter.low_rank(tensors)
         bias = self.adapter.adapt_bias(bias, tensors)
         output = self.run(x, *inputs, weight=self.weight, bias=bias if gain is None else None)
