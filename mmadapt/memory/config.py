@@ -68,7 +68,7 @@ class MemoryConfig:
         self.checkpoint = _patterns('memory.checkpoint', self.checkpoint)
         if self.fp32_modules != AUTO:
             self.fp32_modules = _patterns('memory.fp32_modules', self.fp32_modules)
-        if not isinstance(self.rematerialize, bool):
+        if self.rematerialize is not True and self.rematerialize is not False:
             self.rematerialize = _levels(self.rematerialize)
         check_flag('memory.offload', self.offload)
         check_count('memory.every', self.every)

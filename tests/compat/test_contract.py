@@ -101,9 +101,14 @@ CONTRACT = {
     'folding/install.py folding/scaled_conv.py',
     'torch.nn.modules.batchnorm._NormBase': 'norms.py',
     'torch.nn.modules.conv._ConvNd': 'folding/sites.py peft/rules.py',
-    'torch.Tensor._base': 'meters/tally.py',
-    'torch.Tensor._version': 'memory/offload.py',
-    'torch.UntypedStorage._cdata': 'meters/shapes.py meters/step.py',
+    'torch.nn.Module._compiled_call_impl': 'memory/rematerialize/entry.py',
+    'torch.Tensor._base': 'memory/rematerialize/tracing.py meters/tally.py',
+    'torch.Tensor._fix_weakref': 'memory/rematerialize/values.py',
+    'torch.Tensor._version': 'memory/offload.py memory/rematerialize/kept.py '
+    'memory/rematerialize/saved.py memory/rematerialize/values.py',
+    'torch.UntypedStorage._cdata': 'memory/rematerialize/kept.py meters/shapes.py meters/step.py',
+    'torch._C._autograd._top_saved_tensors_default_hooks': 'memory/rematerialize/tracing.py',
+    'torch._dynamo.OptimizedModule': 'memory/rematerialize/entry.py',
     'torch._C._current_graph_task_id': 'folding/scales.py',
     'torch._ops.OpOverload._schema': 'meters/shapes.py',
     'torch.amp.GradScaler._found_inf_per_device': 'optim/autocast.py',
@@ -136,6 +141,7 @@ CONTRACT = {
 
 # What has no underscore and is in nobody's documentation.
 UNDOCUMENTED = {
+    'torch._C.DisableTorchFunction': 'memory/rematerialize/tracing.py',
     'mmengine.registry.registry.get_object_from_string': 'files/harmless.py',
     'deepspeed.git_version_info.installed_ops': 'strategies/deepspeed/operators.py',
     'deepspeed.linear.optimized_linear.LoRAOptimizedLinear.ds_optim_param': 'strategies/deepspeed/engine.py',

@@ -32,7 +32,7 @@ _COPIES = """
     repeat_interleave gather take_along_dim index_select tril triu
     pixel_shuffle pixel_unshuffle channel_shuffle
 """
-_NORMS = 'layer_norm group_norm rms_norm normalize batch_norm instance_norm'
+_NORMS = 'layer_norm group_norm rms_norm batch_norm instance_norm'
 _VIEWS = """
     view reshape flatten unflatten permute transpose t squeeze unsqueeze expand expand_as view_as
     reshape_as broadcast_to narrow select split chunk unbind tensor_split movedim moveaxis swapaxes
@@ -57,7 +57,7 @@ _NO_WRITES = {'requires_grad_', 'retain_grad', 'share_memory_', 'rename_', 'deta
 _I_OPERATORS = {
     f'__i{name}__': f'__{name}__' for name in ('add', 'sub', 'mul', 'truediv', 'div', 'pow', 'and')
 }
-_PLACES = (torch, Tensor, F, torch._C._nn, torch.special)
+_PLACES = (torch, Tensor, F, torch.special)
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class Kind:
         is_relu (bool): Whether the signs of its output are all that its gradient asks for.
         of_weights (bool): Whether its outputs are made again if they are made of parameters alone.
         lowers (bool): Whether it is a product: autocast casts all of its arguments.
+        casts (bool): Whether what it saves of its own may be an argument in another precision.
         saves_again (bool): Whether what it saves of its own is made again with its outputs.
         writes (bool): Whether it writes into its first argument.
         instead (Callable, optional): What computes the same without writing.
@@ -83,6 +84,7 @@ class Kind:
     is_relu: bool = False
     of_weights: bool = False
     lowers: bool = False
+    casts: bool = False
     saves_again: bool = False
     writes: bool = False
     instead: Callable | None = None
@@ -99,15 +101,16 @@ def _table() -> dict[Any, Kind]:
         for name in names.split() if isinstance(names, str) else names:
             table.update(dict.fromkeys(_functions(name), Kind(**what)))
 
-    for names in (_ELEMENTWISE, _COPIES, _NORMS):
+    for names in (_ELEMENTWISE, _COPIES, 'normalize'):
         enter(names, level=ALWAYS, of_weights=True)
+    enter(_NORMS, level=ALWAYS, of_weights=True, casts=True)
     enter(_VIEWS, level=ALWAYS, of_weights=True, is_view=True)
     enter(_RANDOM, level=ALWAYS, is_random=True)
     enter('relu', level=ALWAYS, of_weights=True, is_relu=True)
     enter(_RESAMPLING, level='resampling')
-    enter('softmax log_softmax', level='softmax')
-    enter(_PRODUCTS, lowers=True)
-    enter(_PRODUCTS_OF_ATTENTION, level='attention', lowers=True)
+    enter('softmax log_softmax', level='softmax', casts=True)
+    enter(_PRODUCTS, lowers=True, casts=True)
+    enter(_PRODUCTS_OF_ATTENTION, level='attention', lowers=True, casts=True)
     enter(_ATTENTION, level='attention', is_random=True, saves_again=True)
     for name in _OF_WEIGHTS.split():
         for function in _functions(name):

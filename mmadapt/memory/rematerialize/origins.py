@@ -31,12 +31,12 @@ def find_origin(
         if value.key == key:
             return _look_at(tensor, value)
     if not writes:
-        return _other_form(tensor, call, kind.lowers)
+        return _other_form(tensor, call, kind.lowers) if kind.casts else None
     if kind.is_random:
         return None  # its noise
     before, form = call.values[0], Form.of(tensor)
     # Autograd's own copy of what was written over.
-    return before if key != written and before.form._replace(offset=0) == form else None
+    return before if key != written and before.form.is_like(form) else None
 
 
 def packed_value(tensor: Tensor, call: Call, place: int) -> Value:

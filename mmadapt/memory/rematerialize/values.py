@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from ...random_state import get_torch_state, set_torch_state
-from .kept import Kept, check_version
+from .kept import Kept, check_version, storage_of
 
 
 class Form(NamedTuple):
@@ -27,6 +27,10 @@ class Form(NamedTuple):
         """Return the form of a tensor."""
         size, offset = tuple(tensor.shape), int(tensor.storage_offset())
         return cls(size, tensor.stride(), offset, tensor.dtype, tensor.device)
+
+    def is_like(self, other: 'Form') -> bool:
+        """Return whether another one differs in nothing but the place in memory."""
+        return self[:2] == other[:2] and self[3:] == other[3:]
 
     @property
     def extent(self) -> int:
@@ -168,8 +172,7 @@ class Value:
         self.own = tensor if own else None
         self.is_pure = own
         self.form = Form.of(tensor)
-        storage = tensor.untyped_storage()
-        self.key, self.nbytes = storage._cdata, storage.nbytes()
+        self.key, self.nbytes = storage_of(tensor), tensor.untyped_storage().nbytes()
         self.version = tensor._version
         self.requires_grad = tensor.requires_grad
         self.waiting = 0
