@@ -68,7 +68,9 @@ class Plan:
         return False
 
     def _reach_by_keeping(self, value: Value) -> bool:
-        tensor = None if value is self._target else value.tensor()
+        # Of a parameter that may be away, a copy was taken in time, or none.
+        is_out = value is self._target or value.own is not None
+        tensor = None if is_out else value.tensor()
         if tensor is None:
             return False
         self.missing[value] = tensor

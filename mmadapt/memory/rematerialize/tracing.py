@@ -35,6 +35,7 @@ class Tracing(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self._levels = {ALWAYS, *levels}
+        self._is_sharded = is_sharded
         outer = torch._C._autograd._top_saved_tensors_default_hooks(True)
         self._saving = Saving(self._levels, buffers, is_sharded, outer)
         self._hooks = saved_tensors_hooks(self._pack, Saved.restore)
@@ -157,7 +158,9 @@ class Tracing(TorchFunctionMode):
             value = Value(tensor, own=isinstance(tensor, nn.Parameter))
             value.is_pure = self._is_own(tensor)
             self._values[id(tensor)] = value
-        if tensor.nbytes < SMALL and value.own is None and value.hold is None:
+        # A parameter that is sharded is there now, and may not be later.
+        is_held = value.own is None or (self._is_sharded and tensor.dim() < 2)
+        if is_held and value.hold is None and tensor.nbytes < SMALL:
             value.hold = self._saving.keep(tensor, value)
             value.hold.anchors = True
         return value
