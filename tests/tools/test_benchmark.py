@@ -284,6 +284,9 @@ def test_methods_are_those_registered(monkeypatch):
     names = [row.name for row in found]
     assert names[0] == 'full'
     assert {'lora-r8', 'lora-r8-unfolded', 'lora-r8-dropout-affine', 'other-r32'} <= set(names)
+    assert {'full-remade', 'lora-r8-remade', 'lora-fa-r8', 'lora-r8-channel-remade'} <= {
+        row.name for row in rows.all_rows()[0]
+    }
     assert left_out == {
         'dora*': 'DoRA is not registered in ADAPTERS',
         'ssf*': 'SSF is not registered in ADAPTERS',

@@ -1,7 +1,7 @@
 """The rows: ways of fine-tuning one model, each a value of `peft` or another library's."""
 
 import inspect
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
@@ -29,6 +29,7 @@ class Row:
         kind (str): ``'full'``: the stock model as it is; ``'peft'``; ``'hf'``; ``'mmpretrain'``.
         peft (dict): The ``peft`` key; of another library's row, that whose layers it adapts.
         dora (bool): Whether Hugging Face's row is DoRA.
+        memory (dict): The ``memory`` key.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Row:
     kind: str
     peft: dict = field(default_factory=dict)
     dora: bool = False
+    memory: dict = field(default_factory=dict)
 
 
 def all_rows() -> tuple[list[Row], dict[str, str]]:
@@ -79,7 +81,18 @@ def all_rows() -> tuple[list[Row], dict[str, str]]:
             left_out[f'{method.lower()}*'] = f'{method} is not registered in ADAPTERS'
     for method in sorted(ADAPTERS.module_dict, key=lambda m: (*METHODS, m).index(m)):
         rows += _rows_of_method(method)
-    return rows, left_out
+    rows += _rows_of_lora_options()
+    made_again = [
+        replace(
+            row,
+            name=f'{row.name}-remade',
+            title=f'{row.title}, made again',
+            memory=dict(rematerialize=True),
+        )
+        for row in rows
+        if row.kind in ('full', 'peft') and not row.name.endswith(('-unfolded', '-affine'))
+    ]
+    return rows + made_again, left_out
 
 
 def select_rows(patterns: list[str] | None) -> tuple[list[Row], dict[str, str]]:
@@ -126,6 +139,27 @@ def _rows_of_method(method: str) -> list[Row]:
                 rows.append(
                     Row(name + suffix, f'{title}, {words}', 'peft', _peft(method, r, dropout, norm))
                 )
+    return rows
+
+
+def _rows_of_lora_options() -> list[Row]:
+    """Return rows of LoRA with A frozen, and with dropout of whole channels."""
+    if 'LoRA' not in ADAPTERS.module_dict:
+        return []
+    options = {
+        'lora-fa-r{}': ('LoRA-FA r={}', dict(freeze_A=True)),
+        'lora-r{}-channel': (
+            f'LoRA r={{}}, dropout {DROPOUT} of channels',
+            dict(dropout=DROPOUT, dropout_mode='channel'),
+        ),
+    }
+    words, norm = NORMS['']
+    rows = []
+    for name, (title, changes) in options.items():
+        for r in RANKS:
+            peft = _peft('LoRA', r, 0, norm)
+            peft['method'].update(changes)
+            rows.append(Row(name.format(r), f'{title.format(r)}, {words}', 'peft', peft))
     return rows
 
 

@@ -101,6 +101,9 @@ class Section:
         ):
             self.left_out[row.name] = 'there is no BatchNorm to fold'
             return
+        if self.compiled and row.memory:
+            self.left_out[row.name] = 'torch.compile chooses itself what it keeps'
+            return
         start = time.perf_counter()
         try:
             variant = build_variant(row, self.case)

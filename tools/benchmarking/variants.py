@@ -11,6 +11,7 @@ from torch import nn
 
 import mmadapt
 from mmadapt.adapters import AdapterLayer
+from mmadapt.memory import MemoryConfig, apply_memory
 
 from .baselines import adapt_by_hugging_face, adapt_by_mmpretrain
 from .cases import Case
@@ -62,7 +63,9 @@ def build_variant(row: Row, case: Case) -> Variant:
         UserError: The row cannot be had for this model.
     """
     if row.kind == 'full':
-        return Variant(row, copy.deepcopy(case.model))
+        model = copy.deepcopy(case.model)
+        apply_memory(model, MemoryConfig.parse(row.memory))
+        return Variant(row, model)
     adapt = dict(peft=_adapt_by_ours, hf=adapt_by_hugging_face, mmpretrain=adapt_by_mmpretrain)[
         row.kind
     ]
@@ -72,6 +75,7 @@ def build_variant(row: Row, case: Case) -> Variant:
         start = time.perf_counter()
         merge, adapters, notes = adapt(model, row)
         times.append(time.perf_counter() - start)
+    apply_memory(model, MemoryConfig.parse(row.memory))
     return Variant(row, model, merge, adapters, notes, median(times) if adapters else None)
 
 

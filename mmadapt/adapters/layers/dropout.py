@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
 
 from ...random_state import get_torch_state, set_torch_state
 
@@ -115,4 +116,14 @@ def drop_and_map(x: Tensor, weight: Tensor, probability: float, geometry=None) -
     Returns:
         Tensor: The output of the matrix or of the convolution.
     """
+    # As torch's own functions: modes see it as one.
+    if has_torch_function((x, weight)):
+        return handle_torch_function(drop_and_map, (x, weight), x, weight, probability, geometry)
     return _DropAndMap.apply(x, weight, probability, geometry)
+
+
+def map_down(x: Tensor, weight: Tensor) -> Tensor:
+    """Map features ``(..., in)`` to ``(..., r)`` by ``(r, in)``, as a function that modes see."""
+    if has_torch_function((x, weight)):
+        return handle_torch_function(map_down, (x, weight), x, weight)
+    return F.linear(x, weight)

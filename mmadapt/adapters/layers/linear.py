@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .dropout import drop_and_map
+from .dropout import drop_and_map, map_down
 from .weight import WeightLayer
 
 
@@ -21,7 +21,7 @@ class LinearLayer(WeightLayer):
 
     def branch(self, x: Tensor, *, down: Tensor, up: Tensor) -> Tensor:
         """Map ``(..., in)`` to ``(..., out)`` through ``r`` features."""
-        return F.linear(F.linear(x, down), up)
+        return F.linear(map_down(x, down), up)
 
     def branch_behind_dropout(
         self, x: Tensor, probability: float, *, down: Tensor, up: Tensor

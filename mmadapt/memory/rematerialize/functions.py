@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...adapters.layers.dropout import drop_and_map, map_down
+
 ALWAYS = 'always'
 
 _ELEMENTWISE = """
@@ -112,6 +114,8 @@ def _table() -> dict[Any, Kind]:
     enter(_PRODUCTS, lowers=True, casts=True)
     enter(_PRODUCTS_OF_ATTENTION, level='attention', lowers=True, casts=True)
     enter(_ATTENTION, level='attention', is_random=True, saves_again=True)
+    table[drop_and_map] = Kind('low_rank', is_random=True)
+    table[map_down] = Kind('low_rank', lowers=True, casts=True)
     for name in _OF_WEIGHTS.split():
         for function in _functions(name):
             table[function] = replace(table.get(function, Kind()), of_weights=True)
@@ -157,6 +161,8 @@ def draws(function: Callable, args: Sequence, kwargs: Mapping) -> bool:
     """Return whether a function that may draw random numbers does, called so."""
     if 'attention' in function.__name__:
         return bool(kwargs.get('training', True))
+    if function is drop_and_map:
+        return True
     probability = kwargs.get('p', args[1] if len(args) > 1 else 0.5)
     return bool(probability and kwargs.get('training', args[2] if len(args) > 2 else True))
 

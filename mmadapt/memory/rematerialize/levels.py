@@ -8,7 +8,7 @@ LEVELS = dict(
     softmax='softmax',
     relu='one bit an element where a ReLU keeps its output for itself alone',
     attention='softmax, attention probabilities and what attention puts out',
-    low_rank='the output of A, of the factors of a LoRA that is not merged',
+    low_rank='`A x` of LoRA in Linear layers and behind dropout',
     roi='the features of regions of interest',
 )
 _INCLUDES = dict(attention=('softmax',))

@@ -130,3 +130,13 @@ def test_a_model_that_is_in_evaluation_mode_and_records_gradients(stock):
     both(model, loss=loss)
     with torch.inference_mode():
         loss(model)
+
+
+@pytest.mark.parametrize('name', ['RTMDet', 'Mask R-CNN, Swin'])
+def test_what_a_maps_to_is_made_again_with_the_same_mask(name, stock, truth):
+    model = stock(name)
+    inject(model, dict(method=dict(type='LoRA', r=16, dropout=0.1), allow_random_base=True))
+    _, cheap = both(model.train(), loss=loss_of(name))
+    _, further = both(model, levels=['low_rank'], loss=loss_of(name))
+    assert further.saved < cheap.saved
+    assert truth.made > 40
