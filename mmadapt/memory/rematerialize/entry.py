@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._dynamo import OptimizedModule
 from torch.distributed.tensor import DTensor
 
 from ..matching import class_names
@@ -70,5 +69,5 @@ def compiled_parts(model: nn.Module) -> list[str]:
     return [
         name or type(model).__name__
         for name, module in model.named_modules()
-        if isinstance(module, OptimizedModule) or module._compiled_call_impl is not None
+        if hasattr(module, '_orig_mod') or module._compiled_call_impl is not None
     ]
