@@ -49,7 +49,12 @@ class SavedForBackward:
 
     Args:
         model (nn.Module): The model whose forward pass is counted.
+
+    Attributes:
+        counts_only (bool): That its hooks keep what they get as it is.
     """
+
+    counts_only = True
 
     def __init__(self, model: nn.Module) -> None:
         # By the object, not by its address: a storage that is sharded has none.
@@ -70,6 +75,8 @@ class SavedForBackward:
         """Return how many bytes are kept at this moment."""
         storages = {}
         for saved in self._saved:
+            if saved.tensor.layout is not torch.strided:
+                continue  # sparse ones have no memory of their own
             storage = saved.tensor.untyped_storage()
             if storage._cdata not in self._own:
                 storages[storage._cdata] = storage.nbytes()

@@ -107,7 +107,8 @@ CONTRACT = {
     'torch.Tensor._version': 'memory/offload.py memory/rematerialize/kept.py '
     'memory/rematerialize/saved.py memory/rematerialize/values.py',
     'torch.UntypedStorage._cdata': 'memory/rematerialize/kept.py meters/shapes.py meters/step.py',
-    'torch._C._autograd._top_saved_tensors_default_hooks': 'memory/rematerialize/tracing.py',
+    'torch._C._autograd._top_saved_tensors_default_hooks': 'memory/rematerialize/entry.py',
+    'torch._C._functorch.is_functorch_wrapped_tensor': 'memory/rematerialize/saving.py',
     'torch._C._current_graph_task_id': 'folding/scales.py',
     'torch._ops.OpOverload._schema': 'meters/shapes.py',
     'torch.amp.GradScaler._found_inf_per_device': 'optim/autocast.py',

@@ -55,6 +55,10 @@ _PRODUCTS_OF_ATTENTION = 'matmul bmm baddbmm __matmul__'
 _ATTENTION = 'scaled_dot_product_attention multi_head_attention_forward'
 # Of parameters alone: products the size of a weight.
 _OF_WEIGHTS = 'matmul __matmul__ mm bmm addmm einsum outer kron'
+_WRITES = {
+    *('__set__', '__setitem__', '__ior__', '__ixor__', '__ifloordiv__', '__imod__'),
+    *('__ilshift__', '__irshift__', '__imatmul__'),
+}
 _NO_WRITES = {'requires_grad_', 'retain_grad', 'share_memory_', 'rename_', 'detach_'}
 _I_OPERATORS = {
     f'__i{name}__': f'__{name}__' for name in ('add', 'sub', 'mul', 'truediv', 'div', 'pow', 'and')
@@ -140,10 +144,11 @@ def kind_of(function) -> Kind:
 
 
 def _kind_by_name(function) -> Kind:
-    name = getattr(function, '__name__', '')
+    # Overloads of torch.ops are called as add_.Tensor.
+    name = getattr(function, '__name__', '').split('.')[0]
     if name == '__get__' or name in ('size', 'dim', 'numel', 'stride', 'item', 'tolist', '__len__'):
         return LOOKS
-    if name in ('__set__', '__setitem__'):
+    if name in _WRITES:
         return Kind(writes=True)
     if name in _I_OPERATORS:
         instead = getattr(Tensor, _I_OPERATORS[name])

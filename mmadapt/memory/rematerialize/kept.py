@@ -49,8 +49,9 @@ class Kept:
     __slots__ = (
         '__weakref__',
         '_copy',
-        '_packed',
+        '_counted',
         '_store',
+        '_tensor',
         '_version',
         '_watched',
         'anchors',
@@ -59,10 +60,9 @@ class Kept:
 
     def __init__(self, tensor: Tensor, watched: Tensor, store: 'Store') -> None:
         self.key = storage_of(tensor)
-        # What other hooks have put elsewhere is not to be held here as well.
-        self._watched = None if store.outer else watched
+        self._tensor, self._watched = tensor, watched
         self._version = watched._version
-        self._packed = store.outer[0](tensor) if store.outer else tensor
+        self._counted = store.count(tensor) if store.count else None
         self._copy: Tensor | None = None
         self._store = store
         self.anchors = False
@@ -77,9 +77,12 @@ class Kept:
         Raises:
             RuntimeError: It has been written into since.
         """
-        if self._watched is not None:
-            check_version(self._watched, self._version)
-        return self._store.outer[1](self._packed) if self._store.outer else self._packed
+        check_version(self._watched, self._version)
+        return self._tensor
+
+    def is_unwritten(self) -> bool:
+        """Return whether the tensor can still be had as it was."""
+        return self._copy is not None or self._watched._version == self._version
 
     def anchor(self) -> Tensor:
         """Return the tensor as it was, for others to be made from it.
@@ -91,8 +94,7 @@ class Kept:
 
     def protect(self) -> None:
         """Keep a copy if others are made from it, as it is about to be written into."""
-        written = self._watched is not None and self._watched._version != self._version
-        if self.anchors and self._copy is None and not written:
+        if self.anchors and self._copy is None and self.is_unwritten():
             with torch.no_grad():
                 self._copy = self.saved().clone()
 
@@ -101,15 +103,14 @@ class Store:
     """All that is kept, by its memory. Every :class:`Kept` is in it as long as it lives.
 
     Args:
-        outer (tuple[Callable, Callable], optional): The hooks for saved tensors that are in force
-            anyway, and get what is kept. Defaults to none.
+        count (Callable, optional): Gets all that is kept; what it returns lives as long.
         there (Iterable[Tensor]): What is there anyway. Defaults to none.
     """
 
     def __init__(
-        self, outer: tuple[Callable, Callable] | None = None, there: Iterable[Tensor] = ()
+        self, count: Callable[[Tensor], object] | None = None, there: Iterable[Tensor] = ()
     ) -> None:
-        self.outer = outer
+        self.count = count
         self._there = {storage_of(tensor) for tensor in there}
         self._kept: dict[int, dict[int, weakref.ref[Kept]]] = {}
 

@@ -8,6 +8,7 @@ from .values import Value
 # How many calls making one tensor again may take; what is further away is kept. So a chain of any
 # length costs a few more passes over each tensor, not one for all before it.
 MOST_CALLS = 16
+_MOST_VALUES = 200  # views count among these alone
 
 
 class Plan:
@@ -45,16 +46,18 @@ class Plan:
         if value in self._reached:
             return True
         self._reached.add(value)
-        if value.own is not None and not self._copies:
-            return True
         kept = value.kept
-        if kept is not None and value is not self._target:
+        if kept is not None and value is not self._target and kept.is_unwritten():
             self.anchors[value] = kept
+            return True
+        if value.own is not None and not self._copies:
             return True
         return self._reach_by_call(value) or self._reach_by_keeping(value)
 
     def _reach_by_call(self, value: Value) -> bool:
         call = value.call
+        if len(self._reached) > _MOST_VALUES:
+            return False
         if call is None or self._calls + call.weight > MOST_CALLS:
             return False
         before = dict(self.anchors), dict(self.missing), self._calls, set(self._reached)

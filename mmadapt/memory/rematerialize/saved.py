@@ -16,7 +16,7 @@ class Saved:
         tensor (Tensor): The tensor, until it is decided what becomes of it.
     """
 
-    __slots__ = ('__weakref__', '_anchors', '_source', '_tensor', '_version')
+    __slots__ = ('__weakref__', '_anchors', '_source', '_tensor', '_version', '_was_there')
 
     def __init__(self, tensor: Tensor) -> None:
         self._tensor: Tensor | None = tensor
@@ -45,6 +45,8 @@ class Saved:
     def make_from(self, value: Value, anchors: Mapping[Value, Kept]) -> None:
         """Make it again from others."""
         self._tensor, self._source, self._anchors = None, value, anchors
+        # What has been written over already is one that autograd has copied.
+        self._was_there = value.tensor() is not None
         value.waiting += 1
         for kept in anchors.values():
             kept.anchors = True
@@ -63,7 +65,8 @@ class Saved:
         return self.pending() if source is None else source.saved()
 
     def _make(self, value: Value) -> Tensor:
-        value.check_unwritten()
+        if self._was_there:
+            value.check_unwritten()
         if value.cache is not None:
             return value.cache
         made: dict[Value, Tensor] = {}

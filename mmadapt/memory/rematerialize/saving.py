@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+import torch
 from torch import Tensor, nn
 
 from .bits import PositiveBits
@@ -14,6 +15,7 @@ from .values import Call, Value
 
 # Of a tensor below it, in bytes, it is not worth it.
 SMALL = 2**12
+_PLAIN = (Tensor, nn.Parameter, nn.Buffer)
 
 
 class Saving:
@@ -23,7 +25,7 @@ class Saving:
         levels (set[str]): What is made again, of :data:`~.levels.LEVELS`.
         buffers (Iterable[Tensor]): Those of the model, which are there anyway.
         is_sharded (bool): Whether the parameters are there only while their block computes.
-        outer (tuple[Callable, Callable], optional): The hooks for saved tensors that are in force.
+        count (Callable, optional): Gets all that is kept; what it returns lives as long.
     """
 
     def __init__(
@@ -31,10 +33,10 @@ class Saving:
         levels: set[str],
         buffers: Iterable[Tensor],
         is_sharded: bool,
-        outer: tuple[Callable, Callable] | None,
+        count: Callable[[Tensor], object] | None,
     ) -> None:
         self._buffers = {id(buffer): buffer for buffer in buffers}
-        self._store = Store(outer, self._buffers.values())
+        self._store = Store(count, self._buffers.values())
         self._levels, self._is_sharded = levels, is_sharded
 
     def is_buffer(self, tensor: Tensor) -> bool:
@@ -64,6 +66,7 @@ class Saving:
             outputs (list[Value]): What it has returned.
             writes (bool): Whether it has written over its first argument.
         """
+        call.saves, call.records = len(packs), kind.level == 'attention'
         is_again = kind.level in self._levels and (kind.saves_again or call.random is not None)
         for place, saved in enumerate(packs):
             tensor = saved.pending()
@@ -89,6 +92,8 @@ class Saving:
             is_sign (bool): Whether its signs are all that is needed. Defaults to False.
         """
         tensor = saved.pending()
+        if not is_plain(tensor):
+            return  # as it is
         if isinstance(tensor, nn.Parameter) or self.is_buffer(tensor):
             saved.point_at(tensor)
             return
@@ -111,12 +116,7 @@ class Saving:
         # Of what was written over, autograd saves a copy.
         if kept is not None and kept.key == storage_of(tensor):
             return kept
-        if value is not None and value.own is not None:
-            if kept is not None:
-                return kept
-            tensor = tensor.detach().clone()  # the parameter may be away when it is needed
-            watched = tensor
-        elif value is not None:
+        if value is not None:
             watched = value.tensor()
         # What autograd hands over of an output has a version of its own.
         watched = tensor if watched is None else watched
@@ -124,3 +124,18 @@ class Saving:
         if value is not None:
             value.kept = kept
         return kept
+
+    def hold(self, tensor: Tensor, value: Value) -> None:
+        """Keep a copy of a small tensor as long as anything may be made from it."""
+        copied = tensor.detach().clone()
+        value.hold = Kept(copied, copied, self._store)
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Return whether a tensor is one with memory, strides and a version."""
+    return (
+        type(tensor) in _PLAIN
+        and tensor.layout is torch.strided
+        and not (tensor.is_quantized or tensor.is_nested or tensor.is_inference())
+        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    )

@@ -1,6 +1,7 @@
 """Watches a forward pass: how tensors are made."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from types import EllipsisType, NoneType
 from typing import Any
 
 import torch
@@ -11,10 +12,13 @@ from torch.overrides import TorchFunctionMode
 from ...random_state import get_torch_state
 from .functions import ALWAYS, LOOKS, Kind, draws, kind_of, moves_statistics
 from .saved import Saved
-from .saving import SMALL, Saving
+from .saving import SMALL, Saving, is_plain
 from .values import Call, Value
 
-_PLAIN = (Tensor, nn.Parameter, nn.Buffer)
+_CONSTANTS = (
+    *(bool, int, float, complex, str, NoneType, EllipsisType, Tensor, torch.Size),
+    *(torch.dtype, torch.device, torch.layout, torch.memory_format),
+)
 
 
 class Tracing(TorchFunctionMode):
@@ -28,21 +32,26 @@ class Tracing(TorchFunctionMode):
             :data:`~.levels.LEVELS`.
         buffers (Iterable[Tensor]): Those of the model, which are there anyway.
         is_sharded (bool): Whether the parameters are there only while their block computes.
+        count (Callable, optional): Gets all that is kept; what it returns lives as long.
     """
 
     def __init__(
-        self, levels: Iterable[str], buffers: Iterable[Tensor], is_sharded: bool = False
+        self,
+        levels: Iterable[str],
+        buffers: Iterable[Tensor],
+        is_sharded: bool = False,
+        count: Callable[[Tensor], object] | None = None,
     ) -> None:
         super().__init__()
         self._levels = {ALWAYS, *levels}
-        self._is_sharded = is_sharded
-        outer = torch._C._autograd._top_saved_tensors_default_hooks(True)
-        self._saving = Saving(self._levels, buffers, is_sharded, outer)
+        self._saving = Saving(self._levels, buffers, is_sharded, count)
         self._hooks = saved_tensors_hooks(self._pack, Saved.restore)
         # By id, and only as long as a weak reference says that it is the same tensor.
         self._values: dict[int, Value] = {}
         self._packs: list[Saved] | None = None
         self._parts: list[tuple] = []
+        # Whether what is small is kept, for what a call makes to be made again.
+        self._holds = True
 
     def __enter__(self):
         self._hooks.__enter__()
@@ -66,8 +75,8 @@ class Tracing(TorchFunctionMode):
             return func(*args, **kwargs)
         if self._is_small(args) and self._is_small(kwargs.values()):
             return self._pass_by(func, args, kwargs)
-        autocast = _autocast()
-        if kind.lowers and autocast is not None:
+        autocast = _autocast((*args, *kwargs.values()))
+        if kind.lowers and not writes and autocast is not None:
             args = tuple(self._lowered(argument, autocast) for argument in args)
             kwargs = {key: self._lowered(value, autocast) for key, value in kwargs.items()}
         return self._watch(func, kind, writes, args, kwargs, autocast)
@@ -75,7 +84,9 @@ class Tracing(TorchFunctionMode):
     def begin_part(self, module: nn.Module, args: tuple, kwargs: dict, level: str) -> None:
         """See a module's forward as one function, until :meth:`end_part`."""
         with torch._C.DisableTorchFunction():
+            self._holds = level in self._levels
             call, tensors = self._call(module.forward, args, kwargs)
+            call.autocast = _autocast(tensors)
         self._parts.append((call, Kind(level), tensors, self._packs))
         self._packs = []
 
@@ -83,6 +94,8 @@ class Tracing(TorchFunctionMode):
         """See what a module's forward has returned."""
         call, kind, tensors, outer = self._parts.pop()
         packs, self._packs = self._packs or [], outer
+        if not all(map(is_plain, tensors)) or result is None:
+            return  # what is saved stays as it is
         with torch._C.DisableTorchFunction():
             outputs = self._note(result, call, tensors, kind.level in self._levels, False)
             self._saving.settle(packs, self._known, call, kind, outputs, False)
@@ -115,19 +128,29 @@ class Tracing(TorchFunctionMode):
         return result
 
     def _watch(self, func, kind: Kind, writes: bool, args: tuple, kwargs: dict, autocast) -> Any:
-        call, tensors = self._call(kind.instead or func, args, kwargs)
-        if not tensors or any(type(tensor) not in _PLAIN for tensor in tensors):
+        if not all(map(is_plain, _tensors_in((args, kwargs)))):
             return func(*args, **kwargs)
-        call.autocast, call.weight = autocast, not kind.is_view
-        is_known = kind.level in self._levels and not moves_statistics(func, args, kwargs)
+        self._holds = kind.level in self._levels or kind.of_weights
+        call, tensors = self._call(kind.instead or func, args, kwargs)
+        if not tensors:
+            return func(*args, **kwargs)
+        # What writes keeps its dtype, whatever autocast would choose.
+        call.autocast, call.weight = None if writes else autocast, not kind.is_view
+        moves = moves_statistics(func, args, kwargs)
+        is_sound = not moves and _is_constant((args, kwargs))
+        is_known = kind.level in self._levels and is_sound
         if kind.is_random and is_known:
-            is_known = draws(func, args, kwargs)
-            call.random = get_torch_state() if is_known else None
+            # A dropout that writes is another one on a GPU.
+            is_known = not writes and draws(func, args, kwargs)
+            with torch.cuda.device_of(tensors[0]):
+                call.random = get_torch_state() if is_known else None
         result, packs = self._run(func, args, kwargs)
+        if moves:
+            self._forget_buffers(tensors)
         rewrites = writes and (kind.instead is not None or kwargs.get('inplace') is True)
         outputs: list[Value] = []
         if rewrites or not writes:
-            is_pure = kind.of_weights and all(value.is_pure for value in call.values)
+            is_pure = is_sound and kind.of_weights and all(v.is_pure for v in call.values)
             outputs = self._note(result, call, tensors, is_known, is_pure, rewrites)
         if packs:
             self._saving.settle(packs, self._known, call, kind, outputs, writes)
@@ -158,12 +181,16 @@ class Tracing(TorchFunctionMode):
             value = Value(tensor, own=isinstance(tensor, nn.Parameter))
             value.is_pure = self._is_own(tensor)
             self._values[id(tensor)] = value
-        # A parameter that is sharded is there now, and may not be later.
-        is_held = value.own is None or (self._is_sharded and tensor.dim() < 2)
-        if is_held and value.hold is None and tensor.nbytes < SMALL:
-            value.hold = self._saving.keep(tensor, value)
-            value.hold.anchors = True
+        # A parameter may change before the backward pass, or be away, if it is sharded.
+        if self._holds and value.hold is None and tensor.nbytes < SMALL:
+            self._saving.hold(tensor, value)
         return value
+
+    def _forget_buffers(self, tensors: list[Tensor]) -> None:
+        """Forget what buffers held that a norm has written into, which bumps no version."""
+        for tensor in tensors:
+            if self._saving.is_buffer(tensor):
+                self._values.pop(id(tensor), None)
 
     def _is_own(self, tensor: Tensor) -> bool:
         return isinstance(tensor, nn.Parameter) or self._saving.is_buffer(tensor)
@@ -185,7 +212,7 @@ class Tracing(TorchFunctionMode):
         noted = []
         for index, output in _outputs(result):
             is_input = any(output is tensor for tensor in tensors)
-            if type(output) not in _PLAIN or (is_input and not rewrites):
+            if not is_plain(output) or (is_input and not rewrites):
                 continue  # what was given has come back
             value = Value(output)
             # Of a view that was written into, it is not known what else looks at it.
@@ -200,6 +227,8 @@ class Tracing(TorchFunctionMode):
         """Return whether there is nothing among arguments that is worth being noted."""
         for argument in arguments:
             if isinstance(argument, Tensor):
+                if not is_plain(argument):
+                    return False
                 value = self._known(argument)
                 is_pure = self._is_own(argument) if value is None else value.is_pure
                 if is_pure or argument.nbytes >= SMALL:
@@ -211,7 +240,8 @@ class Tracing(TorchFunctionMode):
     def _lowered(self, argument: Any, autocast: tuple[str, torch.dtype]) -> Any:
         """Cast as autocast would, but for what it casts once for all calls, so that it is seen."""
         if (
-            type(argument) not in _PLAIN
+            not isinstance(argument, Tensor)
+            or not is_plain(argument)
             or argument.dtype is not torch.float32
             or argument.device.type != autocast[0]
             or (argument.is_leaf and argument.requires_grad and argument._base is None)
@@ -230,13 +260,35 @@ def _outputs(result: Any) -> list[tuple[int | None, Tensor]]:
 
 
 def _written(args: tuple, kwargs: dict) -> list[Tensor]:
-    out = kwargs.get('out')
-    written = [*args[:1], *(out if isinstance(out, (list, tuple)) else [out])]
-    return [tensor for tensor in written if isinstance(tensor, Tensor)]
+    return [tensor for tensor in _tensors_in((args[:1], kwargs.get('out'))) if is_plain(tensor)]
 
 
-def _autocast() -> tuple[str, torch.dtype] | None:
-    for device in ('cuda', 'cpu'):
-        if torch.is_autocast_enabled(device):
+def _tensors_in(node: Any) -> Iterator[Tensor]:
+    if isinstance(node, Tensor):
+        yield node
+    elif isinstance(node, (list, tuple)):
+        for item in node:
+            yield from _tensors_in(item)
+    elif isinstance(node, dict):
+        yield from _tensors_in([*node.values()])
+
+
+def _is_constant(node: Any) -> bool:
+    """Return whether arguments but for their tensors stay what they are."""
+    if type(node) in (list, tuple):
+        return all(map(_is_constant, node))
+    if type(node) is dict:
+        return all(map(_is_constant, node.values()))
+    if isinstance(node, slice):
+        return all(isinstance(n, (int, NoneType)) for n in (node.start, node.stop, node.step))
+    return isinstance(node, _CONSTANTS)
+
+
+def _autocast(arguments: Iterable) -> tuple[str, torch.dtype] | None:
+    """Return device and dtype of the autocast that the first tensor of some arguments is in."""
+    for tensor in _tensors_in([*arguments]):
+        device = tensor.device.type
+        if device in ('cpu', 'cuda') and torch.is_autocast_enabled(device):
             return device, torch.get_autocast_dtype(device)
+        return None
     return None

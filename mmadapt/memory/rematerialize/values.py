@@ -58,6 +58,8 @@ class Call:
 
     Attributes:
         packs (dict): What autograd saved in it and is to be made again, by its place.
+        saves (int): How many tensors autograd saved in it.
+        records (bool): Whether its kernels are chosen by what needs a gradient.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Call:
         self.function, self.args, self.kwargs, self.values = function, args, kwargs, values
         self.autocast, self.random, self.weight = autocast, random, weight
         self.packs: dict[int, weakref.ref[Value]] = {}
+        self.saves, self.records = 0, False
 
     def needed(self, value: 'Value') -> 'list[Value]':
         """Return what one of its results is made from; the noise of a dropout from nothing."""
@@ -92,16 +95,26 @@ class Call:
             dict[Value, Tensor]: It, and what else was saved and is made with it.
         """
         if value.place is None:
-            args, kwargs = _fill(self.args, make), _fill(self.kwargs, make)
-            with self._as_it_was(), torch.no_grad():
-                result = self.function(*args, **kwargs)
-            return {value: result if value.index is None else result[value.index]}
-        saved = self._saved_again(value, make)
+            if self.records:
+                result, _ = self._recorded_again(value, make)
+            else:
+                args, kwargs = _fill(self.args, make), _fill(self.kwargs, make)
+                with self._as_it_was(), torch.no_grad():
+                    result = self.function(*args, **kwargs)
+            return {value: (result if value.index is None else result[value.index]).detach()}
+        _, saved = self._recorded_again(value, make)
+        if len(saved) != self.saves:
+            raise RuntimeError(
+                f'memory.rematerialize: {self.function.__name__} saves {len(saved)} tensors now '
+                f'and saved {self.saves}: it is computed otherwise than in the forward pass'
+            )
         wanted = {place: ref() for place, ref in self.packs.items()}
         return {other: saved[place] for place, other in wanted.items() if other is not None}
 
-    def _saved_again(self, value: 'Value', make: 'Callable[[Value], Tensor]') -> list[Tensor]:
-        """Return what autograd saves in it, in the order of saving."""
+    def _recorded_again(
+        self, value: 'Value', make: 'Callable[[Value], Tensor]'
+    ) -> tuple[Any, list[Tensor]]:
+        """Return what it returns, and what autograd saves in it in the order of saving."""
         saved: list[Tensor] = []
 
         def with_gradient(other: 'Value') -> Tensor:
@@ -111,11 +124,12 @@ class Call:
         args, kwargs = _fill(self.args, with_gradient), _fill(self.kwargs, with_gradient)
         hooks = saved_tensors_hooks(lambda tensor: saved.append(tensor.detach()), _refuse)
         with self._as_it_was(), torch.enable_grad(), hooks:
-            self.function(*args, **kwargs)
-        return saved
+            result = self.function(*args, **kwargs)
+        return result, saved
 
     def _as_it_was(self) -> ExitStack:
         stack = ExitStack()
+        stack.enter_context(torch.cuda.device(_cuda_index(self.values)))
         device, dtype = self.autocast or (None, None)
         for kind in ('cpu', 'cuda'):
             if kind == device:
@@ -126,6 +140,11 @@ class Call:
             stack.callback(set_torch_state, get_torch_state())
             set_torch_state(self.random)
         return stack
+
+
+def _cuda_index(values: 'list[Value]') -> int:
+    """Return the GPU of the first of some values that is on one; -1, which means none."""
+    return next((v.form.device.index for v in values if v.form.device.type == 'cuda'), -1)
 
 
 def _refuse(_) -> Tensor:
@@ -204,6 +223,8 @@ class Value:
     @property
     def kept(self) -> Kept | None:
         """Kept, optional: Where it is kept."""
+        if self.hold is not None:
+            return self.hold
         return None if self._kept is None else self._kept()
 
     @kept.setter
@@ -226,7 +247,7 @@ def make(value: Value, anchors: Mapping[Value, Kept], made: dict[Value, Tensor])
         RuntimeError: What it is made from has been written into since.
     """
     if value in anchors:
-        return anchors[value].anchor()
+        return _in_form(anchors[value].anchor(), value.form)
     if value.own is not None:
         return check_version(value.own, value.version).detach()
     tensor = made.get(value, value.cache)
@@ -239,7 +260,11 @@ def make(value: Value, anchors: Mapping[Value, Kept], made: dict[Value, Tensor])
 
 
 def _in_form(tensor: Tensor, form: Form) -> Tensor:
-    """Return a tensor with the strides of a form, by which kernels are chosen."""
-    if tensor.stride() == form.stride or tensor.numel() <= 1:
-        return tensor
-    return form.empty().copy_(tensor)
+    """Return a tensor in a form: dtype, as writing into one keeps it, and strides."""
+    if tuple(tensor.shape) != form.size:
+        raise RuntimeError(
+            f'memory.rematerialize: a tensor of size {form.size} is of size {tuple(tensor.shape)} '
+            'when it is made again'
+        )
+    same = tensor.stride() == form.stride or tensor.numel() <= 1
+    return tensor if same and tensor.dtype == form.dtype else form.empty().copy_(tensor)

@@ -98,7 +98,8 @@ def test_dropout_and_stochastic_depth(name, stock, truth):
 def test_all_levels(name, stock, truth):
     model = adapt(stock(name), 'LoRA').train()
     _, cheap = both(model, loss=loss_of(name))
-    _, further = both(model, levels=LEVELS, loss=loss_of(name))
+    levels = [level for level in LEVELS if level != 'roi' or 'R-CNN' in name]
+    _, further = both(model, levels=levels, loss=loss_of(name))
     assert further.saved < cheap.saved
     assert truth.made > 40
 
