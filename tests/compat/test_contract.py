@@ -108,7 +108,8 @@ CONTRACT = {
     'memory/rematerialize/saved.py memory/rematerialize/values.py',
     'torch.UntypedStorage._cdata': 'memory/rematerialize/kept.py meters/shapes.py meters/step.py',
     'torch._C._autograd._top_saved_tensors_default_hooks': 'memory/rematerialize/entry.py',
-    'torch._C._functorch.is_functorch_wrapped_tensor': 'memory/rematerialize/saving.py',
+    'torch._C': 'memory/rematerialize/tracing.py',
+    'torch._C._functorch': 'memory/rematerialize/saving.py',
     'torch._C._current_graph_task_id': 'folding/scales.py',
     'torch._ops.OpOverload._schema': 'meters/shapes.py',
     'torch.amp.GradScaler._found_inf_per_device': 'optim/autocast.py',
@@ -141,6 +142,7 @@ CONTRACT = {
 
 # What has no underscore and is in nobody's documentation.
 UNDOCUMENTED = {
+    'torch._C._functorch.is_functorch_wrapped_tensor': 'memory/rematerialize/saving.py',
     'torch._C.DisableTorchFunction': 'memory/rematerialize/tracing.py',
     'mmengine.registry.registry.get_object_from_string': 'files/harmless.py',
     'deepspeed.git_version_info.installed_ops': 'strategies/deepspeed/operators.py',
