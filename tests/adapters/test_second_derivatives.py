@@ -63,9 +63,10 @@ def frozen_product():
 
 def rescaled_convolution():
     weight, bias = random(4, 3, 3, 3, grad=False), random(4, grad=False)
+    factor = random(4, grad=False)
     geometry = (1, 1), (1, 1), (1, 1), 1
     return (
-        lambda x, *affine: _RescaledConv.apply(x, weight, bias, *affine, geometry, None),
+        lambda x, *affine: _RescaledConv.apply(x, weight, factor, bias, *affine, geometry, None),
         (random(2, 3, 5, 5), random(4), random(4)),
     )
 
