@@ -1,8 +1,7 @@
 """Which functions of torch are cheap to call again, and what else has to be known of each.
 
 By name, as :class:`torch.overrides.TorchFunctionMode` sees them: ``torch.add``, ``Tensor.add`` and
-``x + y`` are three functions. What is in no list is never called again, unless all of its tensors
-are parameters or made from parameters.
+``x + y`` are three functions. What is in no list is never called again.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -154,7 +153,7 @@ def _kind_by_name(function) -> Kind:
         instead = getattr(Tensor, _I_OPERATORS[name])
         return replace(_TABLE[instead], writes=True, instead=instead)
     if name.endswith('_') and not name.endswith('__') and name not in _NO_WRITES:
-        instead = next((getattr(p, name[:-1], None) for p in (Tensor, torch, F)), None)
+        instead = getattr(Tensor, name[:-1], None)
         known = _TABLE.get(instead)
         if known is None or known.level is None or known.is_view or known.is_random:
             return Kind(writes=True)
