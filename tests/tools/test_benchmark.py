@@ -10,6 +10,7 @@ from torch import nn
 from mmadapt import UserError
 from mmadapt.adapters import ADAPTERS, LoRA
 from mmadapt.meters import step
+from mmadapt.meters.peak import cpu_peak
 
 pytest.importorskip('mmdet', reason='MMDetection is not installed')
 
@@ -88,6 +89,23 @@ def test_a_file_holds_what_trains_and_the_statistics_that_move():
     trained = 4 * (3 + 3 + 3)
     assert step.bytes_of_file(model.train()) == trained + 4 * (3 + 3) + 8
     assert step.bytes_of_file(model.eval()) == trained
+
+
+def test_a_peak_is_of_what_is_there_at_once():
+    before = torch.empty(2**22, dtype=torch.uint8)
+    held = [before]
+    del before
+
+    def run():
+        first = torch.empty(2**20, dtype=torch.uint8)
+        second = torch.empty(2**21, dtype=torch.uint8)
+        del first
+        held.clear()
+        third = torch.empty(2**19, dtype=torch.uint8)
+        del second, third
+
+    assert cpu_peak(run) == 2**20 + 2**21
+    assert cpu_peak(lambda: None) == 0
 
 
 def test_every_row_begins_a_round():
@@ -173,7 +191,8 @@ def test_all_columns_of_a_run_are_sane(report):
         # AdamW: two moments of four bytes, and a counter for each tensor.
         assert 8 * row['trainable'] < row['optimizer_bytes'] < 8.3 * row['trainable'] + 8192
         assert row['adapter_bytes'] >= 4 * row['trainable']
-        assert row['peak_bytes'] is None
+        assert row['processor_ratio'] > 0
+        assert row['peak_bytes'] > 4 * row['total'] + row['optimizer_bytes'] + row['saved_bytes']
         assert row['saved_bytes'] > 0
     for row in adapted:
         assert row['merge_error'] < 1e-3

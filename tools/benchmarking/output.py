@@ -11,12 +11,14 @@ COLUMNS = (
     Column('title', 'row', str),
     Column('step_s', 'step ms', milliseconds),
     Column('ratio', 'x full', '{:.2f}'.format),
+    Column('processor_ratio', 'x full, processor', '{:.2f}'.format),
     Column('forward_s', 'forward ms', milliseconds),
     Column('backward_s', 'backward ms', milliseconds),
     Column('optimizer_s', 'optimizer ms', milliseconds),
     Column('saved_bytes', 'saved for backward MiB', mib),
     Column('saved_ratio', 'x full', '{:.2f}'.format),
     Column('peak_bytes', 'peak MiB', mib),
+    Column('peak_ratio', 'x full', '{:.2f}'.format),
     Column('optimizer_bytes', 'optimizer MiB', mib),
     Column('trainable_percent', 'trainable %', '{:.2f}'.format),
     Column('adapter_bytes', 'file MiB', mib),
@@ -43,9 +45,10 @@ def write_markdown(report: dict, path: str) -> None:
         '' if report['complete'] else '**Interrupted: some rounds and rows are missing.**',
         '',
         'Random weights and images; medians over rounds in which every row makes one step, in '
-        'turn, and of the ratios within a round. "x full": against full fine-tuning. "File": all '
-        'that training changes. "Merge error": largest difference of an output, relative to its '
-        'largest value.',
+        'turn, and of the ratios within a round. "x full": against full fine-tuning; "processor": '
+        'of the seconds that all cores worked. "Peak": weights, optimizer and all that is '
+        'allocated in a step. "File": all that training changes. "Merge error": largest '
+        'difference of an output, relative to its largest value.',
         '',
     ]
     for section in report['sections']:

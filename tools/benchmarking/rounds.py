@@ -8,6 +8,7 @@ import torch
 from mmengine.runner import set_random_seed
 from torch import nn
 
+from mmadapt.meters.peak import cpu_peak
 from mmadapt.meters.step import (
     SavedForBackward,
     Stopwatch,
@@ -25,23 +26,24 @@ class Record:
 
     Attributes:
         steps (list[list[float]]): Seconds of forward, backward and optimizer in each round.
+        processor (list[float]): Seconds of all cores that a step took in each round.
         inference (list[float]): Seconds of a forward pass of the merged model in each round.
         trainable (int): Number of parameters that train.
         total (int): Number of all parameters, the adapters' included.
         saved_bytes (int): Bytes kept for backward.
-        peak_bytes (int, optional): Memory that a step takes, model and optimizer included; None
-            without a GPU.
+        peak_bytes (int): Memory that a step takes, model and optimizer included.
         optimizer_bytes (int): Bytes of the optimizer's state.
         file_bytes (int): Bytes of all that training changes.
         merge_error (float, optional): See :func:`~benchmarking.merged.merge_error`.
     """
 
     steps: list = field(default_factory=list)
+    processor: list = field(default_factory=list)
     inference: list = field(default_factory=list)
     trainable: int = 0
     total: int = 0
     saved_bytes: int = 0
-    peak_bytes: int | None = None
+    peak_bytes: int = 0
     optimizer_bytes: int = 0
     file_bytes: int = 0
     merge_error: float | None = None
@@ -90,8 +92,7 @@ def first_step(variant: Variant, case: Case, amp: bool) -> Record:
     variant.optimizer.step()
     variant.optimizer.zero_grad()
     record.optimizer_bytes = bytes_of_optimizer(variant.optimizer)
-    if case.device.type == 'cuda':
-        record.peak_bytes = _peak_bytes(variant, case, record, amp)
+    record.peak_bytes = _peak_bytes(variant, case, record, amp)
     return record
 
 
@@ -119,11 +120,17 @@ def compile_parts(model: nn.Module) -> None:
 
 def _peak_bytes(variant: Variant, case: Case, record: Record, amp: bool) -> int:
     """Return what a step takes at its peak, without the other variants that wait in memory."""
+    own = sum(
+        t.nbytes for t in itertools.chain(variant.model.parameters(), variant.model.buffers())
+    )
+    return _peak_beside(variant, case, amp) + own + record.optimizer_bytes
+
+
+def _peak_beside(variant: Variant, case: Case, amp: bool) -> int:
+    if case.device.type == 'cpu':
+        return cpu_peak(lambda: training_step(variant, case, 0, amp))
     torch.cuda.synchronize(case.device)
     torch.cuda.reset_peak_memory_stats(case.device)
     before = torch.cuda.memory_allocated(case.device)
     training_step(variant, case, 0, amp)
-    own = sum(
-        t.nbytes for t in itertools.chain(variant.model.parameters(), variant.model.buffers())
-    )
-    return torch.cuda.max_memory_allocated(case.device) - before + own + record.optimizer_bytes
+    return torch.cuda.max_memory_allocated(case.device) - before

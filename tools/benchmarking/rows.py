@@ -29,7 +29,8 @@ class Row:
         kind (str): ``'full'``: the stock model as it is; ``'peft'``; ``'hf'``; ``'mmpretrain'``.
         peft (dict): The ``peft`` key; of another library's row, that whose layers it adapts.
         dora (bool): Whether Hugging Face's row is DoRA.
-        memory (dict): The ``memory`` key.
+        remade (str): What is made again in the backward pass: ``'nothing'``, ``'cheap'`` what is
+            cheap, or ``'all'`` levels that the model has.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Row:
     kind: str
     peft: dict = field(default_factory=dict)
     dora: bool = False
-    memory: dict = field(default_factory=dict)
+    remade: str = 'nothing'
 
 
 def all_rows() -> tuple[list[Row], dict[str, str]]:
@@ -83,11 +84,10 @@ def all_rows() -> tuple[list[Row], dict[str, str]]:
         rows += _rows_of_method(method)
     rows += _rows_of_lora_options()
     made_again = [
-        replace(
-            row,
-            name=f'{row.name}-remade',
-            title=f'{row.title}, made again',
-            memory=dict(rematerialize=True),
+        replace(row, name=row.name + suffix, title=row.title + words, remade=remade)
+        for suffix, words, remade in (
+            ('-remade', ', made again', 'cheap'),
+            ('-levels', ', made again, all levels', 'all'),
         )
         for row in rows
         if row.kind in ('full', 'peft') and not row.name.endswith(('-unfolded', '-affine'))

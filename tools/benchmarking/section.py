@@ -101,7 +101,7 @@ class Section:
         ):
             self.left_out[row.name] = 'there is no BatchNorm to fold'
             return
-        if self.compiled and row.memory:
+        if self.compiled and row.remade != 'nothing':
             self.left_out[row.name] = 'torch.compile chooses itself what it keeps'
             return
         start = time.perf_counter()
@@ -132,9 +132,11 @@ class Section:
         for round_ in range(-WARM_UP, rounds):
             start = time.perf_counter()
             for name in rotated(list(self.variants), round_):
+                before = time.process_time()
                 parts = training_step(self.variants[name], self.case, round_ + WARM_UP, self.amp)
                 if round_ >= 0:
                     self.records[name].steps.append(parts)
+                    self.records[name].processor.append(time.process_time() - before)
             seconds = time.perf_counter() - start
             self._say(
                 f'{self.title}: steps, '
@@ -174,6 +176,7 @@ class Section:
         forward, backward, optimizer = (median(part) for part in zip(*record.steps, strict=True))
         # Round by round: what slows the machine down slows both of a pair down.
         ratios = [sum(a) / sum(b) for a, b in zip(record.steps, full.steps, strict=False)]
+        processor = [a / b for a, b in zip(record.processor, full.processor, strict=False)]
         merged = [a / b for a, b in zip(record.inference, self._base_inference, strict=False)]
         return dict(
             row=name,
@@ -185,9 +188,13 @@ class Section:
             optimizer_s=optimizer,
             ratio=median(ratios) if ratios else None,
             ratios=ratios,
+            # What other programs take from this one is not in it. A GPU works by itself.
+            processor_ratio=median(processor) if self.case.device.type == 'cpu' else None,
+            processor_ratios=processor,
             saved_bytes=record.saved_bytes,
             saved_ratio=record.saved_bytes / full.saved_bytes,
             peak_bytes=record.peak_bytes,
+            peak_ratio=record.peak_bytes / full.peak_bytes,
             optimizer_bytes=record.optimizer_bytes,
             trainable=record.trainable,
             total=record.total,

@@ -12,6 +12,7 @@ from torch import nn
 import mmadapt
 from mmadapt.adapters import AdapterLayer
 from mmadapt.memory import MemoryConfig, apply_memory
+from mmadapt.memory.rematerialize import levels_of
 
 from .baselines import adapt_by_hugging_face, adapt_by_mmpretrain
 from .cases import Case
@@ -64,7 +65,7 @@ def build_variant(row: Row, case: Case) -> Variant:
     """
     if row.kind == 'full':
         model = copy.deepcopy(case.model)
-        apply_memory(model, MemoryConfig.parse(row.memory))
+        _rematerialize(model, row.remade)
         return Variant(row, model)
     adapt = dict(peft=_adapt_by_ours, hf=adapt_by_hugging_face, mmpretrain=adapt_by_mmpretrain)[
         row.kind
@@ -75,8 +76,13 @@ def build_variant(row: Row, case: Case) -> Variant:
         start = time.perf_counter()
         merge, adapters, notes = adapt(model, row)
         times.append(time.perf_counter() - start)
-    apply_memory(model, MemoryConfig.parse(row.memory))
+    _rematerialize(model, row.remade)
     return Variant(row, model, merge, adapters, notes, median(times) if adapters else None)
+
+
+def _rematerialize(model: nn.Module, remade: str) -> None:
+    levels = dict(nothing=False, cheap=True, all=levels_of(model))[remade]
+    apply_memory(model, MemoryConfig(rematerialize=levels))
 
 
 def _adapt_by_ours(model: nn.Module, row: Row) -> tuple:
