@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
+from .as_one import as_one
 from .method import AdapterMethod
 
 
@@ -99,7 +100,7 @@ class AdapterLayer(_Layer):
         self, part: str, weight: Tensor, bias: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Return what the adapter makes of one of :meth:`weight_parts`."""
-        return self.adapter.adapt(weight, bias, self.adapter_tensors(part))
+        return as_one(self.adapter.adapt, weight, bias, self.adapter_tensors(part))
 
     def reset_adapter(self) -> None:
         """Set anew what starts from the weights, which have changed since it was set."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..adapters.as_one import as_one
 from ..adapters.layers.norm import NormLayer
 from ..norms import FrozenStatistics
 
@@ -35,7 +36,13 @@ def affine_of(norm: _BatchNorm, stock: bool = False) -> tuple[Tensor, Tensor]:
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None  # it would not be frozen
     assert variance is not None
-    factor = torch.rsqrt(variance + norm.eps)
+    return as_one(_factor_and_shift, variance, mean, weight, bias, norm.eps)
+
+
+def _factor_and_shift(
+    variance: Tensor, mean: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor]:
+    factor = torch.rsqrt(variance + eps)
     factor = factor if weight is None else weight * factor
     shift = -mean * factor
     return factor, shift if bias is None else bias + shift

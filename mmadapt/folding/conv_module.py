@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..adapters.affine import move_affine
+from ..adapters.as_one import as_one
 from ..adapters.layers.norm import NormLayer
 from ..adapters.layers.weight import WeightLayer
 from .affine import affine_of
@@ -48,5 +49,5 @@ class FoldingConvModule(ConvModule):
         affine = affine_of(self.norm)
         if isinstance(self.conv, WeightLayer):
             return self.conv.compute(x, affine=affine)
-        weight, bias = move_affine(self.conv.weight, self.conv.bias, affine)
+        weight, bias = as_one(move_affine, self.conv.weight, self.conv.bias, affine)
         return self.conv._conv_forward(x, weight, bias)

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..adapters.affine import Affine, move_affine
+from ..adapters.as_one import as_one
 from ..adapters.layers.norm import NormLayer
 from ..adapters.layers.weight import WeightLayer
 from .affine import affine_of, is_affine
@@ -45,7 +46,7 @@ class FoldingConv2d(nn.Conv2d):
         affine = self.behind(self)
         if affine is None:
             return super().forward(x)
-        return self._conv_forward(x, *move_affine(self.weight, self.bias, affine))
+        return self._conv_forward(x, *as_one(move_affine, self.weight, self.bias, affine))
 
 
 def fold_norms(model: nn.Module) -> int:

@@ -76,7 +76,7 @@ def apply_memory(
         recompute(block, config.offload)
     lines += _rematerialize(model, config.rematerialize)
     _APPLIED[model] = config, set(activation_checkpointing)
-    return (_recomputed(blocks, asked, config.offload) if blocks or not own else []) + lines
+    return (_recomputed(blocks, asked, config.offload) if blocks or not lines else []) + lines
 
 
 def _rematerialize(model: nn.Module, asked: bool | list[str]) -> list[str]:
@@ -87,6 +87,10 @@ def _rematerialize(model: nn.Module, asked: bool | list[str]) -> list[str]:
         return [
             f'memory: rematerialize steps aside: {", ".join(compiled)} is compiled, and '
             'torch.compile chooses itself what it keeps'
+        ]
+    if any(p.device.type not in ('cpu', 'cuda') for p in model.parameters()):
+        return [
+            'memory: rematerialize steps aside: it knows the random numbers of CPUs and CUDA alone'
         ]
     levels = [] if asked is True else asked
     further = [f', {LEVELS[level]}' for level in levels]

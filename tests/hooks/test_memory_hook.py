@@ -19,6 +19,7 @@ from mmadapt import UserError
 from mmadapt.commands.test import set_tta
 from mmadapt.hooks import MemoryHook
 from mmadapt.memory.checkpointing import is_recomputed
+from mmadapt.meters.step import SavedForBackward
 from mmadapt.peft import require_state
 
 # Everything but the training.
@@ -153,6 +154,25 @@ def test_peft_alone_brings_no_hook_along(build):
     runner = build(changes=NOT_AT_ALL)
     runner.train()
     assert not any(isinstance(hook, MemoryHook) for hook in runner.hooks)
+
+
+def test_what_is_made_again_is_not_kept_and_the_same_is_trained(build):
+    trained, kept = [], {}
+    for memory in (dict(rematerialize=True), None):
+        runner = build(changes={'train_cfg.max_epochs': 1, 'param_scheduler': None}, memory=memory)
+        parse = runner.model.parse_losses
+        with SavedForBackward(runner.model) as saved:
+
+            def parse_losses(losses, parse=parse, saved=saved, key=memory is None):
+                kept.setdefault(key, []).append(saved.bytes())
+                return parse(losses)
+
+            runner.model.parse_losses = parse_losses
+            runner.train()
+        trained.append(runner.model.state_dict())
+    assert sum(kept[False]) < 0.8 * sum(kept[True])
+    for key, value in trained[1].items():
+        assert torch.equal(trained[0][key], value), key
 
 
 def test_the_averaged_copy_is_none_of_fairscale(build):

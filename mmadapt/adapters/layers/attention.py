@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..as_one import as_one
 from ..layer import AdapterLayer, StockView
 
 _INPUTS = ('q', 'k', 'v')
@@ -73,7 +74,7 @@ class AdaptedMultiheadAttention(AdapterLayer, nn.MultiheadAttention):
 
     def _effective(self, tensors: Callable[[str], Mapping[str, Tensor]]) -> tuple[dict, dict]:
         pairs = {
-            part: self.adapter.adapt(*pair, tensors(part))
+            part: as_one(self.adapter.adapt, *pair, tensors(part))
             if part in self.adapter.attention
             else pair
             for part, pair in self._projections().items()

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..affine import Affine, move_affine, scale_rows
+from ..as_one import as_one
 from ..layer import AdapterLayer
 
 
@@ -101,9 +102,9 @@ class WeightLayer(AdapterLayer):
             return self._compute_factored(x, *inputs)
         pair, tensors = self.weight_parts()[''], self.step_tensors()
         if affine is None or self.standardizes:
-            pair = self.adapter.adapt(*pair, tensors)
+            pair = as_one(self.adapter.adapt, *pair, tensors)
             return self._run(x, *inputs, pair=pair, affine=affine)
-        weight, bias = self.adapter.adapt_scaled(*pair, tensors, affine)
+        weight, bias = as_one(self.adapter.adapt_scaled, *pair, tensors, affine)
         return self.run(x, *inputs, weight=self.stock_layout(weight), bias=bias)
 
     def _run(
@@ -111,7 +112,7 @@ class WeightLayer(AdapterLayer):
     ) -> Tensor:
         weight, bias = self.transform(pair[0]), pair[1]
         if affine is not None:
-            weight, bias = move_affine(weight, bias, affine)
+            weight, bias = as_one(move_affine, weight, bias, affine)
         return self.run(x, *inputs, weight=self.stock_layout(weight), bias=bias)
 
     def _compute_with_dropout(self, x: Tensor, *inputs, affine: Affine | None) -> Tensor:

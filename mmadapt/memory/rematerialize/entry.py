@@ -1,6 +1,8 @@
 """Where a model's forward pass is watched."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from threading import get_ident
 from typing import Any
 
@@ -13,6 +15,9 @@ from ...logs import say
 from ..matching import class_names
 from .levels import LEVELS, PARTS, with_included
 from .tracing import Tracing
+
+# Where MMDetection's heads match what they have computed with what there is, for their losses.
+_MATCHING = 'loss_by_feat'
 
 
 class Rematerialization:
@@ -27,8 +32,8 @@ class Rematerialization:
 
     def __init__(self, levels: Iterable[str] = ()) -> None:
         self._levels = with_included(levels)
-        # Of each thread, the passes that it is in; None for one that is not watched.
-        self._entered: dict[int, list[Tracing | None]] = {}
+        # Of each thread that is in a forward pass.
+        self._watching: dict[int, Tracing] = {}
         self._has_said_so = False
 
     def attach(self, model: nn.Module) -> None:
@@ -41,12 +46,7 @@ class Rematerialization:
             UserError: A level is of modules that this model has not.
         """
         for level in sorted(self._levels & set(PARTS)):
-            # What draws, moves or trains by itself is more than a function of what it is given.
-            parts = [
-                module
-                for module in model.modules()
-                if PARTS[level] in class_names(module) and not [*module.parameters()]
-            ]
+            parts = _parts(model, level)
             if not parts:
                 raise UserError(
                     f'memory.rematerialize: {level!r} is of {LEVELS[level]}, which this '
@@ -55,16 +55,55 @@ class Rematerialization:
             for module in parts:
                 module.register_forward_pre_hook(self._begin, with_kwargs=True)
                 module.register_forward_hook(self._end, always_call=True)
-        model.register_forward_pre_hook(self._enter, prepend=True)
-        model.register_forward_hook(self._leave, always_call=True)
-
-    @property
-    def _passes(self) -> list[Tracing | None]:
-        return self._entered.setdefault(get_ident(), [])
+        for module in model.modules():
+            if hasattr(module, _MATCHING):
+                object.__setattr__(module, _MATCHING, _Entry(module, _MATCHING, self.look_away))
+                for name, loss in module.named_children():
+                    if name.startswith('loss'):
+                        object.__setattr__(loss, 'forward', _Entry(loss, 'forward', self.look))
+        # Not by plain assignment, which an adapted layer refuses: its own class is called.
+        object.__setattr__(model, 'forward', _Entry(model, 'forward', self.watch))
 
     @property
     def _tracing(self) -> Tracing | None:
-        return self._passes[-1] if self._passes and torch.is_grad_enabled() else None
+        return self._watching.get(get_ident())
+
+    @contextmanager
+    def watch(self, model: nn.Module) -> Iterator[None]:
+        """Watch what a model computes, unless others decide what becomes of what is saved."""
+        thread = get_ident()
+        if thread in self._watching or not torch.is_grad_enabled() or not self._is_alone():
+            yield
+            return
+        tracing = Tracing(self._levels, *_tensors_of(model), _counter())
+        self._watching[thread] = tracing
+        try:
+            with tracing:
+                yield
+        finally:
+            del self._watching[thread]
+
+    @contextmanager
+    def look_away(self, module: nn.Module) -> Iterator[None]:
+        """Do not watch how boxes are matched: thousands of operations on little."""
+        tracing = self._tracing
+        paused = tracing is not None and tracing.pause()
+        try:
+            yield
+        finally:
+            if tracing is not None and paused:
+                tracing.resume()
+
+    @contextmanager
+    def look(self, module: nn.Module) -> Iterator[None]:
+        """Watch a loss of all classes and places, within what is not watched."""
+        tracing = self._tracing
+        resumed = tracing is not None and tracing.resume()
+        try:
+            yield
+        finally:
+            if tracing is not None and resumed:
+                tracing.pause()
 
     def _is_alone(self) -> bool:
         """Return whether no other hooks do more with what is saved than count it.
@@ -73,37 +112,74 @@ class Rematerialization:
         where tensors are moved to the CPU, nothing is made again.
         """
         count = _counter()
-        alone = count is None or getattr(getattr(count, '__self__', None), 'counts_only', False)
-        if not alone and not self._has_said_so:
+        if not (count is None or getattr(getattr(count, '__self__', None), 'counts_only', False)):
+            self._say('other hooks for saved tensors are in force around the model')
+            return False
+        return True
+
+    def _say(self, reason: str) -> None:
+        if not self._has_said_so:
             self._has_said_so = True
-            say(
-                'memory: rematerialize steps aside: other hooks for saved tensors are in force '
-                'around the model'
-            )
-        return alone
-
-    def _enter(self, model: nn.Module, args: tuple) -> None:
-        tracing = None
-        if torch.is_grad_enabled() and not any(self._passes) and self._is_alone():
-            # As ZeRO-3 and FSDP2 leave them.
-            is_sharded = any(hasattr(p, 'ds_id') or type(p) is DTensor for p in model.parameters())
-            tracing = Tracing(self._levels, model.buffers(), is_sharded, _counter())
-            tracing.__enter__()
-        self._passes.append(tracing)
-
-    def _leave(self, model: nn.Module, args: tuple, output: Any) -> None:
-        tracing = self._passes.pop()
-        if tracing is not None:
-            tracing.__exit__(None, None, None)
+            say(f'memory: rematerialize steps aside: {reason}')
 
     def _begin(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
-        if self._tracing is not None:
+        tracing = self._tracing
+        if tracing is not None and torch.is_grad_enabled():
             level = next(level for level, name in PARTS.items() if name in class_names(module))
-            self._tracing.begin_part(module, args, kwargs, level)
+            tracing.begin_part(module, args, kwargs, level)
 
     def _end(self, module: nn.Module, args: tuple, output: Any) -> None:
-        if self._tracing is not None:
-            self._tracing.end_part(output)
+        tracing = self._tracing
+        if tracing is not None and torch.is_grad_enabled():
+            tracing.end_part(output)
+
+
+class _Entry:
+    """Stands before a method of one module. A copy of the module has its own.
+
+    Args:
+        module (nn.Module): The module.
+        name (str): The method.
+        around (Callable): Returns the context that it runs in.
+    """
+
+    def __init__(self, module: nn.Module, name: str, around: Callable) -> None:
+        self.module, self.name, self.around = module, name, around
+        # What activation checkpointing and the islands have put there.
+        self.before = vars(module).get(name)
+
+    def __call__(self, *args, **kwargs):
+        # Looked up at each call: adapters and sharding give a module another class.
+        function = self.before or partial(getattr(type(self.module), self.name), self.module)
+        with self.around(self.module):
+            return function(*args, **kwargs)
+
+
+def _tensors_of(model: nn.Module) -> tuple[list[Tensor], bool]:
+    """Return the buffers of a model, and whether its parameters are sharded."""
+    modules = [*model.modules()]
+    buffers = [b for module in modules for b in module._buffers.values() if b is not None]
+    # As FSDP2 and ZeRO-3 leave them.
+    is_sharded = any(
+        type(p) is DTensor or hasattr(p, 'ds_id')
+        for module in modules
+        for p in module._parameters.values()
+    )
+    return buffers, is_sharded
+
+
+def levels_of(model: nn.Module) -> list[str]:
+    """Return those of :data:`~.levels.LEVELS` that :meth:`Rematerialization.attach` takes."""
+    return [level for level in LEVELS if level not in PARTS or _parts(model, level)]
+
+
+def _parts(model: nn.Module, level: str) -> list[nn.Module]:
+    # What draws, moves or trains by itself is more than a function of what it is given.
+    return [
+        module
+        for module in model.modules()
+        if PARTS[level] in class_names(module) and not [*module.parameters()]
+    ]
 
 
 def _counter() -> Callable[[Tensor], object] | None:

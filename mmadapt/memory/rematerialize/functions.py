@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...adapters.as_one import as_one
 from ...adapters.layers.dropout import drop_and_map, map_down
 
 ALWAYS = 'always'
@@ -95,6 +96,8 @@ class Kind:
     instead: Callable | None = None
 
 
+# Makes a weight of parameters.
+AS_ONE = Kind(ALWAYS, of_weights=True, saves_again=True)
 # Looks at a tensor, and makes none.
 LOOKS = Kind()
 
@@ -117,6 +120,7 @@ def _table() -> dict[Any, Kind]:
     enter(_PRODUCTS, lowers=True, casts=True)
     enter(_PRODUCTS_OF_ATTENTION, level='attention', lowers=True, casts=True)
     enter(_ATTENTION, level='attention', is_random=True, saves_again=True)
+    table[as_one] = AS_ONE
     table[drop_and_map] = Kind('low_rank', is_random=True)
     table[map_down] = Kind('low_rank', lowers=True, casts=True)
     for name in _OF_WEIGHTS.split():
@@ -177,3 +181,11 @@ def moves_statistics(function: Callable, args: Sequence, kwargs: Mapping) -> boo
     if name not in ('batch_norm', 'instance_norm'):
         return False
     return bool(kwargs.get('training', kwargs.get('use_input_stats', (*args, *[True] * 6)[5])))
+
+
+def waits(function: Callable, tensors: Sequence[Tensor]) -> bool:
+    """Return whether calling a function again would wait for a GPU: its size is on it."""
+    name = getattr(function, '__name__', '')
+    if name == '__getitem__':
+        return any(tensor.dtype is torch.bool for tensor in tensors[1:])
+    return name == 'repeat_interleave' and len(tensors) > 1

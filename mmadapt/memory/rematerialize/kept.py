@@ -62,7 +62,7 @@ class Kept:
         self.key = storage_of(tensor)
         self._tensor, self._watched = tensor, watched
         self._version = watched._version
-        self._counted = store.count(tensor) if store.count else None
+        self._counted = store.counted(tensor)
         self._copy: Tensor | None = None
         self._store = store
         self.anchors = False
@@ -110,9 +110,13 @@ class Store:
     def __init__(
         self, count: Callable[[Tensor], object] | None = None, there: Iterable[Tensor] = ()
     ) -> None:
-        self.count = count
+        self._count = count
         self._there = {storage_of(tensor) for tensor in there}
         self._kept: dict[int, dict[int, weakref.ref[Kept]]] = {}
+
+    def counted(self, tensor: Tensor) -> object:
+        """Count a tensor that is kept, as long as what this returns lives."""
+        return self._count(tensor) if self._count else None
 
     def enter(self, kept: Kept) -> None:
         """Note something that is kept."""

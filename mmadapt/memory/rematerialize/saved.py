@@ -16,7 +16,16 @@ class Saved:
         tensor (Tensor): The tensor, until it is decided what becomes of it.
     """
 
-    __slots__ = ('__weakref__', '_anchors', '_source', '_tensor', '_version', '_was_there')
+    __slots__ = (
+        '__weakref__',
+        '_anchors',
+        '_counted',
+        '_source',
+        '_tensor',
+        '_version',
+        '_was_there',
+        '_watched',
+    )
 
     def __init__(self, tensor: Tensor) -> None:
         self._tensor: Tensor | None = tensor
@@ -38,9 +47,19 @@ class Saved:
         """Keep it."""
         self._tensor, self._source = None, kept
 
-    def point_at(self, tensor: Tensor) -> None:
-        """Take one that is there anyway, or is small."""
-        self._tensor, self._source, self._version = None, tensor, tensor._version
+    def point_at(
+        self, tensor: Tensor, watched: Tensor | None = None, counted: object = None
+    ) -> None:
+        """Take one that is there anyway, or is small.
+
+        Args:
+            tensor (Tensor): It.
+            watched (Tensor, optional): What shares its version. Defaults to itself.
+            counted (object, optional): By what it is counted. Defaults to nothing.
+        """
+        self._tensor, self._source, self._counted = None, tensor, counted
+        self._watched = tensor if watched is None else watched
+        self._version = self._watched._version
 
     def make_from(self, value: Value, anchors: Mapping[Value, Kept]) -> None:
         """Make it again from others."""
@@ -61,7 +80,8 @@ class Saved:
         if isinstance(source, Value):
             return self._make(source)
         if isinstance(source, Tensor):
-            return check_version(source, self._version)
+            check_version(self._watched, self._version)
+            return source
         return self.pending() if source is None else source.saved()
 
     def _make(self, value: Value) -> Tensor:

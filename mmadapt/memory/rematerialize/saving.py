@@ -13,9 +13,11 @@ from .plan import Plan
 from .saved import Saved
 from .values import Call, Value
 
-# Of a tensor below it, in bytes, it is not worth it.
-SMALL = 2**12
-_PLAIN = (Tensor, nn.Parameter, nn.Buffer)
+# What is smaller, in bytes, is not worth the time of noting how it was made.
+SMALL = 2**16
+# What is smaller is copied, where what is made of it may be made again.
+TINY = 2**12
+PLAIN = frozenset((Tensor, nn.Parameter, nn.Buffer))
 
 
 class Saving:
@@ -80,7 +82,6 @@ class Saving:
         self,
         saved: Saved,
         value: Value | None,
-        watched: Tensor | None = None,
         is_sign: bool = False,
     ) -> None:
         """Decide about one tensor.
@@ -88,7 +89,6 @@ class Saving:
         Args:
             saved (Saved): What stands for it.
             value (Value, optional): What it is, if that is known.
-            watched (Tensor, optional): What shares its version, if that is not known.
             is_sign (bool): Whether its signs are all that is needed. Defaults to False.
         """
         tensor = saved.pending()
@@ -97,7 +97,11 @@ class Saving:
         if isinstance(tensor, nn.Parameter) or self.is_buffer(tensor):
             saved.point_at(tensor)
             return
-        is_free = tensor.nbytes < SMALL or self._store.holds(storage_of(tensor))
+        if tensor.nbytes < SMALL:
+            watched = _watched(tensor, value)
+            saved.point_at(tensor.detach(), watched.detach(), self._store.counted(tensor))
+            return
+        is_free = self._store.holds(storage_of(tensor))
         if value is not None and value.call is not None and not is_free:
             plan = Plan(self._store, value, self._is_sharded)
             if plan.is_possible and plan.cost < tensor.untyped_storage().nbytes():
@@ -108,19 +112,15 @@ class Saving:
         if is_sign and not is_free:
             saved.keep(PositiveBits(tensor))
         else:
-            saved.keep(self.keep(tensor, value, watched))
+            saved.keep(self.keep(tensor, value))
 
-    def keep(self, tensor: Tensor, value: Value | None, watched: Tensor | None = None) -> Kept:
+    def keep(self, tensor: Tensor, value: Value | None) -> Kept:
         """Keep a tensor, once for all that need this value of it."""
         kept = None if value is None else value.kept
         # Of what was written over, autograd saves a copy.
         if kept is not None and kept.key == storage_of(tensor):
             return kept
-        if value is not None:
-            watched = value.tensor()
-        # What autograd hands over of an output has a version of its own.
-        watched = tensor if watched is None else watched
-        kept = Kept(tensor.detach(), watched.detach(), self._store)
+        kept = Kept(tensor.detach(), _watched(tensor, value).detach(), self._store)
         if value is not None:
             value.kept = kept
         return kept
@@ -131,10 +131,27 @@ class Saving:
         value.hold = Kept(copied, copied, self._store)
 
 
+def _watched(tensor: Tensor, value: Value | None) -> Tensor:
+    """Return what shares its version with a tensor that was saved."""
+    # What autograd hands over of an output has a version of its own.
+    watched = None if value is None else value.tensor()
+    return tensor if watched is None else watched
+
+
+def is_large(tensor: Tensor) -> bool:
+    """Return whether it is worth knowing how a tensor was made."""
+    return tensor.layout is torch.strided and tensor.nbytes >= SMALL
+
+
+def is_tiny(tensor: Tensor) -> bool:
+    """Return whether a tensor is so small that it may be kept beside all others."""
+    return tensor.layout is torch.strided and tensor.nbytes < TINY
+
+
 def is_plain(tensor: Tensor) -> bool:
     """Return whether a tensor is one with memory, strides and a version."""
     return (
-        type(tensor) in _PLAIN
+        type(tensor) in PLAIN
         and tensor.layout is torch.strided
         and not (tensor.is_quantized or tensor.is_nested or tensor.is_inference())
         and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)

@@ -10,15 +10,19 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 from ...random_state import get_torch_state
-from .functions import ALWAYS, LOOKS, Kind, draws, kind_of, moves_statistics
+from .functions import ALWAYS, AS_ONE, LOOKS, Kind, draws, kind_of, moves_statistics, waits
 from .saved import Saved
-from .saving import SMALL, Saving, is_plain
+from .saving import PLAIN, Saving, is_large, is_plain, is_tiny
 from .values import Call, Value
 
-_CONSTANTS = (
-    *(bool, int, float, complex, str, NoneType, EllipsisType, Tensor, torch.Size),
-    *(torch.dtype, torch.device, torch.layout, torch.memory_format),
+_CONSTANTS = frozenset(
+    (
+        *(bool, int, float, complex, str, NoneType, EllipsisType),
+        *(torch.dtype, torch.device, torch.layout, torch.memory_format),
+    )
 )
+_NESTS = frozenset((tuple, list, dict))
+_NOTHING, _LITTLE, _MUCH = range(3)
 
 
 class Tracing(TorchFunctionMode):
@@ -45,60 +49,106 @@ class Tracing(TorchFunctionMode):
         super().__init__()
         self._levels = {ALWAYS, *levels}
         self._saving = Saving(self._levels, buffers, is_sharded, count)
-        self._hooks = saved_tensors_hooks(self._pack, Saved.restore)
+        self._pack_hook = self._pack
+        self._hooks = saved_tensors_hooks(self._pack_hook, Saved.restore)
+        self._is_on = False
         # By id, and only as long as a weak reference says that it is the same tensor.
         self._values: dict[int, Value] = {}
         self._packs: list[Saved] | None = None
         self._parts: list[tuple] = []
-        # Whether what is small is kept, for what a call makes to be made again.
-        self._holds = True
 
     def __enter__(self):
-        self._hooks.__enter__()
-        return super().__enter__()
+        self.resume()
+        return self
 
     def __exit__(self, *error):
-        super().__exit__(*error)
-        self._hooks.__exit__(*error)
-        del self._hooks  # knows this one
+        if self._is_on:
+            super().__exit__(*error)
+            self._hooks.__exit__(*error)
+        del self._hooks, self._pack_hook  # know this one
+
+    def pause(self) -> bool:
+        """Look away until :meth:`resume`.
+
+        Returns:
+            bool: Whether it did: only what was entered last can be left.
+        """
+        is_last = self._is_on and torch.overrides._get_current_function_mode() is self
+        if not (is_last and self._decides()):
+            return False
+        super().__exit__(None, None, None)
+        self._hooks.__exit__()
+        self._is_on = False
+        return True
+
+    def resume(self) -> bool:
+        """Look again.
+
+        Returns:
+            bool: Whether it did not look before.
+        """
+        if self._is_on:
+            return False
+        self._is_on = True
+        self._hooks.__enter__()
+        super().__enter__()
+        return True
+
+    def _decides(self) -> bool:
+        """Return whether what autograd saves comes to this one, and not to others within."""
+        hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
+        return hooks is not None and hooks[0] is self._pack_hook
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         kind = kind_of(func)
         if kind is LOOKS or self._parts:
             return func(*args, **kwargs)
-        writes = kind.writes or kwargs.get('inplace') is True or kwargs.get('out') is not None
+        if kind is AS_ONE:
+            func, args = args[0], args[1:]
+        writes = kind.writes or bool(
+            kwargs and (kwargs.get('inplace') is True or kwargs.get('out') is not None)
+        )
         if writes:
             for tensor in _written(args, kwargs):
                 self._saving.protect(tensor)
         if not torch.is_grad_enabled():
             return func(*args, **kwargs)
-        if self._is_small(args) and self._is_small(kwargs.values()):
-            return self._pass_by(func, args, kwargs)
-        autocast = _autocast((*args, *kwargs.values()))
-        if kind.lowers and not writes and autocast is not None:
-            args = tuple(self._lowered(argument, autocast) for argument in args)
-            kwargs = {key: self._lowered(value, autocast) for key, value in kwargs.items()}
-        return self._watch(func, kind, writes, args, kwargs, autocast)
+        worth = self._worth(kind, args)
+        if kwargs and worth != _MUCH:
+            worth = max(worth, self._worth(kind, kwargs.values()))
+        if worth == _MUCH:
+            return self._watch(func, kind, writes, args, kwargs)
+        if worth == _NOTHING or not self._decides():
+            return func(*args, **kwargs)
+        # Nothing is worth being noted, nor what is saved.
+        self._hooks.__exit__()
+        try:
+            return func(*args, **kwargs)
+        finally:
+            self._hooks.__enter__()
 
     def begin_part(self, module: nn.Module, args: tuple, kwargs: dict, level: str) -> None:
         """See a module's forward as one function, until :meth:`end_part`."""
         with torch._C.DisableTorchFunction():
-            self._holds = level in self._levels
-            call, tensors = self._call(module.forward, args, kwargs)
-            call.autocast = _autocast(tensors)
-        self._parts.append((call, Kind(level), tensors, self._packs))
+            noted = self._call(module.forward, args, kwargs)
+            if noted is not None:
+                noted.call.autocast = _autocast(noted.tensors)
+        self._parts.append((noted, Kind(level), self._packs))
         self._packs = []
 
     def end_part(self, result: Any) -> None:
         """See what a module's forward has returned."""
-        call, kind, tensors, outer = self._parts.pop()
+        noted, kind, outer = self._parts.pop()
         packs, self._packs = self._packs or [], outer
-        if not all(map(is_plain, tensors)) or result is None:
+        if noted is None or result is None:
             return  # what is saved stays as it is
         with torch._C.DisableTorchFunction():
-            outputs = self._note(result, call, tensors, kind.level in self._levels, False)
-            self._saving.settle(packs, self._known, call, kind, outputs, False)
+            is_known = kind.level in self._levels
+            if is_known:
+                self._hold(noted)
+            outputs = self._note(result, noted.call, noted.tensors, is_known, False)
+            self._saving.settle(packs, self._known, noted.call, kind, outputs, False)
 
     def _pack(self, tensor: Tensor) -> Saved:
         saved = Saved(tensor)
@@ -118,26 +168,19 @@ class Tracing(TorchFunctionMode):
             packs, self._packs = self._packs, outer
         return result, packs
 
-    def _pass_by(self, func, args: tuple, kwargs: dict) -> Any:
-        """Call a function of which nothing is worth being noted."""
-        result, packs = self._run(func, args, kwargs)
-        for saved in packs:
-            place = saved.pending().data_ptr()
-            same = [output for _, output in _outputs(result) if output.data_ptr() == place]
-            self._saving.decide(saved, None, watched=same[0] if same else None)
-        return result
-
-    def _watch(self, func, kind: Kind, writes: bool, args: tuple, kwargs: dict, autocast) -> Any:
-        if not all(map(is_plain, _tensors_in((args, kwargs)))):
+    def _watch(self, func, kind: Kind, writes: bool, args: tuple, kwargs: dict) -> Any:
+        autocast = _autocast((*args, *kwargs.values()))
+        if kind.lowers and not writes and autocast is not None:
+            args = tuple(self._lowered(argument, autocast) for argument in args)
+            kwargs = {key: self._lowered(value, autocast) for key, value in kwargs.items()}
+        noted = self._call(kind.instead or func, args, kwargs)
+        if noted is None or not noted.tensors:
             return func(*args, **kwargs)
-        self._holds = kind.level in self._levels or kind.of_weights
-        call, tensors = self._call(kind.instead or func, args, kwargs)
-        if not tensors:
-            return func(*args, **kwargs)
+        call, tensors = noted.call, noted.tensors
         # What writes keeps its dtype, whatever autocast would choose.
         call.autocast, call.weight = None if writes else autocast, not kind.is_view
-        moves = moves_statistics(func, args, kwargs)
-        is_sound = not moves and _is_constant((args, kwargs))
+        moves = kind.casts and moves_statistics(func, args, kwargs)
+        is_sound = noted.is_constant and not moves and not waits(func, tensors)
         is_known = kind.level in self._levels and is_sound
         if kind.is_random and is_known:
             # A dropout that writes is another one on a GPU.
@@ -150,41 +193,73 @@ class Tracing(TorchFunctionMode):
         rewrites = writes and (kind.instead is not None or kwargs.get('inplace') is True)
         outputs: list[Value] = []
         if rewrites or not writes:
-            is_pure = is_sound and kind.of_weights and all(v.is_pure for v in call.values)
+            is_again = is_known or (is_sound and kind.of_weights)
+            if is_again and any(is_large(output) for _, output in _outputs(result)):
+                self._hold(noted)
+            is_pure = is_again and kind.of_weights and all(v.is_lasting for v in call.values)
             outputs = self._note(result, call, tensors, is_known, is_pure, rewrites)
         if packs:
             self._saving.settle(packs, self._known, call, kind, outputs, writes)
         return result
 
-    def _call(self, func, args: tuple, kwargs: dict) -> tuple[Call, list[Tensor]]:
-        """Return a call with values in the place of tensors, and these."""
-        tensors: list[Tensor] = []
-        kwargs = {key: value for key, value in kwargs.items() if key not in ('inplace', 'out')}
-        args, kwargs = self._noted(args, tensors), self._noted(kwargs, tensors)
-        return Call(func, args, kwargs, [self._values[id(tensor)] for tensor in tensors]), tensors
+    def _call(self, func, args: tuple, kwargs: dict) -> '_Noted | None':
+        """Return a call with values in the place of tensors; None if one is more than memory."""
+        if kwargs:
+            kwargs = {k: value for k, value in kwargs.items() if k not in ('inplace', 'out')}
+        noted = _Noted()
+        try:
+            filled = self._values_of(args, noted)
+            kwargs = self._values_of(kwargs, noted) if kwargs else kwargs
+        except _NotPlain:
+            return None
+        noted.call = Call(func, filled, kwargs, noted.values)
+        return noted
 
-    def _noted(self, node: Any, tensors: list[Tensor]) -> Any:
-        """Return arguments with values in the place of tensors, which are added to a list."""
-        if isinstance(node, Tensor):
-            tensors.append(node)
-            return self._value(node)
-        if type(node) in (list, tuple):
-            return type(node)(self._noted(item, tensors) for item in node)
+    def _values_of(self, node: Any, noted: '_Noted') -> Any:
+        """Return arguments with values in the place of tensors, and note what they are."""
         if type(node) is dict:
-            return {key: self._noted(item, tensors) for key, item in node.items()}
-        return node
+            return dict(zip(node, self._values_of([*node.values()], noted), strict=True))
+        filled: list[Any] = []
+        for item in node:
+            kind = type(item)
+            if kind in PLAIN:
+                value = self._value(item)
+                noted.tensors.append(item)
+                noted.values.append(value)
+                filled.append(value)
+            elif kind in _CONSTANTS:
+                filled.append(item)
+            elif kind in _NESTS:
+                is_flat = kind is tuple and _CONSTANTS.issuperset(map(type, item))
+                filled.append(item if is_flat else self._values_of(item, noted))
+            elif isinstance(item, Tensor):
+                raise _NotPlain
+            else:
+                noted.is_constant = noted.is_constant and _is_constant(item)
+                filled.append(item)
+        return tuple(filled) if type(node) is tuple else filled
 
     def _value(self, tensor: Tensor) -> Value:
-        """Return the value of a tensor as it is now."""
+        """Return the value of a tensor as it is now.
+
+        Raises:
+            _NotPlain: It is more than memory that is written into.
+        """
         value = self._known(tensor)
         if value is None:
+            if not is_plain(tensor):
+                raise _NotPlain
             value = Value(tensor, own=isinstance(tensor, nn.Parameter))
             value.is_pure = self._is_own(tensor)
             self._values[id(tensor)] = value
-        # A parameter may change before the backward pass, or be away, if it is sharded.
-        if self._holds and value.hold is None and tensor.nbytes < SMALL:
-            self._saving.hold(tensor, value)
         return value
+
+    def _hold(self, noted: '_Noted') -> None:
+        """Keep copies of what is tiny, for what is made of it to be made again."""
+        # A parameter may change before the backward pass, or be away, if it is sharded.
+        for tensor, value in zip(noted.tensors, noted.call.values, strict=True):
+            if value.hold is None and is_tiny(tensor):
+                self._saving.hold(tensor, value)
 
     def _forget_buffers(self, tensors: list[Tensor]) -> None:
         """Forget what buffers held that a norm has written into, which bumps no version."""
@@ -223,19 +298,30 @@ class Tracing(TorchFunctionMode):
             noted.append(value)
         return noted
 
-    def _is_small(self, arguments: Iterable) -> bool:
-        """Return whether there is nothing among arguments that is worth being noted."""
+    def _worth(self, kind: Kind, arguments: Iterable) -> int:
+        """Return how much it matters what is made of arguments: nothing, little, or much.
+
+        Of what needs no gradient autograd saves nothing, unless it meets something that does.
+        """
+        worth = _NOTHING
         for argument in arguments:
             if isinstance(argument, Tensor):
-                if not is_plain(argument):
-                    return False
-                value = self._known(argument)
-                is_pure = self._is_own(argument) if value is None else value.is_pure
-                if is_pure or argument.nbytes >= SMALL:
-                    return False
-            elif type(argument) in (list, tuple) and not self._is_small(argument):
-                return False
-        return True
+                needs = argument.requires_grad
+                if is_large(argument):
+                    if needs:
+                        return _MUCH
+                    value = self._values.get(id(argument))
+                    is_pure = self._is_own(argument) if value is None else value.is_pure
+                    if is_pure and (value or kind.of_weights or kind.lowers):
+                        return _MUCH
+                if needs:
+                    worth = _LITTLE
+            elif type(argument) in _NESTS and argument:
+                items = argument.values() if type(argument) is dict else argument
+                worth = max(worth, self._worth(kind, items))
+                if worth == _MUCH:
+                    return worth
+        return worth
 
     def _lowered(self, argument: Any, autocast: tuple[str, torch.dtype]) -> Any:
         """Cast as autocast would, but for what it casts once for all calls, so that it is seen."""
@@ -274,21 +360,42 @@ def _tensors_in(node: Any) -> Iterator[Tensor]:
 
 
 def _is_constant(node: Any) -> bool:
-    """Return whether arguments but for their tensors stay what they are."""
-    if type(node) in (list, tuple):
-        return all(map(_is_constant, node))
-    if type(node) is dict:
-        return all(map(_is_constant, node.values()))
+    """Return whether an argument that is no tensor stays what it is."""
     if isinstance(node, slice):
         return all(isinstance(n, (int, NoneType)) for n in (node.start, node.stop, node.step))
-    return isinstance(node, _CONSTANTS)
+    return isinstance(node, (*_CONSTANTS, torch.Size))
 
 
 def _autocast(arguments: Iterable) -> tuple[str, torch.dtype] | None:
     """Return device and dtype of the autocast that the first tensor of some arguments is in."""
+    if not (torch.is_autocast_enabled('cpu') or torch.is_autocast_enabled('cuda')):
+        return None
     for tensor in _tensors_in([*arguments]):
         device = tensor.device.type
         if device in ('cpu', 'cuda') and torch.is_autocast_enabled(device):
             return device, torch.get_autocast_dtype(device)
         return None
     return None
+
+
+class _NotPlain(Exception):
+    """A tensor is more than memory that is written into."""
+
+
+class _Noted:
+    """What is known of the arguments of a call.
+
+    Attributes:
+        call (Call): The call.
+        tensors (list[Tensor]): The tensors among them.
+        values (list[Value]): Theirs.
+        is_constant (bool): Whether the others stay what they are.
+    """
+
+    __slots__ = ('call', 'is_constant', 'tensors', 'values')
+    call: Call
+
+    def __init__(self) -> None:
+        self.tensors: list[Tensor] = []
+        self.values: list[Value] = []
+        self.is_constant = True

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from ...random_state import get_torch_state, set_torch_state
-from .kept import Kept, check_version, storage_of
+from .kept import Kept, check_version
 
 
 class Form(NamedTuple):
@@ -25,8 +25,9 @@ class Form(NamedTuple):
     @classmethod
     def of(cls, tensor: Tensor) -> 'Form':
         """Return the form of a tensor."""
-        size, offset = tuple(tensor.shape), int(tensor.storage_offset())
-        return cls(size, tensor.stride(), offset, tensor.dtype, tensor.device)
+        return cls(
+            tensor.shape, tensor.stride(), tensor.storage_offset(), tensor.dtype, tensor.device
+        )
 
     def is_like(self, other: 'Form') -> bool:
         """Return whether another one differs in nothing but the place in memory."""
@@ -129,7 +130,9 @@ class Call:
 
     def _as_it_was(self) -> ExitStack:
         stack = ExitStack()
-        stack.enter_context(torch.cuda.device(_cuda_index(self.values)))
+        index = _cuda_index(self.values)
+        if index >= 0:
+            stack.enter_context(torch.cuda.device(index))
         device, dtype = self.autocast or (None, None)
         for kind in ('cpu', 'cuda'):
             if kind == device:
@@ -179,6 +182,25 @@ class Value:
         hold (Kept, optional): Keeps it, where it is so small that what is made from it may need it.
     """
 
+    __slots__ = (
+        '__weakref__',
+        '_kept',
+        '_tensor',
+        'cache',
+        'call',
+        'form',
+        'hold',
+        'index',
+        'is_pure',
+        'key',
+        'nbytes',
+        'own',
+        'place',
+        'requires_grad',
+        'version',
+        'waiting',
+    )
+
     def __init__(
         self,
         tensor: Tensor,
@@ -191,7 +213,8 @@ class Value:
         self.own = tensor if own else None
         self.is_pure = own
         self.form = Form.of(tensor)
-        self.key, self.nbytes = storage_of(tensor), tensor.untyped_storage().nbytes()
+        storage = tensor.untyped_storage()
+        self.key, self.nbytes = storage._cdata, storage.nbytes()
         self.version = tensor._version
         self.requires_grad = tensor.requires_grad
         self.waiting = 0
@@ -199,6 +222,11 @@ class Value:
         self._tensor = weakref.ref(tensor)
         self._kept: weakref.ref[Kept] | None = None
         self.hold: Kept | None = None
+
+    @property
+    def is_lasting(self) -> bool:
+        """bool: Whether it can be had wherever what is made of parameters is used."""
+        return self.is_pure or self.hold is not None
 
     def tensor(self) -> Tensor | None:
         """Return the tensor, if it is there and holds the same."""

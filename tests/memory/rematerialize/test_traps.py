@@ -1,5 +1,6 @@
 """What could go wrong when tensors are made again, one by one."""
 
+import copy
 import gc
 import weakref
 
@@ -11,6 +12,7 @@ from torch import nn
 
 from mmadapt.memory.checkpointing import recompute
 from mmadapt.memory.rematerialize import Rematerialization
+from mmadapt.memory.rematerialize.tracing import Tracing
 from mmadapt.memory.rematerialize.values import Value
 from mmadapt.meters.shapes import ShapesOnly
 
@@ -257,14 +259,15 @@ def test_nothing_is_left_behind():
         gc.enable()
 
 
-def test_a_forward_that_fails_leaves_nothing_switched_on():
-    def forward(m):
-        y = F.silu(m.conv0(m.x))
-        raise ValueError(y.shape)
+@pytest.mark.parametrize('error', [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize('where', ['forward', 'loss_by_feat', 'loss'])
+def test_a_forward_that_fails_leaves_nothing_switched_on(where, error):
+    def fail(*args):
+        raise error
 
-    model = using(forward)
+    model = head(**{where: fail})
     Rematerialization().attach(model)
-    with pytest.raises(ValueError, match='16'):
+    with pytest.raises(error):
         model()
     assert torch.overrides._len_torch_function_stack() == 0
     assert torch._C._autograd._top_saved_tensors_default_hooks(True) is None
@@ -333,6 +336,85 @@ def test_within_blocks_that_are_recomputed():
     recompute(model.block)
     plain, made = both(model)
     assert made.saved < plain.saved
+
+
+def test_what_is_small_goes_to_the_hooks_that_are_in_force_within():
+    seen = []
+
+    def pack(tensor):
+        seen.append(tensor.shape)
+        return tensor
+
+    def forward(m):
+        x = F.silu(m.conv0(m.x))
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            few = x.mean((2, 3)).exp().square()  # 128 bytes
+            x = F.silu(x * few[:, :, None, None])
+        return m.conv1(x).sum()
+
+    both(using(forward))
+    assert len(seen) % 2 == 0
+    assert seen[: len(seen) // 2] == seen[len(seen) // 2 :]
+    assert torch.Size((4, 8)) in seen
+
+
+def head(**functions):
+    """Return a model with a head like MMDetection's: matching, and losses within."""
+    model = using(lambda m: m.head(F.silu(m.conv0(m.x))))
+    model.head = Head()
+    for name, function in functions.items():
+        if name == 'forward':
+            model.function = function
+        elif name == 'loss':
+            model.head.loss_cls.forward = function
+        else:
+            setattr(model.head, name, function)
+    return model
+
+
+class Loss(nn.Module):
+    def forward(self, x):
+        return (F.silu(x).sigmoid() * F.softplus(x)).exp().sum()
+
+
+class Head(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.loss_cls = nn.Conv2d(8, 8, 1), Loss()
+
+    def forward(self, x):
+        return self.loss_by_feat(F.silu(self.conv(x)))
+
+    def loss_by_feat(self, x):
+        weight = (x.detach() > 0).float()
+        return self.loss_cls(x * weight) + (x.exp() * weight).square().sum()
+
+
+def test_matching_is_not_watched_and_the_losses_within_are(monkeypatch):
+    watched, real = [], Tracing._watch
+
+    def watch(tracing, func, *args):
+        watched.append(func.__name__)
+        return real(tracing, func, *args)
+
+    monkeypatch.setattr(Tracing, '_watch', watch)
+    plain, made = both(head())
+    assert made.saved < plain.saved - 2 * MAP
+    assert {'silu', 'sigmoid', 'softplus'} <= set(watched)
+    assert watched.count('exp') == 1
+    assert 'square' not in watched
+
+
+def test_a_copy_of_a_watched_model_watches_itself():
+    model = head()
+    plain = step(head())
+    Rematerialization().attach(model)
+    copied = copy.deepcopy(model)
+    del model
+    made = step(copied)
+    assert made.saved < plain.saved
+    for name, gradient in plain.gradients.items():
+        assert torch.equal(made.gradients[name], gradient), name
 
 
 def test_it_steps_aside_under_hooks_that_keep_things_elsewhere():
