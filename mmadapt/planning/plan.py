@@ -9,7 +9,7 @@ from ..cli import load_config
 from ..errors import UserError
 from ..recipes.changes import Model, apply, command_of, written
 from ..recipes.images import hint
-from ..recipes.recipe import Recipe
+from ..recipes.recipe import SHARDING, Recipe
 from ..recipes.run import Setting, prepared, row_for
 from ..recipes.strategies import strategy_of, why_not, why_not_built
 from .demand import demand, recommend
@@ -40,6 +40,8 @@ def plan_rows(
     reasons = [why_not(cfg, setting.processes) for cfg in trainings]
     for recipe, cfg, training, reason in zip(recipes, runs, trainings, reasons, strict=True):
         alone = replace(recipe, name='', strategy=None)
+        if recipe.strategy in SHARDING:
+            alone = replace(alone, rematerialize=())
         if alone not in measured:
             cfg_alone = prepared(alone, row_for(alone, setting, model, ''))
             measured[alone] = _measured(cfg_alone, setting)

@@ -10,7 +10,8 @@ from ..cli import set_amp
 from ..config_files import base
 from ..config_model import build_model
 from ..errors import UserError
-from ..memory import AUTO
+from ..memory import AUTO, MemoryConfig
+from ..memory.rematerialize import LEVELS, levels_of
 from ..meters.shapes import ShapesOnly
 from ..preflight.peft_hook import hook_names
 from ..strategies.fsdp2.units import repeated_blocks
@@ -32,10 +33,14 @@ class Model:
             :data:`~mmadapt.recipes.recipe.EVERYTHING`.
         islands (list[str] or str): What computes in float32 under autocast, as
             ``memory.fp32_modules`` says it.
+        levels (list[str]): What can be made again beside what is cheap.
+        remade (list[str]): What of it the config itself makes again.
     """
 
     blocks: dict = field(default_factory=dict)
     islands: list | str = AUTO
+    levels: list = field(default_factory=list)
+    remade: list = field(default_factory=list)
 
 
 def describe(cfg: Config) -> Model:
@@ -60,7 +65,13 @@ def describe(cfg: Config) -> Model:
     }
     if own.get('checkpoint'):
         found[EVERYTHING] = list(own['checkpoint'])
-    return Model(found, own.get('fp32_modules', AUTO))
+    remade = MemoryConfig.parse(own).rematerialize
+    return Model(
+        found,
+        own.get('fp32_modules', AUTO),
+        levels_of(model),
+        remade if isinstance(remade, list) else [],
+    )
 
 
 def apply(recipe: Recipe, cfg: Config, model: Model) -> Config:
@@ -133,7 +144,7 @@ def keys_of(recipe: Recipe, cfg: Config, model: Model) -> dict:
         model (Model): What its model is made of.
 
     Raises:
-        UserError: A part of the model has no blocks to recompute.
+        UserError: A part of the model has no blocks to recompute, or the model no such level.
     """
     keys: dict = {}
     memory: dict = {}
@@ -143,6 +154,8 @@ def keys_of(recipe: Recipe, cfg: Config, model: Model) -> dict:
         memory['checkpoint'] = [
             pattern for part in recipe.checkpoint for pattern in _blocks_of(part, model)
         ]
+    if recipe.rematerialize:
+        memory['rematerialize'] = _levels_of(recipe, model) or True
     if recipe.amp:
         memory['fp32_modules'] = model.islands
     if memory:
@@ -185,6 +198,17 @@ def _blocks_of(part: str, model: Model) -> list[str]:
         f'--recipes checkpoint:{part}: {part!r} has no repeated blocks'
         + (f'; nearest: {nearest(part, parts)}, all: {parts}' if parts else '')
     )
+
+
+def _levels_of(recipe: Recipe, model: Model) -> list[str]:
+    levels = [level for level in recipe.rematerialize if level] or model.remade
+    for level in levels:
+        if level not in model.levels:
+            raise UserError(
+                f'--recipes rematerialize:{level}: this model has none of {LEVELS[level]}; it has '
+                f'{", ".join(model.levels)}'
+            )
+    return levels
 
 
 def _strategy(name: str, amp: bool) -> dict:

@@ -25,9 +25,10 @@ from .recipe import Recipe, default_recipes, parse_recipe
 from .run import SEED, Setting
 
 ABOUT_RECIPES = """\
-A recipe is put together of `amp`, `checkpoint` (or `checkpoint:backbone`, ...), `lora`, `dora`,
-`ssf` or `peft` (what the config's own `peft` says), and `ddp`, `fsdp2`, `zero2` or `zero3`; `none`
-is none of these, whatever the config says, and `config` the config as it is."""
+A recipe is put together of `amp`, `rematerialize` (or `rematerialize:roi`, ...), `checkpoint` (or
+`checkpoint:backbone`, ...), `lora`, `dora`, `ssf` or `peft` (what the config's own `peft` says),
+and `ddp`, `fsdp2`, `zero2` or `zero3`; `none` is none of these, whatever the config says, and
+`config` the config as it is."""
 _LEAST = dict(batch=1, processes=1, iterations=1, warm_up=1, threads=1, size=32)
 
 

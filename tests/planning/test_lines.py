@@ -215,8 +215,12 @@ def test_what_is_no_identifier_or_a_tuple_is_written_as_python(tmp_path):
 
 def test_a_config_with_peft_is_planned_with_it_by_default(stock, tmp_path):
     names = [recipe.name for recipe in default_recipes(1, has_peft=True)]
-    assert names == ['peft', 'peft+amp', 'peft+checkpoint', 'peft+amp+checkpoint']
-    assert all(r.tuning == 'peft' for r in default_recipes(8, has_peft=True))
+    ways = ['', '+rematerialize', '+amp', '+amp+rematerialize', '+checkpoint', '+amp+checkpoint']
+    assert names == [f'peft{way}' for way in ways]
+    eight = default_recipes(8, has_peft=True)
+    assert all(r.tuning == 'peft' for r in eight)
+    remade = {r.strategy for r in eight if r.rematerialize}
+    assert remade == {None, 'zero2'}
     base = tmp_path / 'base.py'
     base.write_text(f'_base_ = {str(stock)!r}\n{CONFIGS["peft"]}')
     cfg = Config.fromfile(base)

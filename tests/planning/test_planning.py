@@ -71,6 +71,7 @@ def model(config):
         ('amp+chekpoint', "'chekpoint' is no part of a recipe; nearest: 'checkpoint'"),
         ('amp:backbone', "'amp:backbone' is no part of a recipe"),
         ('none+amp', "'none' stands alone"),
+        ('rematerialize:rio', "a level='rio' is not one of .*; nearest: 'roi'"),
         ('fsdp2+zero2', 'fsdp2 and zero2 exclude each other'),
     ],
 )
@@ -128,6 +129,20 @@ def test_lora_has_no_dropout_whose_masks_would_be_kept_unless_the_config_has_it(
     assert changes.keys_of(parse_recipe('lora'), cfg, model)['peft'].method.dropout == 0.1
 
 
+def test_what_is_made_again_becomes_the_key_of_the_config(config, model):
+    cfg = Config.fromfile(config)
+    for name, wanted in (
+        ('rematerialize', True),
+        ('rematerialize:softmax', ['softmax']),
+        ('rematerialize+rematerialize:softmax+lora', ['softmax']),
+    ):
+        keys = changes.keys_of(parse_recipe(name), cfg, model)
+        assert keys['memory'] == dict(rematerialize=wanted)
+    assert 'memory' not in changes.keys_of(parse_recipe('lora'), cfg, model)
+    with pytest.raises(UserError, match='rematerialize:roi: this model has none of the features'):
+        changes.keys_of(parse_recipe('rematerialize:roi'), cfg, model)
+
+
 def test_without_amp_deepspeed_computes_in_float32(config, model):
     for name, amp in (('zero2', False), ('zero2+amp', True)):
         cfg = prepared(name, config, model)
@@ -160,7 +175,7 @@ def test_a_gathered_weight_is_no_activation():
 
 
 def test_a_step_on_shapes_keeps_and_holds_what_a_computed_one_does(config, model, monkeypatch):
-    for name in ('none', 'checkpoint'):
+    for name in ('none', 'checkpoint', 'rematerialize'):
         cfg = prepared(name, config, model)
         followed = needs.measure(copy.deepcopy(cfg))
         with monkeypatch.context() as patch:
