@@ -77,11 +77,13 @@ CONTRACT = {
     'mmengine.runner.checkpoint._load_checkpoint_to_model': 'compat/__init__.py compat/inference.py',
     'mmcv.cnn.bricks.conv_ws.ConvAWS2d._get_weight': 'adapters/layers/mmcv_cnn.py',
     # torch.
-    'torch.nn.Module._parameters': 'adapters/layer.py files/loaded_keys.py memory/islands.py norms.py '
+    'torch.nn.Module._parameters': 'adapters/layer.py files/loaded_keys.py memory/islands.py '
+    'memory/rematerialize/entry.py norms.py '
     'quantization/linear.py strategies/fsdp2/scalars.py '
     'strategies/fsdp2/units.py peft/changes.py peft/class_counts.py peft/inject.py '
     'peft/read_layers.py peft/rules.py peft/targets.py',
-    'torch.nn.Module._buffers': 'files/stored_tensors.py files/loaded_keys.py hooks/model_attributes.py peft/changes.py '
+    'torch.nn.Module._buffers': 'files/stored_tensors.py files/loaded_keys.py hooks/model_attributes.py '
+    'memory/rematerialize/entry.py peft/changes.py '
     'peft/class_counts.py peft/rules.py',
     'torch.nn.Module._modules': 'norms.py',
     'torch.nn.Module._non_persistent_buffers_set': 'hooks/model_attributes.py',
@@ -106,8 +108,10 @@ CONTRACT = {
     'torch.Tensor._fix_weakref': 'memory/rematerialize/values.py',
     'torch.Tensor._version': 'memory/offload.py memory/rematerialize/kept.py '
     'memory/rematerialize/saved.py memory/rematerialize/values.py',
-    'torch.UntypedStorage._cdata': 'memory/rematerialize/kept.py meters/shapes.py meters/step.py',
-    'torch._C._autograd._top_saved_tensors_default_hooks': 'memory/rematerialize/entry.py',
+    'torch.UntypedStorage._cdata': 'memory/rematerialize/kept.py '
+    'memory/rematerialize/values.py meters/shapes.py meters/step.py',
+    'torch.overrides._get_current_function_mode': 'memory/rematerialize/tracing.py',
+    'torch._C._autograd._top_saved_tensors_default_hooks': 'memory/rematerialize/saved.py',
     'torch._C': 'memory/rematerialize/tracing.py',
     'torch._C._functorch': 'memory/rematerialize/saving.py',
     'torch._C._current_graph_task_id': 'folding/scales.py',

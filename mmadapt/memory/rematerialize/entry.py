@@ -14,6 +14,7 @@ from ...errors import UserError
 from ...logs import say
 from ..matching import class_names
 from .levels import LEVELS, PARTS, with_included
+from .saved import pack_hook
 from .tracing import Tracing
 
 # Where MMDetection's heads match what they have computed with what there is, for their losses.
@@ -75,7 +76,7 @@ class Rematerialization:
         if thread in self._watching or not torch.is_grad_enabled() or not self._is_alone():
             yield
             return
-        tracing = Tracing(self._levels, *_tensors_of(model), _counter())
+        tracing = Tracing(self._levels, *_tensors_of(model), pack_hook())
         self._watching[thread] = tracing
         try:
             with tracing:
@@ -111,7 +112,7 @@ class Rematerialization:
         Two cannot both decide what becomes of a tensor: within a block that is recomputed, and
         where tensors are moved to the CPU, nothing is made again.
         """
-        count = _counter()
+        count = pack_hook()
         if not (count is None or getattr(getattr(count, '__self__', None), 'counts_only', False)):
             self._say('other hooks for saved tensors are in force around the model')
             return False
@@ -180,12 +181,6 @@ def _parts(model: nn.Module, level: str) -> list[nn.Module]:
         for module in model.modules()
         if PARTS[level] in class_names(module) and not [*module.parameters()]
     ]
-
-
-def _counter() -> Callable[[Tensor], object] | None:
-    """Return what counts the tensors that are saved, if something does."""
-    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
-    return None if hooks is None else hooks[0]
 
 
 def compiled_parts(model: nn.Module) -> list[str]:

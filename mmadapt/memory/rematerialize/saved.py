@@ -1,12 +1,19 @@
 """What takes the place of a tensor that autograd saves."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor
 
 from .bits import PositiveBits
 from .kept import Kept, check_version
 from .values import Value, make
+
+
+def pack_hook() -> Callable[[Tensor], object] | None:
+    """Return what gets the tensors that autograd saves now, if something does."""
+    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
+    return None if hooks is None else hooks[0]
 
 
 class Saved:

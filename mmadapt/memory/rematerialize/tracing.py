@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from ...random_state import get_torch_state
 from .functions import ALWAYS, AS_ONE, LOOKS, Kind, draws, kind_of, moves_statistics, waits
-from .saved import Saved
+from .saved import Saved, pack_hook
 from .saving import PLAIN, Saving, is_large, is_plain, is_tiny
 from .values import Call, Value
 
@@ -96,8 +96,7 @@ class Tracing(TorchFunctionMode):
 
     def _decides(self) -> bool:
         """Return whether what autograd saves comes to this one, and not to others within."""
-        hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
-        return hooks is not None and hooks[0] is self._pack_hook
+        return pack_hook() is self._pack_hook
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -363,7 +362,7 @@ def _is_constant(node: Any) -> bool:
     """Return whether an argument that is no tensor stays what it is."""
     if isinstance(node, slice):
         return all(isinstance(n, (int, NoneType)) for n in (node.start, node.stop, node.step))
-    return isinstance(node, (*_CONSTANTS, torch.Size))
+    return type(node) in _CONSTANTS or isinstance(node, (bool, int, float, str, torch.Size))
 
 
 def _autocast(arguments: Iterable) -> tuple[str, torch.dtype] | None:

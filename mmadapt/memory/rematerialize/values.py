@@ -25,9 +25,8 @@ class Form(NamedTuple):
     @classmethod
     def of(cls, tensor: Tensor) -> 'Form':
         """Return the form of a tensor."""
-        return cls(
-            tensor.shape, tensor.stride(), tensor.storage_offset(), tensor.dtype, tensor.device
-        )
+        offset: Any = tensor.storage_offset()
+        return cls(tensor.shape, tensor.stride(), offset, tensor.dtype, tensor.device)
 
     def is_like(self, other: 'Form') -> bool:
         """Return whether another one differs in nothing but the place in memory."""
