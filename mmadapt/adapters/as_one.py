@@ -21,6 +21,7 @@ def as_one(function: Callable, tensor: Tensor, *arguments) -> Any:
     Returns:
         What it returns.
     """
-    if has_torch_function((tensor,)):
+    # Not the stand-ins of torch.fx, which looks at each operation.
+    if isinstance(tensor, Tensor) and has_torch_function((tensor,)):
         return handle_torch_function(as_one, (tensor,), function, tensor, *arguments)
     return function(tensor, *arguments)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..norms import NORM_LAYERS
 from ..values import check_list, check_one_of
-from .affine import Affine, move_affine
+from .affine import Affine, move_affine, move_into_bias, scale_rows
 
 ATTENTION_PARTS = ('q', 'k', 'v', 'out')
 
@@ -106,6 +106,32 @@ class AdapterMethod(ABC):
             None if the method adds no low-rank product.
         """
         return None
+
+    def low_rank_scaled(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        tensors: Mapping[str, Tensor],
+        affine: Affine | None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the two factors of what is added, and the bias, for a method that has them.
+
+        Args:
+            weight (Tensor): As :meth:`adapt` gets it.
+            bias (Tensor, optional): The same.
+            tensors (Mapping[str, Tensor]): The adapter's.
+            affine (tuple[Tensor, Tensor], optional): Factor and shift ``(out, )`` of a map of the
+                output's channels, by which ``up`` and the bias are mapped.
+
+        Returns:
+            tuple: ``down`` and ``up``, as of :meth:`low_rank`, and the bias.
+        """
+        bias, factors = self.adapt_bias(bias, tensors), self.low_rank(tensors)
+        assert factors is not None
+        down, up = factors
+        if affine is not None:
+            up, bias = scale_rows(up, affine[0]), move_into_bias(bias, affine)
+        return down, up, bias
 
     def drop_channels(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return the tensors that a training step computes with, where it drops channels."""

@@ -110,7 +110,6 @@ CONTRACT = {
     'memory/rematerialize/saved.py memory/rematerialize/values.py',
     'torch.UntypedStorage._cdata': 'memory/rematerialize/kept.py '
     'memory/rematerialize/values.py meters/shapes.py meters/step.py',
-    'torch.overrides._get_current_function_mode': 'memory/rematerialize/tracing.py',
     'torch._C._autograd._top_saved_tensors_default_hooks': 'memory/rematerialize/saved.py',
     'torch._C': 'memory/rematerialize/tracing.py',
     'torch._C._functorch': 'memory/rematerialize/saving.py',

@@ -1,13 +1,13 @@
 """Adapted convolutions: any dimension, stride, padding mode, dilation and number of groups."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..affine import Affine, move_into_bias, scale_rows
+from ..affine import Affine
 from ..as_one import as_one
 from .dropout import drop_and_map
 from .low_rank_conv import SMALLEST_WEIGHT, for_each_group, low_rank_conv
@@ -50,23 +50,8 @@ class ConvLayer(WeightLayer):
             return super().compute(x, affine=affine)
         tensors, (weight, bias) = self.step_tensors(), self.weight_parts()['']
         factor = None if affine is None else affine[0]
-        down, up, bias = as_one(self._factors, weight, bias, tensors, affine)
+        down, up, bias = as_one(self.adapter.low_rank_scaled, weight, bias, tensors, affine)
         return low_rank_conv(x, weight, factor, bias, down, up, self._geometry)
-
-    def _factors(
-        self,
-        weight: Tensor,
-        bias: Tensor | None,
-        tensors: Mapping[str, Tensor],
-        affine: Affine | None,
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return what is added to the weight as two factors, and the bias."""
-        bias, factors = self.adapter.adapt_bias(bias, tensors), self.adapter.low_rank(tensors)
-        assert factors is not None  # what is a free sum has some
-        down, up = factors
-        if affine is not None:
-            up, bias = scale_rows(up, affine[0]), move_into_bias(bias, affine)
-        return down, up, bias
 
     @property
     def _geometry(self) -> tuple:

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from threading import get_ident
+from types import MethodType
 from typing import Any
 
 import torch
@@ -150,10 +150,13 @@ class _Entry:
         self.before = vars(module).get(name)
 
     def __call__(self, *args, **kwargs):
-        # Looked up at each call: adapters and sharding give a module another class.
-        function = self.before or partial(getattr(type(self.module), self.name), self.module)
         with self.around(self.module):
-            return function(*args, **kwargs)
+            return self.__wrapped__(*args, **kwargs)
+
+    @property
+    def __wrapped__(self) -> Callable:
+        # Looked up at each call: adapters and sharding give a module another class.
+        return self.before or MethodType(getattr(type(self.module), self.name), self.module)
 
 
 def _tensors_of(model: nn.Module) -> tuple[list[Tensor], bool]:

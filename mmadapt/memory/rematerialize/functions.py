@@ -189,3 +189,10 @@ def waits(function: Callable, tensors: Sequence[Tensor]) -> bool:
     if name == '__getitem__':
         return any(tensor.dtype is torch.bool for tensor in tensors[1:])
     return name == 'repeat_interleave' and len(tensors) > 1
+
+
+def is_ours(function: Callable) -> bool:
+    """Return whether a function, or the adapter whose method it is, is one of this package."""
+    owner = getattr(function, '__self__', None)
+    module = function.__module__ if owner is None else type(owner).__module__
+    return module.partition('.')[0] == __name__.partition('.')[0]

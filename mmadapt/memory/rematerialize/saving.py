@@ -45,6 +45,10 @@ class Saving:
         """Return whether a tensor is a buffer of the model."""
         return id(tensor) in self._buffers
 
+    def leave(self) -> None:
+        """Forget the buffers: the graph of a pass may outlive them."""
+        self._buffers.clear()
+
     def protect(self, tensor: Tensor) -> None:
         """Copy what others are made from, as the memory of this tensor is about to be written."""
         self._store.protect(tensor)
@@ -57,6 +61,7 @@ class Saving:
         kind: Kind,
         outputs: list[Value],
         writes: bool,
+        is_sound: bool,
     ) -> None:
         """Decide about all that was saved in a call.
 
@@ -67,9 +72,14 @@ class Saving:
             kind (Kind): What is known of its function.
             outputs (list[Value]): What it has returned.
             writes (bool): Whether it has written over its first argument.
+            is_sound (bool): Whether it does the same when it is called again.
         """
         call.saves, call.records = len(packs), kind.level == 'attention'
-        is_again = kind.level in self._levels and (kind.saves_again or call.random is not None)
+        is_again = (
+            is_sound
+            and kind.level in self._levels
+            and (kind.saves_again or call.random is not None)
+        )
         for place, saved in enumerate(packs):
             tensor = saved.pending()
             value = known(tensor) or find_origin(tensor, call, outputs, kind, writes)

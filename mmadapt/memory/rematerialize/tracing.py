@@ -10,7 +10,17 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 from ...random_state import get_torch_state
-from .functions import ALWAYS, AS_ONE, LOOKS, Kind, draws, kind_of, moves_statistics, waits
+from .functions import (
+    ALWAYS,
+    AS_ONE,
+    LOOKS,
+    Kind,
+    draws,
+    is_ours,
+    kind_of,
+    moves_statistics,
+    waits,
+)
 from .saved import Saved, pack_hook
 from .saving import PLAIN, Saving, is_large, is_plain, is_tiny
 from .values import Call, Value
@@ -51,47 +61,48 @@ class Tracing(TorchFunctionMode):
         self._saving = Saving(self._levels, buffers, is_sharded, count)
         self._pack_hook = self._pack
         self._hooks = saved_tensors_hooks(self._pack_hook, Saved.restore)
-        self._is_on = False
+        # While it looks away, the hooks that are then in force.
+        self._is_paused = False
+        self._others: Callable[[Tensor], object] | None = None
         # By id, and only as long as a weak reference says that it is the same tensor.
         self._values: dict[int, Value] = {}
         self._packs: list[Saved] | None = None
         self._parts: list[tuple] = []
 
     def __enter__(self):
-        self.resume()
-        return self
+        self._hooks.__enter__()
+        return super().__enter__()
 
     def __exit__(self, *error):
-        if self._is_on:
-            super().__exit__(*error)
+        super().__exit__(*error)
+        if not self._is_paused:
             self._hooks.__exit__(*error)
         del self._hooks, self._pack_hook  # know this one
+        self._values.clear()
+        self._saving.leave()
 
     def pause(self) -> bool:
-        """Look away until :meth:`resume`.
+        """Look at nothing but writes until :meth:`resume`; autograd keeps what it saves itself.
 
         Returns:
-            bool: Whether it did: only what was entered last can be left.
+            bool: Whether it does: not within other hooks for saved tensors.
         """
-        is_last = self._is_on and torch.overrides._get_current_function_mode() is self
-        if not (is_last and self._decides()):
+        if self._is_paused or not self._decides():
             return False
-        super().__exit__(None, None, None)
         self._hooks.__exit__()
-        self._is_on = False
+        self._is_paused, self._others = True, pack_hook()
         return True
 
     def resume(self) -> bool:
         """Look again.
 
         Returns:
-            bool: Whether it did not look before.
+            bool: Whether it does, and did not: not within other hooks for saved tensors.
         """
-        if self._is_on:
+        if not self._is_paused or pack_hook() is not self._others:
             return False
-        self._is_on = True
+        self._is_paused = False
         self._hooks.__enter__()
-        super().__enter__()
         return True
 
     def _decides(self) -> bool:
@@ -111,7 +122,7 @@ class Tracing(TorchFunctionMode):
         if writes:
             for tensor in _written(args, kwargs):
                 self._saving.protect(tensor)
-        if not torch.is_grad_enabled():
+        if self._is_paused or not torch.is_grad_enabled():
             return func(*args, **kwargs)
         worth = self._worth(kind, args)
         if kwargs and worth != _MUCH:
@@ -147,7 +158,7 @@ class Tracing(TorchFunctionMode):
             if is_known:
                 self._hold(noted)
             outputs = self._note(result, noted.call, noted.tensors, is_known, False)
-            self._saving.settle(packs, self._known, noted.call, kind, outputs, False)
+            self._saving.settle(packs, self._known, noted.call, kind, outputs, False, False)
 
     def _pack(self, tensor: Tensor) -> Saved:
         saved = Saved(tensor)
@@ -186,6 +197,9 @@ class Tracing(TorchFunctionMode):
             is_known = not writes and draws(func, args, kwargs)
             with torch.cuda.device_of(tensors[0]):
                 call.random = get_torch_state() if is_known else None
+        if kind is AS_ONE and not is_ours(func):
+            with torch.cuda.device_of(tensors[0]):
+                call.random = get_torch_state()  # a method of somebody's own may draw numbers
         result, packs = self._run(func, args, kwargs)
         if moves:
             self._forget_buffers(tensors)
@@ -198,7 +212,7 @@ class Tracing(TorchFunctionMode):
             is_pure = is_again and kind.of_weights and all(v.is_lasting for v in call.values)
             outputs = self._note(result, call, tensors, is_known, is_pure, rewrites)
         if packs:
-            self._saving.settle(packs, self._known, call, kind, outputs, writes)
+            self._saving.settle(packs, self._known, call, kind, outputs, writes, is_sound)
         return result
 
     def _call(self, func, args: tuple, kwargs: dict) -> '_Noted | None':

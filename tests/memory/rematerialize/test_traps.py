@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from made_again import Function, both, step
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from mmadapt.memory.checkpointing import recompute
 from mmadapt.memory.rematerialize import Rematerialization
@@ -403,6 +404,47 @@ def test_matching_is_not_watched_and_the_losses_within_are(monkeypatch):
     assert {'silu', 'sigmoid', 'softplus'} <= set(watched)
     assert watched.count('exp') == 1
     assert 'square' not in watched
+
+
+def _in_place(y):
+    y.sigmoid_()
+
+
+def _by_data(y):
+    y.data.clamp_(min=0)
+
+
+@torch.no_grad()
+def _detached(y):
+    y.detach().neg_()
+
+
+@pytest.mark.parametrize('write', [_in_place, _by_data, _detached])
+def test_what_matching_writes_into_is_copied_before(write):
+    def forward(m):
+        y = m.conv0(m.x)
+        return m.head.loss_by_feat(y, torch.cat([y, y + 1, y * 2], 1).exp())
+
+    def loss_by_feat(y, z):
+        write(y)
+        return (z * z).mean() + y.mean()
+
+    both(head(forward=forward, loss_by_feat=loss_by_feat))
+
+
+class RecomputingHead(Head):
+    def loss_by_feat(self, x):
+        def loss(y):
+            return self.loss_cls(y.exp()).exp().mean()
+
+        return checkpoint(loss, x, use_reentrant=False)
+
+
+def test_a_loss_within_a_block_that_matching_recomputes():
+    model = head()
+    model.head = RecomputingHead()
+    model.head.loss_cls = nn.Sigmoid()
+    both(model)
 
 
 def test_a_copy_of_a_watched_model_watches_itself():
