@@ -3,7 +3,9 @@
 import argparse
 import json
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import stock_runs
 
@@ -58,7 +60,29 @@ def _run(name: str, config: str, work_dir: Path, launcher: str, options: dict, r
     cfg.visualizer.name = name  # what is logged goes where the first one of a name writes
     if resume:
         cfg.update(resume=resume, load_from=None)
-    RUNNERS.build(cfg).train()
+    with _count_made_again():
+        RUNNERS.build(cfg).train()
+
+
+@contextmanager
+def _count_made_again():
+    """Let small tensors be made again too, as the models are small, and print how many are."""
+    from mmadapt.memory.rematerialize import saving
+    from mmadapt.memory.rematerialize.saved import Saved
+
+    made, real = [], Saved.make_from
+
+    def make_from(saved, *args):
+        made.append(1)
+        real(saved, *args)
+
+    with (
+        mock.patch.object(saving, 'SMALL', 2**12),
+        mock.patch.object(Saved, 'make_from', make_from),
+    ):
+        yield
+    if made:
+        print(f'made again: {len(made)} tensors', flush=True)
 
 
 def main() -> None:
