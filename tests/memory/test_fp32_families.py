@@ -97,6 +97,8 @@ def test_a_detector_trains_in_bfloat16_and_computes_boxes_and_losses_in_float32(
         } == {torch.float32}
         norm = wrapper.message_hub.get_scalar('train/grad_norm').current()
         assert 0 < norm < float('inf')
+        if len(totals) >= 4 and totals[-1] < 0.7 * totals[0]:
+            break
     assert wrapper.skipped_steps == 0
     assert totals[-1] < 0.7 * totals[0]
     assert received == {
