@@ -1,7 +1,6 @@
 """Watches a forward pass: how tensors are made."""
 
-from collections.abc import Callable, Iterable, Iterator
-from types import EllipsisType, NoneType
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -10,6 +9,16 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 from ...random_state import get_torch_state
+from .arguments import (
+    CONSTANTS,
+    NESTS,
+    Noted,
+    NotPlain,
+    autocast_of,
+    is_constant,
+    outputs_in,
+    written_by,
+)
 from .functions import (
     ALWAYS,
     AS_ONE,
@@ -25,13 +34,6 @@ from .saved import Saved, pack_hook
 from .saving import PLAIN, Saving, is_large, is_plain, is_tiny
 from .values import Call, Value
 
-_CONSTANTS = frozenset(
-    (
-        *(bool, int, float, complex, str, NoneType, EllipsisType),
-        *(torch.dtype, torch.device, torch.layout, torch.memory_format),
-    )
-)
-_NESTS = frozenset((tuple, list, dict))
 _NOTHING, _LITTLE, _MUCH = range(3)
 
 
@@ -120,7 +122,7 @@ class Tracing(TorchFunctionMode):
             kwargs and (kwargs.get('inplace') is True or kwargs.get('out') is not None)
         )
         if writes:
-            for tensor in _written(args, kwargs):
+            for tensor in written_by(args, kwargs):
                 self._saving.protect(tensor)
         if self._is_paused or not torch.is_grad_enabled():
             return func(*args, **kwargs)
@@ -143,7 +145,7 @@ class Tracing(TorchFunctionMode):
         with torch._C.DisableTorchFunction():
             noted = self._call(module.forward, args, kwargs)
             if noted is not None:
-                noted.call.autocast = _autocast(noted.tensors)
+                noted.call.autocast = autocast_of(noted.tensors)
         self._parts.append((noted, Kind(level), self._packs))
         self._packs = []
 
@@ -179,7 +181,7 @@ class Tracing(TorchFunctionMode):
         return result, packs
 
     def _watch(self, func, kind: Kind, writes: bool, args: tuple, kwargs: dict) -> Any:
-        autocast = _autocast((*args, *kwargs.values()))
+        autocast = autocast_of((*args, *kwargs.values()))
         if kind.lowers and not writes and autocast is not None:
             args = tuple(self._lowered(argument, autocast) for argument in args)
             kwargs = {key: self._lowered(value, autocast) for key, value in kwargs.items()}
@@ -207,7 +209,7 @@ class Tracing(TorchFunctionMode):
         outputs: list[Value] = []
         if rewrites or not writes:
             is_again = is_known or (is_sound and kind.of_weights)
-            if is_again and any(is_large(output) for _, output in _outputs(result)):
+            if is_again and any(is_large(output) for _, output in outputs_in(result)):
                 self._hold(noted)
             is_pure = is_again and kind.of_weights and all(v.is_lasting for v in call.values)
             outputs = self._note(result, call, tensors, is_known, is_pure, rewrites)
@@ -215,20 +217,20 @@ class Tracing(TorchFunctionMode):
             self._saving.settle(packs, self._known, call, kind, outputs, writes, is_sound)
         return result
 
-    def _call(self, func, args: tuple, kwargs: dict) -> '_Noted | None':
+    def _call(self, func, args: tuple, kwargs: dict) -> 'Noted | None':
         """Return a call with values in the place of tensors; None if one is more than memory."""
         if kwargs:
             kwargs = {k: value for k, value in kwargs.items() if k not in ('inplace', 'out')}
-        noted = _Noted()
+        noted = Noted()
         try:
             filled = self._values_of(args, noted)
             kwargs = self._values_of(kwargs, noted) if kwargs else kwargs
-        except _NotPlain:
+        except NotPlain:
             return None
         noted.call = Call(func, filled, kwargs, noted.values)
         return noted
 
-    def _values_of(self, node: Any, noted: '_Noted') -> Any:
+    def _values_of(self, node: Any, noted: 'Noted') -> Any:
         """Return arguments with values in the place of tensors, and note what they are."""
         if type(node) is dict:
             return dict(zip(node, self._values_of([*node.values()], noted), strict=True))
@@ -240,15 +242,15 @@ class Tracing(TorchFunctionMode):
                 noted.tensors.append(item)
                 noted.values.append(value)
                 filled.append(value)
-            elif kind in _CONSTANTS:
+            elif kind in CONSTANTS:
                 filled.append(item)
-            elif kind in _NESTS:
-                is_flat = kind is tuple and _CONSTANTS.issuperset(map(type, item))
+            elif kind in NESTS:
+                is_flat = kind is tuple and CONSTANTS.issuperset(map(type, item))
                 filled.append(item if is_flat else self._values_of(item, noted))
             elif isinstance(item, Tensor):
-                raise _NotPlain
+                raise NotPlain
             else:
-                noted.is_constant = noted.is_constant and _is_constant(item)
+                noted.is_constant = noted.is_constant and is_constant(item)
                 filled.append(item)
         return tuple(filled) if type(node) is tuple else filled
 
@@ -256,18 +258,18 @@ class Tracing(TorchFunctionMode):
         """Return the value of a tensor as it is now.
 
         Raises:
-            _NotPlain: It is more than memory that is written into.
+            NotPlain: It is more than memory that is written into.
         """
         value = self._known(tensor)
         if value is None:
             if not is_plain(tensor):
-                raise _NotPlain
+                raise NotPlain
             value = Value(tensor, own=isinstance(tensor, nn.Parameter))
             value.is_pure = self._is_own(tensor)
             self._values[id(tensor)] = value
         return value
 
-    def _hold(self, noted: '_Noted') -> None:
+    def _hold(self, noted: 'Noted') -> None:
         """Keep copies of what is tiny, for what is made of it to be made again."""
         # A parameter may change before the backward pass, or be away, if it is sharded.
         for tensor, value in zip(noted.tensors, noted.call.values, strict=True):
@@ -298,7 +300,7 @@ class Tracing(TorchFunctionMode):
     ) -> list[Value]:
         """Note what a call has returned."""
         noted = []
-        for index, output in _outputs(result):
+        for index, output in outputs_in(result):
             is_input = any(output is tensor for tensor in tensors)
             if not is_plain(output) or (is_input and not rewrites):
                 continue  # what was given has come back
@@ -329,7 +331,7 @@ class Tracing(TorchFunctionMode):
                         return _MUCH
                 if needs:
                     worth = _LITTLE
-            elif type(argument) in _NESTS and argument:
+            elif type(argument) in NESTS and argument:
                 items = argument.values() if type(argument) is dict else argument
                 worth = max(worth, self._worth(kind, items))
                 if worth == _MUCH:
@@ -351,64 +353,3 @@ class Tracing(TorchFunctionMode):
         call = Call(Tensor.to, (value, autocast[1]), {}, [value])
         self._note(lowered, call, [], True, value.is_pure)
         return lowered
-
-
-def _outputs(result: Any) -> list[tuple[int | None, Tensor]]:
-    results = enumerate(result) if isinstance(result, (list, tuple)) else [(None, result)]
-    return [(index, output) for index, output in results if isinstance(output, Tensor)]
-
-
-def _written(args: tuple, kwargs: dict) -> list[Tensor]:
-    return [tensor for tensor in _tensors_in((args[:1], kwargs.get('out'))) if is_plain(tensor)]
-
-
-def _tensors_in(node: Any) -> Iterator[Tensor]:
-    if isinstance(node, Tensor):
-        yield node
-    elif isinstance(node, (list, tuple)):
-        for item in node:
-            yield from _tensors_in(item)
-    elif isinstance(node, dict):
-        yield from _tensors_in([*node.values()])
-
-
-def _is_constant(node: Any) -> bool:
-    """Return whether an argument that is no tensor stays what it is."""
-    if isinstance(node, slice):
-        return all(isinstance(n, (int, NoneType)) for n in (node.start, node.stop, node.step))
-    return type(node) in _CONSTANTS or isinstance(node, (bool, int, float, str, torch.Size))
-
-
-def _autocast(arguments: Iterable) -> tuple[str, torch.dtype] | None:
-    """Return device and dtype of the autocast that the first tensor of some arguments is in."""
-    if not (torch.is_autocast_enabled('cpu') or torch.is_autocast_enabled('cuda')):
-        return None
-    for tensor in _tensors_in([*arguments]):
-        device = tensor.device.type
-        if device in ('cpu', 'cuda') and torch.is_autocast_enabled(device):
-            return device, torch.get_autocast_dtype(device)
-        return None
-    return None
-
-
-class _NotPlain(Exception):
-    """A tensor is more than memory that is written into."""
-
-
-class _Noted:
-    """What is known of the arguments of a call.
-
-    Attributes:
-        call (Call): The call.
-        tensors (list[Tensor]): The tensors among them.
-        values (list[Value]): Theirs.
-        is_constant (bool): Whether the others stay what they are.
-    """
-
-    __slots__ = ('call', 'is_constant', 'tensors', 'values')
-    call: Call
-
-    def __init__(self) -> None:
-        self.tensors: list[Tensor] = []
-        self.values: list[Value] = []
-        self.is_constant = True
