@@ -189,7 +189,9 @@ class Section:
             ratio=median(ratios) if ratios else None,
             ratios=ratios,
             # What other programs take from this one is not in it. A GPU works by itself.
-            processor_ratio=median(processor) if self.case.device.type == 'cpu' else None,
+            processor_ratio=median(processor)
+            if processor and self.case.device.type == 'cpu'
+            else None,
             processor_ratios=processor,
             saved_bytes=record.saved_bytes,
             saved_ratio=record.saved_bytes / full.saved_bytes,
