@@ -273,7 +273,8 @@ class Tracing(TorchFunctionMode):
         """Keep copies of what is tiny, for what is made of it to be made again."""
         # A parameter may change before the backward pass, or be away, if it is sharded.
         for tensor, value in zip(noted.tensors, noted.call.values, strict=True):
-            if value.hold is None and is_tiny(tensor):
+            # Not one that the call itself has written into.
+            if value.hold is None and is_tiny(tensor) and value.tensor() is tensor:
                 self._saving.hold(tensor, value)
 
     def _forget_buffers(self, tensors: list[Tensor]) -> None:
