@@ -13,6 +13,7 @@ from outcomes import (  # noqa: F401  the other two are hooks of pytest
     pytest_addoption,
     pytest_terminal_summary,
 )
+from shortcuts import shortcuts
 from torch.nn.modules.batchnorm import _BatchNorm
 
 RTMDET = 'rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
@@ -24,6 +25,13 @@ LONG = ('hooks', 'runner', 'strategies', 'models', 'projects')
 def pytest_collection_modifyitems(config, items):
     leave_out_what_has_run(config, items)
     items.sort(key=lambda item: item.path.parent.name not in LONG)
+
+
+@pytest.fixture(autouse=True, scope='session')
+def _short_runs_are_short():
+    """Leave out what takes longer than a tiny run; see there."""
+    with shortcuts():
+        yield
 
 
 @pytest.fixture(autouse=True)

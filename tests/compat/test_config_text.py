@@ -3,10 +3,17 @@
 import pytest
 from mmengine.config import Config
 from mmengine.config import config as module
+from yapf.yapflib.yapf_api import FormatCode
 
 from mmadapt.compat.config_text import repair_config_text
 
 STOCK = Config.pretty_text.fget.__wrapped__
+
+
+@pytest.fixture(autouse=True)
+def laid_out(monkeypatch):
+    """Lay configs out, as other tests do not."""
+    monkeypatch.setattr(module, 'FormatCode', FormatCode)
 
 
 def config(**changes):

@@ -15,6 +15,7 @@ from multiprocessing import connection, forkserver
 from pathlib import Path
 from unittest import mock
 
+from shortcuts import shortcuts
 from together import meeting
 
 _PROCESSES = multiprocessing.get_context('forkserver')
@@ -81,7 +82,8 @@ def _become(script: str, arguments: list[str], environment: dict[str, str], outp
     warnings.simplefilter('ignore')
     sys.path[:0] = [str(Path(script).parent), *environment['PYTHONPATH'].split(os.pathsep)]
     sys.argv = [script, *arguments]
-    runpy.run_path(script, run_name='__main__')
+    with shortcuts():
+        runpy.run_path(script, run_name='__main__')
 
 
 def _wait(processes: list, timeout: float) -> int:

@@ -23,8 +23,9 @@ class Probe(Hook):
 
     Args:
         out (str): The folder to write into.
-        sensitivity (list[str]): The events at which every adapter tensor is perturbed by itself.
-        gradients (list[str]): Other events, at which their gradients are looked at.
+        sensitivity (list[str]): The events at which it is looked whether every adapter tensor acts
+            in evaluation.
+        gradients (list[str]): Other events, at which their gradients in training are looked at.
     """
 
     priority = 'LOWEST'
@@ -162,12 +163,13 @@ def _sensitivity(model, perturb) -> dict:
     with torch.no_grad():
         for tensor in tensors.values():
             tensor += 0.05 * torch.randn(tensor.shape, generator=generator)
-    model.train()
-    with torch.enable_grad():
-        sum(t.square().sum() for t in _outputs(model)).backward()
-    no_gradient = [n for n, t in tensors.items() if t.grad is None or not t.grad.abs().sum() > 0]
-    reference, no_effect = _eval_outputs(model), []
-    for name, tensor in tensors.items() if perturb else ():
+    no_gradient = _without_gradient(model.train(), tensors)
+    no_effect = []
+    if perturb:
+        no_effect = _without_gradient(model.eval(), tensors)
+        reference = _eval_outputs(model)
+    # One is moved after the other where nothing is recorded; a part of them, as each is a pass.
+    for name, tensor in [*tensors.items()][:: 1 + len(tensors) // 24] if perturb else ():
         value = tensor.detach().clone()
         with torch.no_grad():
             tensor += torch.randn(tensor.shape, generator=generator) * tensor.abs().mean()
@@ -179,6 +181,14 @@ def _sensitivity(model, perturb) -> dict:
     model.zero_grad()
     found = dict(tensors=len(tensors), no_gradient=no_gradient)
     return dict(found, no_effect=no_effect) if perturb else found
+
+
+def _without_gradient(model, tensors) -> list:
+    """Return the names of tensors on which nothing that the model computes depends, in its mode."""
+    model.zero_grad()
+    with torch.enable_grad():
+        sum(t.square().sum() for t in _outputs(model)).backward()
+    return [n for n, t in tensors.items() if t.grad is None or not t.grad.abs().sum() > 0]
 
 
 @HOOKS.register_module()
