@@ -2,5 +2,6 @@
 
 from .autocast import AutocastOptimWrapper, autocast_dtype
 from .lora_plus import LoRAPlusOptimWrapperConstructor
+from .named_lr import NamedLR
 
-__all__ = ['AutocastOptimWrapper', 'LoRAPlusOptimWrapperConstructor', 'autocast_dtype']
+__all__ = ['AutocastOptimWrapper', 'LoRAPlusOptimWrapperConstructor', 'NamedLR', 'autocast_dtype']

@@ -54,6 +54,8 @@ CONTRACT = {
     'mmengine.optim.OptimWrapper._clip_grad': 'optim/autocast.py',
     'mmengine.optim.AmpOptimWrapper._scale_update_param': 'optim/autocast.py',
     'mmengine.optim.DefaultOptimWrapperConstructor._validate_cfg': 'optim/lora_plus.py',
+    'mmengine.optim._ParamScheduler': 'optim/named_lr.py',
+    'mmengine.optim._ParamScheduler._get_value': 'optim/named_lr.py',
     'mmengine.optim._ParamScheduler._global_step': 'optim/resumed.py',
     'mmengine.optim._ParamScheduler._last_value': 'optim/resumed.py',
     'mmengine.hooks.CheckpointHook._init_rule': 'preflight/metrics.py',
@@ -181,10 +183,10 @@ OURS = {
 }
 # Words of configs, parts of names, and what Python documents:
 WORDS = {
-    '_base_': 'config_files.py datasets/metainfo.py files/described_model.py',
+    '_base_': 'config_files.py datasets/metainfo.py files/described_model.py jobs/stock.py',
     '_bytes': 'measuring/rows.py',
     '_dataloader': 'preflight/arguments.py',
-    '_delete_': 'planning/lines.py',
+    '_delete_': 'jobs/leaf.py planning/lines.py',
     '_ds_': 'hooks/model_attributes.py',
     '_exit': 'cli/exit.py',
     '_fields': 'memory/islands.py',
