@@ -3,6 +3,7 @@
 from .checkpoint_hook import PEFTCheckpointHook
 from .inject_hook import PEFTInjectHook
 from .loaded_hook import LoadedCheckpointHook
+from .log_file_hook import LogFileHook
 from .memory_hook import MemoryHook
 from .prepare import prepare_run
 from .random_state_hook import RandomStateHook
@@ -11,6 +12,7 @@ from .safe_checkpoints import secure_checkpoints
 
 __all__ = [
     'LoadedCheckpointHook',
+    'LogFileHook',
     'MemoryHook',
     'PEFTCheckpointHook',
     'PEFTInjectHook',
