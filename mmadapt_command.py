@@ -19,6 +19,7 @@ COMMANDS = {
     'inspect': 'show what a config would adapt, train and freeze',
     'merge': 'merge an adapter into its base: an ordinary checkpoint',
     'dataset': 'check a data set and write a config for it',
+    'convert': 'convert a job of nyuntam_adapt to a config, and train it',
     'plan': 'say which recipes for training in less memory fit a card',
     'measure': 'measure what such recipes take',
     'configs': 'list the config files that come along, and copy them',
