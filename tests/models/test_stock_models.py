@@ -9,7 +9,7 @@ import re
 
 import pytest
 import torch
-from adapting import EVERYWHERE, METHODS, adapt, adapter_tensors, perturb
+from adapting import EVERYWHERE, adapt, adapter_tensors, perturb
 from model_zoo import DETECTORS, raw_outputs
 
 from mmadapt import merge, unmerge
@@ -57,16 +57,23 @@ _OF_LARGE_BOXES = {
 _OF_LARGE_REGIONS = r'neck\.fpn_convs\.[123]\.conv\..*'
 
 
-@pytest.fixture(scope='module', params=DETECTORS)
+# LoRA on every family; what is DoRA's and SSF's own, on every other one each.
+PAIRS = [
+    (family, method)
+    for place, family in enumerate(DETECTORS)
+    for method in ('LoRA', 'SSF' if place % 2 else 'DoRA')
+]
+
+
+def pytest_generate_tests(metafunc):
+    """Let each test run for all pairs."""
+    metafunc.parametrize(('family', 'method'), PAIRS, indirect=['family'], scope='module')
+
+
+@pytest.fixture(scope='module')
 def family(request):
     """The name of a family of detectors and a stock model of it."""
     return request.param, DETECTORS[request.param].build()
-
-
-@pytest.fixture(params=METHODS)
-def method(request):
-    """The name of a method."""
-    return request.param
 
 
 def outputs(model):

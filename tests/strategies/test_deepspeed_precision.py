@@ -28,7 +28,7 @@ RARELY = """
 default_hooks['checkpoint'] = dict(_delete_=True, type='CheckpointHook', interval=99)
 train_cfg['val_begin'] = 99
 """
-STEPS = dict(zero2=20, zero3=2, float32=1)
+STEPS = dict(zero2=12, zero3=2, float32=1)
 
 
 @pytest.fixture(scope='module')
@@ -55,7 +55,7 @@ def test_the_loss_falls_and_no_step_is_skipped(runs):
     found, norms = logged(runs / 'zero2'), logged(runs / 'zero2', 'grad_norm')
     assert len(found) == len(norms) == STEPS['zero2']
     assert all(math.isfinite(value) for value in (*found, *norms))
-    assert sum(found[-5:]) < 0.9 * sum(found[:5])
+    assert sum(found[-3:]) < 0.8 * sum(found[:3])
     assert not logged(runs / 'zero2', 'skipped_steps')
 
 
