@@ -5,6 +5,7 @@ begins with the data set's own; the leaf config binds them.
 """
 
 import re
+from collections.abc import Iterable
 from math import gcd
 from pathlib import Path
 from pprint import pformat
@@ -46,6 +47,22 @@ def distinct_palette(num_classes: int) -> list[tuple[int, int, int]]:
         places = [index * step % circle for index in range(num_classes)]
         colors = [hsv_to_rgb((p / circle, *_STRENGTHS[p % len(_STRENGTHS)])) for p in places]
     return [tuple(round(255 * part) for part in color) for color in colors]
+
+
+def in_comments(lines: Iterable[str], margin: str = '') -> str:
+    """Return lines as comments of Python, whatever is in them.
+
+    Names of classes come out of files of others: behind a line break in one, what follows would be
+    Python that runs.
+
+    Args:
+        lines (Iterable[str]): The lines.
+        margin (str): What stands before each. Defaults to ''.
+    """
+    return '\n'.join(
+        f'# {margin}' + ''.join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+        for line in lines
+    )
 
 
 def count_table(export: Export) -> list[str]:
@@ -132,12 +149,12 @@ def render(
     """
     splits = dict(export.splits)
     has_test = 'test' in splits
-    counts = '\n'.join(f'#   {line}' for line in count_table(export))
+    counts = in_comments(count_table(export), '  ')
     classes = wrapped(export.classes, ' ' * 4)
     palette = wrapped(distinct_palette(len(export.classes)), ' ' * 8)
     parts = [
         f'# Data set {prefix} in COCO format; the leaf config binds these names to its loaders.\n'
-        f'# Made by: {command}\n#\n{counts}',
+        f'{in_comments([f"Made by: {command}"])}\n#\n{counts}',
         f'{prefix}_data_root = {data_root!r}\n'
         f'{prefix}_classes = {classes}\n'
         f'{prefix}_num_classes = {len(export.classes)}\n'

@@ -7,7 +7,7 @@ file for boxes does.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .base_config import SPLIT_ORDER, relative, wrapped
+from .base_config import SPLIT_ORDER, in_comments, relative, wrapped
 from .class_folders import ClassExport, ClassSplit
 from .label_export import LabelExport, MapSplit
 
@@ -71,11 +71,11 @@ def render_labels(
         else f'{prefix}_{name} = {prefix}_val'
         for name in SPLIT_ORDER
     ]
-    counts = '\n'.join(f'#   {line}' for line in table)
+    counts = in_comments(table, '  ')
     return '\n\n'.join(
         [
             f'# Data set {prefix}, {what}; the leaf config binds these names to its loaders.\n'
-            f'# Made by: {command}\n#\n{counts}',
+            f'{in_comments([f"Made by: {command}"])}\n#\n{counts}',
             f'{prefix}_data_root = {data_root!r}\n'
             f'{prefix}_classes = {wrapped(export.classes, " " * 4)}\n'
             f'{prefix}_num_classes = {len(export.classes)}\n'

@@ -2,7 +2,14 @@
 
 from pathlib import Path
 
-from .base_config import SPLIT_ORDER, distinct_palette, num_left_out, relative, wrapped
+from .base_config import (
+    SPLIT_ORDER,
+    distinct_palette,
+    in_comments,
+    num_left_out,
+    relative,
+    wrapped,
+)
 from .coco_export import Split
 from .marks import Color
 from .points import Points, body_half
@@ -81,10 +88,10 @@ def render_poses(
         )
         for row in rows
     ]
-    table = '\n'.join(f'#   {line}' for line in counts)
+    table = in_comments(counts, '  ')
     parts = [
         f"# Poses of {prefix} in COCO's keypoint format; the leaf config binds these names to its "
-        f'loaders.\n# Made by: {command}\n#\n{table}',
+        f'loaders.\n{in_comments([f"Made by: {command}"])}\n#\n{table}',
         f'{prefix}_data_root = {data_root!r}\n{prefix}_num_points = {len(points.names)}\n'
         '# MMPose reads the next name where its RTMO is given this file. A point whose `swap` is '
         "another's\n# name changes places with it when an image is flipped.\n"
