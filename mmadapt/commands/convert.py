@@ -69,6 +69,11 @@ def main(arguments: list[str]) -> int:
         return 2
     for note in converted.notes:
         console.print(escape(f'data: {note}'), style='yellow', soft_wrap=True)
+    if args.run and converted.nodes > 1:
+        raise UserError(
+            f'--run starts one machine, and the job says {converted.nodes}: leave it out, and '
+            'start the command that it prints on each'
+        )
     _write(console, out, converted, args.force)
     return _run(converted) if args.run else 0
 
@@ -94,6 +99,8 @@ def _write(console: Console, out: Path, converted: Converted, force: bool) -> No
     variables = [f'{name}={shlex.quote(value)}' for name, value in converted.environment.items()]
     console.print(f'wrote {out} and {data_file(out)}', style='green', soft_wrap=True)
     console.print(escape(' '.join([*variables, shlex.join(converted.command)])), soft_wrap=True)
+    if converted.nodes > 1:
+        variables += [f'NNODES={converted.nodes}', 'NODE_RANK=0', 'MASTER_ADDR=HOST']
     if converted.command[-2] == 'train':
         line = ['dist_train.sh', str(out), str(converted.processes)]
         said = f'in a clone: {" ".join([*variables, shlex.join(line)])}'

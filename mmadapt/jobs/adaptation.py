@@ -90,7 +90,12 @@ def set_adaptation(draft: Draft) -> None:
                 job.warn(key, 'nothing is adapted without PEFT_METHOD')
     _set_quantization(job, peft, method)
     _set_export(job, peft)
-    draft.cfg.custom_imports = ConfigDict(imports=['mmadapt'], allow_failed_imports=False)
+    imports = (draft.cfg.get('custom_imports') or {}).get('imports') or []
+    imports = [imports] if isinstance(imports, str) else list(imports)
+    if 'mmadapt' not in imports:
+        draft.cfg.custom_imports = ConfigDict(
+            imports=[*imports, 'mmadapt'], allow_failed_imports=False
+        )
     draft.add_hook(type='PEFTInjectHook')
 
 

@@ -3,12 +3,14 @@
 import copy
 import shlex
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.config import Config
 
 from ..config_files import inherited
+from ..datasets.base_config import in_comments
 from ..errors import UserError
 from ..preflight import check_options
 from .adaptation import peft_file, set_adaptation
@@ -46,6 +48,7 @@ class Converted:
         command (list[str]): What trains it, or tests where the job does not train.
         environment (dict[str, str]): The variables that the command is started with.
         processes (int): On how many processes of a machine.
+        nodes (int): On how many machines.
         notes (list[str]): What was found in the data that is no error.
     """
 
@@ -54,6 +57,7 @@ class Converted:
     command: list[str]
     environment: dict[str, str]
     processes: int
+    nodes: int
     notes: list[str]
 
 
@@ -104,7 +108,13 @@ def convert_job(
         wrong = [key for key in draft.cfg if not same(draft.cfg[key], read.get(key))]
         assert not wrong, f'the config that was written says something else of {wrong}'
     return Converted(
-        config, data.text, _command(draft, out), draft.environment, draft.processes, data.notes
+        config,
+        data.text,
+        _command(draft, out),
+        draft.environment,
+        draft.processes,
+        draft.nodes,
+        data.notes,
     )
 
 
@@ -112,7 +122,9 @@ def _fill(draft: Draft, data, out: Path) -> None:
     """Let a draft say everything that the job says."""
     job, cfg = draft.job, draft.cfg
     names = names_of(cfg, data)
+    stock = copy.deepcopy(cfg)
     set_data(draft, data)
+    _merge_first(draft)
     set_weights(draft)
     set_classes(draft, names, data_file(out))
     set_processes(draft)
@@ -130,7 +142,8 @@ def _fill(draft: Draft, data, out: Path) -> None:
     set_resuming(draft)
     set_loops(draft)
     _set_folders(draft)
-    _set_options(draft)
+    _say_taken_places(draft, stock)
+    _set_options(draft, stock)
     _say_what_is_left(job, names)
 
 
@@ -149,11 +162,39 @@ def _set_folders(draft: Draft) -> None:
         job.became('work_dir', 'work_dir')
     if 'LOGGING_PATH' in job:
         path = (Path(job.get('LOGGING_PATH')) / 'log.log').as_posix()
-        draft.add_hook(first=True, type='LogFileHook', path=path)  # it writes what the others say
+        draft.add_hook(type='LogFileHook', path=path)
         job.became('LOGGING_PATH', f'the log is in {path} too')
 
 
-def _set_options(draft: Draft) -> None:
+def _say_taken_places(draft: Draft, stock: Config) -> None:
+    """Say which of cfg_options stand in the place of what another key says."""
+    options = draft.job.get('cfg_options')
+    for place, value in options.items() if isinstance(options, dict) else ():
+        here, before = (_at(cfg, place) for cfg in (draft.cfg, stock))
+        if not same(here, before) and not same(here, value):
+            draft.job.warn(
+                'cfg_options', f'{place} = {value}, where another key of the job says {here}'
+            )
+
+
+def _at(cfg, place: str):
+    for key in place.split('.'):
+        try:
+            cfg = cfg[int(key)] if isinstance(cfg, (list, tuple)) else cfg[key]
+        except (KeyError, IndexError, TypeError, ValueError):
+            return None
+    return cfg
+
+
+def _merge_first(draft: Draft) -> None:
+    """Merge cfg_options before all else goes by what they say: behind it they win once more."""
+    options = draft.job.get('cfg_options')
+    if isinstance(options, dict):
+        with suppress(KeyError, TypeError, IndexError):  # which is said then
+            draft.cfg.merge_from_dict(copy.deepcopy(options))
+
+
+def _set_options(draft: Draft, stock: Config) -> None:
     """cfg_options."""
     options = draft.job.get('cfg_options')
     if 'cfg_options' not in draft.job:
@@ -162,9 +203,9 @@ def _set_options(draft: Draft) -> None:
         draft.job.became('cfg_options', "none: the config's own values")
         return
     try:
-        warnings = check_options(draft.cfg, options)
+        warnings = check_options(stock, options)
         draft.cfg.merge_from_dict(options)
-    except (UserError, KeyError, TypeError) as error:
+    except (UserError, KeyError, TypeError, IndexError) as error:
         draft.job.refuse('cfg_options', str(error))
         return
     for line in warnings:
@@ -207,4 +248,5 @@ def _command(draft: Draft, out: Path) -> list[str]:
 def _header(draft: Draft, command: list[str], out: Path) -> str:
     variables = [f'{name}={shlex.quote(value)}' for name, value in draft.environment.items()]
     run = ' '.join([*variables, shlex.join(_command(draft, out))])
-    return f'# {draft.stock.file.stem}, converted by: {shlex.join(command)}\n# {run}\n'
+    made = f'{draft.stock.file.stem}, converted by: {shlex.join(command)}'
+    return in_comments([made, run]) + '\n'

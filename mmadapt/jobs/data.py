@@ -13,12 +13,13 @@ from ..datasets.coco_export import Export, read_export
 from ..datasets.file_checks import leaf_datasets
 from ..datasets.label_config import render_labels
 from ..datasets.label_export import read_label_export
+from ..datasets.layout import inside
 from ..datasets.pose_config import render_poses
 from ..datasets.pose_export import read_pose_export
 from ..datasets.problems import Problems
 from ..errors import UserError
 from ..type_names import type_name
-from ..values import close_names
+from ..values import close_names, nearest
 from .draft import Draft
 from .job import Job
 from .stock import Stock
@@ -120,6 +121,18 @@ def _root(job: Job) -> str:
 def _annotations(job: Job, root: Path, split: str) -> str | None:
     """Return a split's annotation file, relative to the data root; None leaves it to be found."""
     key, folder = _ANN_KEYS.get(split, ''), job.get(SPLITS[split])
+    for one, path in ((SPLITS[split], folder), (key, job.values.get(key))):
+        if path and inside(root, root / path) is None:
+            raise UserError(
+                f'{job.source}: {one} {path} is not below CUSTOM_DATASET_PATH {root}; name that so '
+                'that it holds both'
+            )
+    if folder and not (root / folder).is_dir():
+        names = [p.name for p in root.iterdir() if p.is_dir()]
+        raise UserError(
+            f'{job.source}: {SPLITS[split]} {folder}: {root} has no such folder; nearest: '
+            f'{nearest(folder, names)}'
+        )
     if key not in job:
         found = sorted((root / folder).glob('*.json')) if folder else []
         return found[0].relative_to(root).as_posix() if len(found) == 1 else None
@@ -127,7 +140,7 @@ def _annotations(job: Job, root: Path, split: str) -> str | None:
     places = [*([root / folder / said] if folder else []), root / said]
     for path in places:
         if path.is_file():
-            return path.relative_to(root).as_posix()
+            return (inside(root, path) or path).relative_to(root).as_posix()
     there = sorted({p for place in places for p in place.parent.glob('*.json')})
     holds = ', '.join(path.name for path in there[:5]) or 'no .json file'
     near = close_names(Path(said).name, [path.name for path in there])
@@ -192,7 +205,7 @@ def _say_folder(job: Job, split: str, there: str, meant: Path) -> None:
     said = job.get(key)
     job.became(key, f'{split}: images in {there}/')
     if said and Path(said) != meant:
-        job.warn(key, f'its images are in {there}/')
+        job.refuse(key, f'the images of this split are in {there}/: write that, or move them')
 
 
 def _read_maps(job: Job, place: _Place) -> tuple[Problems, str]:
@@ -211,7 +224,8 @@ def _read_maps(job: Job, place: _Place) -> tuple[Problems, str]:
     for name, split in export.splits.items():
         there = split.folder.image_dir.relative_to(place.root)
         said = Path(job.get(SPLITS[name]) or there)
-        _say_folder(job, name, there.as_posix(), said if said.name == there.name else there)
+        same = said.name == there.name  # images/train and masks/train are the folder `train`
+        _say_folder(job, name, there.as_posix(), there if same else Path())
         listed, key = split.folder.list_file, _ANN_KEYS.get(name, '')
         if key not in job:
             continue
@@ -258,16 +272,18 @@ def set_data(draft: Draft, data: Data) -> None:
     for loop in ('train', 'val', 'test'):
         loader = cfg.get(f'{loop}_dataloader')
         leaves = [leaf for _, leaf in leaf_datasets(loader and loader.dataset, '')]
-        if not leaves or not leaves[0].get('pipeline'):
-            raise UserError(f'{draft.stock.name}: its {loop}_dataloader has no data set')
+        if len(leaves) != 1 or not leaves[0].get('pipeline'):
+            raise UserError(
+                f'{draft.stock.name}: its {loop}_dataloader has {len(leaves)} data sets, whose '
+                'transforms one cannot take over: name a config of one data set'
+            )
         kept = {key: leaves[0][key] for key in ('return_classes', 'data_mode') if key in leaves[0]}
         steps: Iterable[Any] = leaves[0]['pipeline']
         if data.kind == 'maps':
             # A stock data set may count from 1, which the data's own file says of the new one.
             steps = [_as_they_are(step) for step in steps]
         own = ConfigDict(cfg[f'{prefix}_{loop}'], **kept, pipeline=steps)
-        # Of several data sets in one, whatever holds them has no more to hold.
-        loader.dataset = _with(loader.dataset, leaves[0], own) if len(leaves) == 1 else own
+        loader.dataset = _with(loader.dataset, leaves[0], own, draft.job)
         if loop != 'train':
             cfg[f'{loop}_evaluator'] = ConfigDict(cfg[f'{prefix}_{loop}_evaluator'])
 
@@ -278,14 +294,19 @@ def _as_they_are(step):
     return step
 
 
-def _with(node, leaf, own: ConfigDict):
+def _with(node, leaf, own: ConfigDict, job: Job):
     """Return a data set, or what holds it, with another one in the place of the innermost."""
     if node is leaf:
         return own
     if isinstance(node, list):
-        return [_with(node[0], leaf, own)]
+        return [_with(node[0], leaf, own, job)]
     inner = 'dataset' if node.get('dataset') else 'datasets'
-    return ConfigDict(node, **{inner: _with(node[inner], leaf, own)})
+    held = _with(node[inner], leaf, own, job)
+    if type_name(node.get('type')) == 'RepeatDataset':
+        times = node.get('times')
+        job.warn('EPOCHS', f'an epoch is one pass through the data, of the stock config {times}')
+        return held
+    return ConfigDict(node, **{inner: held})
 
 
 def names_of(cfg: Config, data: Data) -> list[str]:

@@ -37,7 +37,6 @@ class Draft:
     environment: dict[str, str] = field(default_factory=dict)
     launch: list[str] = field(default_factory=list)
 
-    def add_hook(self, first: bool = False, **hook: Any) -> None:
-        """Add a hook behind those that are there, or before them."""
-        there = list(self.cfg.get('custom_hooks') or [])
-        self.cfg.custom_hooks = [hook, *there] if first else [*there, hook]
+    def add_hook(self, **hook: Any) -> None:
+        """Add a hook behind those that are there."""
+        self.cfg.custom_hooks = [*(self.cfg.get('custom_hooks') or []), hook]

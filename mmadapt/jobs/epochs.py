@@ -66,12 +66,14 @@ def _keys_share(value: dict, before: int, epochs: int) -> dict:
 
 
 def _actions_share(value: list, before: int, epochs: int) -> list:
-    return [
-        dict(one, action_epoch=_first_share(one['action_epoch'], before, epochs))
-        if one.get('action_epoch')
-        else one
+    """Actions by epoch, counted from 1; of those that fall into one epoch the last stays."""
+    scaled = {
+        max(1, _first_share(one['action_epoch'], before, epochs)): one
         for one in value
-    ]
+        if one.get('action_epoch')
+    }
+    others = [one for one in value if not one.get('action_epoch')]
+    return [*others, *(dict(one, action_epoch=epoch) for epoch, one in scaled.items())]
 
 
 _SCALED: dict[str, tuple[str, Callable[[Any, int, int], Any]]] = {

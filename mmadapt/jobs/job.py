@@ -58,8 +58,8 @@ class Job:
             )
             self.lines.append(Line(key, value, said, ERROR))
             return
-        value = plain(value)
-        if value is None:
+        value = plain(value, known.is_text)
+        if value is None or value == []:
             self.lines.append(Line(key, None, 'empty: as if it were not there'))
             return
         try:
@@ -117,20 +117,28 @@ class Job:
         return [line for line in self.lines if line.level == ERROR]
 
 
-def plain(value) -> Any:
+def plain(value, is_text: bool = False) -> Any:
     """Return a value of YAML as its writer meant it.
 
     What YAML 1.1 leaves as text is a number or a word here: ``5e-3``, which has no dot, ``None``,
     and ``'True'`` in quotes.
+
+    Args:
+        value: What was read.
+        is_text (bool): Whether the key is one of text, which may be digits. Defaults to False.
     """
     if isinstance(value, list):
-        return [plain(item) for item in value]
+        return value if is_text else [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
     if not isinstance(value, str):
         return value
     text = value.strip()
     word = text.lower()
     if word in ('', 'none', 'null', '~'):
         return None
+    if is_text:
+        return value
     if word in ('true', 'false'):
         return word == 'true'
     try:
@@ -145,13 +153,16 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key, _ in node.value:
-            name = self.construct_object(key, deep=True)
-            if isinstance(name, str) and name in seen:
+            if not isinstance(key, yaml.ScalarNode):
                 raise UserError(
-                    f'{self.name}: {name} stands twice, the second time in line '
+                    f'{self.name}, line {key.start_mark.line + 1}: a key has to be a name'
+                )
+            if key.value in seen:
+                raise UserError(
+                    f'{self.name}: {key.value} stands twice, the second time in line '
                     f'{key.start_mark.line + 1}; leave one out'
                 )
-            seen.add(name)
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -176,17 +187,17 @@ def read_job(path: str | Path) -> Job:
         raise UserError(f'{path} cannot be read: {error.strerror}{hint}') from error
     except UnicodeDecodeError as error:
         raise UserError(f'{path} is no text in UTF-8: {error}') from error
-    loader = _Loader(text)
-    loader.name = str(path)
     try:
+        loader = _Loader(text)
+        loader.name = str(path)
         values = loader.get_single_data()
     except yaml.YAMLError as error:
         mark = getattr(error, 'problem_mark', None)
         where = '' if mark is None else f', line {mark.line + 1}'
         what = getattr(error, 'problem', None) or str(error)
         raise UserError(f'{path}{where}: no YAML: {what}') from error
-    finally:
-        loader.dispose()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f'{path}: no YAML of keys and values: {error}') from error
     if not isinstance(values, dict):
         raise UserError(
             f'{path} holds {type(values).__name__}, not keys such as MODEL_PATH: '

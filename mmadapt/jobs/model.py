@@ -26,13 +26,15 @@ def set_weights(draft: Draft) -> None:
     job, cfg = draft.job, draft.cfg
     local, folder = job.get('LOCAL_MODEL_PATH'), job.get('dest_root')
     if local:
-        _check_there(local, f'{job.source}: LOCAL_MODEL_PATH')
+        check_there(local, f'{job.source}: LOCAL_MODEL_PATH')
         cfg.load_from = local
         job.became('LOCAL_MODEL_PATH', 'load_from')
     elif draft.stock.weights:
         there = folder and Path(folder) / Path(draft.stock.weights).name
         cfg.load_from = str(there) if there and there.is_file() else draft.stock.weights
         job.became('LOCAL_MODEL_PATH', f'not there: load_from = {cfg.load_from}')
+    elif cfg.get('load_from'):
+        job.became('LOCAL_MODEL_PATH', f'not there: load_from = {cfg.load_from}, of the config')
     else:
         job.warn(
             'LOCAL_MODEL_PATH',
@@ -54,7 +56,8 @@ def set_weights(draft: Draft) -> None:
         job.became('load_model', 'the model begins with the weights of load_from')
 
 
-def _check_there(path: str, where: str) -> None:
+def check_there(path: str, where: str) -> None:
+    """Check that a file that a job names is there; a URL is taken for it."""
     file = Path(path)
     if '://' in path or file.exists():
         return
@@ -76,11 +79,7 @@ def set_classes(draft: Draft, names: list[str], data_file: Path) -> None:
         UserError: The model has no head that counts them.
     """
     cfg, count = draft.cfg, len(names)
-    if draft.task == 'boxes' and any(node.get('mask_head') for node in _nodes(cfg.model)):
-        raise UserError(
-            f'{draft.stock.name} predicts masks: TASK: instance_segmentation, or the config of the '
-            'same model without them'
-        )
+    _check_task(draft)
     if is_counted_by_words(cfg.model):
         return  # asked by the names of the classes
     if draft.task == 'points':
@@ -98,7 +97,8 @@ def set_classes(draft: Draft, names: list[str], data_file: Path) -> None:
                 f'{draft.stock.name} predicts things and stuff, of which the data has none: take '
                 'the config for instances of the same model'
             )
-        _fit_weights(node, set(places.values()), count)
+        if _fit_weights(node, set(places.values()), count):
+            draft.job.warn('MODEL_PATH', 'its loss weighs its own classes: here all weigh the same')
     cfg.merge_from_dict(dict.fromkeys(places, count))
     if draft.task == 'classes':
         preprocessor = cfg.get('data_preprocessor') or ConfigDict()
@@ -107,6 +107,35 @@ def set_classes(draft: Draft, names: list[str], data_file: Path) -> None:
         for node in _nodes(cfg.model):
             if 'topk' in node:
                 node.topk = (1,)
+
+
+def _check_task(draft: Draft) -> None:
+    """Refuse a model that learns from something else than the data has."""
+    for node in _nodes(draft.cfg.get('custom_hooks') or []):
+        if node.get('new_train_dataset'):
+            raise UserError(
+                f'{draft.stock.name} changes to another data set in mid-run, by '
+                f'{node.get("type")}: name a config of one data set'
+            )
+    if draft.task not in ('boxes', 'masks'):
+        return
+    steps = [*_nodes(draft.cfg.train_dataloader.dataset)]
+    with_masks = any(step.get('with_mask') for step in steps)
+    if any(step.get('with_seg') for step in steps):
+        raise UserError(
+            f'{draft.stock.name} learns from label maps beside boxes, which the data has not: take '
+            'the config of another model'
+        )
+    if draft.task == 'boxes' and with_masks:
+        raise UserError(
+            f'{draft.stock.name} learns from masks: TASK: instance_segmentation, or the config of '
+            'the same model without them'
+        )
+    if draft.task == 'masks' and not with_masks:
+        raise UserError(
+            f'{draft.stock.name} predicts boxes only: TASK: object_detection, or the config of a '
+            'model that predicts masks'
+        )
 
 
 def _point_places(draft: Draft) -> dict[str, int]:
@@ -123,14 +152,28 @@ def _point_places(draft: Draft) -> dict[str, int]:
     return {}
 
 
-def _fit_weights(node: ConfigDict, counted: set[int], count: int) -> None:
-    """Fit weights of a loss, one a class and perhaps one for the background."""
+def _fit_weights(node: ConfigDict, counted: set[int], count: int) -> bool:
+    """Fit weights of a loss, one a class and perhaps one for the background.
+
+    Args:
+        node (ConfigDict): What may have them; changed in place.
+        counted (set[int]): Numbers of classes that the model had.
+        count (int): How many it has now.
+
+    Returns:
+        bool: Whether they differed, and are left out.
+    """
     weights = node.get('class_weight')
     if not isinstance(weights, (list, tuple)) or len(weights) < 2:
-        return
-    old = next((n for n in counted if len(weights) in (n, n + 1)), None)
-    if old is not None and all(weight == weights[0] for weight in weights[:old]):
+        return False
+    old = next((n for n in sorted(counted) if len(weights) in (n, n + 1)), None)
+    if old is None:
+        return False
+    if all(weight == weights[0] for weight in weights[:old]):
         node.class_weight = [weights[0]] * count + list(weights[old:])
+        return False
+    node.class_weight = None
+    return True
 
 
 def _nodes(node) -> Iterator[ConfigDict]:

@@ -57,7 +57,8 @@ def set_processes(draft: Draft) -> None:
     if 'num_processes' in job:
         job.became('num_processes', f'mmadapt launch {draft.processes}')
     if 'DDP' in job:
-        job.became('DDP', 'mmadapt launch' if job.get('DDP') else 'one process, without it')
+        launched = draft.processes * draft.nodes > 1
+        job.became('DDP', 'mmadapt launch' if launched else 'one process: mmadapt train')
     _set_nodes(draft)
     _set_launcher(draft)
     _say_the_rest(job)

@@ -4,11 +4,14 @@ from mmengine.config import ConfigDict
 
 from ..errors import UserError
 from ..optim.named_lr import SCHEDULES, schedule_named
-from ..values import nearest
+from ..values import check_keys, nearest
 from .draft import Draft
 
 MMENGINE = ('CosineAnnealingLR', 'LinearLR', 'MultiStepLR')
 PLATEAU = 'reduce_lr_on_plateau'
+# Arguments of torch's ReduceLROnPlateau, which Hugging Face's Trainer takes, and MMEngine's.
+_OF_PLATEAU = {key: key for key in ('factor', 'patience', 'threshold', 'cooldown', 'eps')}
+_OF_PLATEAU |= dict(threshold_mode='threshold_rule', min_lr='min_value')
 _WARMUP = ('WARMUP', 'WARMUP_RATIO', 'WARMUP_ITERS')
 
 
@@ -65,7 +68,12 @@ def _by_epochs(draft: Draft, name: str) -> list[ConfigDict] | None:
         milestones = _milestones(draft, said_end)
         if milestones is None:
             return None
-        main.update(milestones=milestones, gamma=float(job.get('GAMMA')))
+        wrong = [m for m in milestones if not begin < m < end]
+        if wrong and not draft.keeps_schedule:
+            job.refuse('MILESTONES', f'{wrong} are not between BEGIN {begin} and END {end}')
+            return None
+        # MMEngine counts them from where the schedule begins.
+        main.update(milestones=[m - begin for m in milestones], gamma=float(job.get('GAMMA')))
         job.became('GAMMA', f'times {main.gamma:g} each time')
         said = f'steps at epochs {milestones}'
     for key, kind in (('T_MAX', 'CosineAnnealingLR'), ('MILESTONES', 'MultiStepLR')):
@@ -163,7 +171,14 @@ def _plateau(draft: Draft) -> list[ConfigDict] | None:
     if not job.get('DO_EVAL'):
         job.refuse('SCHEDULER_TYPE', f'{PLATEAU} needs validation: DO_EVAL: True')
         return None
-    options = {'factor': 0.1, 'patience': 10, **(job.get('lr_scheduler_kwargs') or {})}
+    options = {'factor': 0.1, 'patience': 10}
+    given = job.get('lr_scheduler_kwargs') or {}
+    try:
+        check_keys('lr_scheduler_kwargs', given, [*_OF_PLATEAU])
+    except UserError as error:
+        job.refuse('lr_scheduler_kwargs', str(error))
+        return None
+    options |= {_OF_PLATEAU[key]: value for key, value in given.items()}
     _without_epochs(draft, PLATEAU)
     if 'lr_scheduler_kwargs' in job:
         job.became('lr_scheduler_kwargs', f'{options}')

@@ -36,6 +36,7 @@ _LIBRARIES = dict(
     mmdet='mmdet', mmseg='mmseg', mmsegmentation='mmseg', mmdetection='mmdet', mmpose='mmpose'
 )
 _LIBRARIES |= dict(mmpretrain='mmpretrain', mmcls='mmpretrain')
+_PACKAGES = ('mmdet', 'mmseg', 'mmpose', 'mmpretrain')
 
 
 @dataclass(frozen=True)
@@ -127,19 +128,26 @@ def _own_file(path: Path, package: str) -> Stock:
 def _by_name(said: str, packages: tuple[str, ...], job: Job, key: str) -> Stock:
     if '::' in said:
         package, said = said.split('::', 1)
+        if package not in _PACKAGES:
+            raise UserError(f'{job.source}: {key}: {package!r} is none of {", ".join(_PACKAGES)}')
         packages = (package,)
-    stem = Path(said).name.removesuffix('.py')
+    parts = Path(said.removesuffix('.py')).parts or ('',)
+    stem = parts[-1]
     missing = [package for package in packages if find_spec(package) is None]
-    found: dict[str, tuple[str, Path]] = {}
+    found: dict[str, None] = {}
     for package in packages:
         if package in missing:
             continue
         folder = configs_of(package)
-        for path in _files(folder):
-            if path.stem == stem:
-                name = path.relative_to(folder).as_posix()
-                return Stock(f'{package}::{name}', path, package, _weights(folder, name))
-            found.setdefault(path.stem, (package, path))
+        names = [path.relative_to(folder).with_suffix('') for path in _files(folder)]
+        same = [name for name in names if name.parts[-len(parts) :] == parts]
+        if len(same) > 1:
+            listed = ', '.join(name.as_posix() for name in same)
+            raise UserError(f'{job.source}: {key} {said} is {listed}: name its folder too')
+        if same:
+            name = f'{same[0].as_posix()}.py'
+            return Stock(f'{package}::{name}', folder / name, package, _weights(folder, name))
+        found |= dict.fromkeys(each.name for each in names)
     if missing:
         what = f'{" and ".join(missing)} is not installed{remedy(missing[0])}'
         raise UserError(f'{job.source}: {key} {said}: {what}')

@@ -1,5 +1,7 @@
 """How a job trains: length, images at a time, optimizer, precision, checkpoints."""
 
+import inspect
+
 from mmengine.config import ConfigDict
 from mmengine.registry import OPTIMIZERS
 
@@ -8,6 +10,7 @@ from ..recipes.recipe import EVERYTHING
 from ..values import nearest
 from .draft import Draft
 from .epochs import set_epochs
+from .model import check_there
 
 # Names of Hugging Face's TrainingArguments and others, and what torch calls them.
 _OPTIMIZERS = {
@@ -20,7 +23,6 @@ _OPTIMIZERS = {
     'adagrad': 'Adagrad',
     'paged_adamw_32bit': 'PagedAdamW32bit',
 }
-_WITH_BETAS = ('Adam', 'AdamW', 'NAdam', 'RAdam', 'PagedAdamW32bit')
 
 
 def set_length(draft: Draft) -> None:
@@ -65,19 +67,26 @@ def set_optimizer(draft: Draft) -> None:
         names = [*_OPTIMIZERS, *OPTIMIZERS.module_dict]
         job.refuse('OPTIMIZER', f'no optimizer {said!r}; nearest: {nearest(said, names)}')
         return
+    arguments = inspect.signature(OPTIMIZERS.get(kind)).parameters
+    lacking = [name for name in ('lr', 'weight_decay') if name not in arguments]
+    if lacking:
+        job.refuse('OPTIMIZER', f'{kind} takes no {" and ".join(lacking)}: take adamw_torch or sgd')
+        return
     optimizer = ConfigDict(
         type=kind, lr=float(job.get('LR')), weight_decay=float(job.get('WEIGHT_DECAY'))
     )
     notes = ''
-    if kind in _WITH_BETAS:
-        optimizer.betas = (float(job.get('BETA1')), float(job.get('BETA2')))
-        optimizer.eps = float(job.get('ADAM_EPS'))
-        job.became('BETA1, BETA2', f'optimizer.betas = {optimizer.betas}')
-        job.became('ADAM_EPS', f'optimizer.eps = {optimizer.eps}')
-    else:
-        for key in ('BETA1', 'BETA2', 'ADAM_EPS'):
-            if key in job:
-                job.warn(key, f'{kind} has no such argument; it counts for AdamW')
+    values = dict(
+        betas=('BETA1, BETA2', (float(job.get('BETA1')), float(job.get('BETA2')))),
+        eps=('ADAM_EPS', float(job.get('ADAM_EPS'))),
+    )
+    for name, (keys, value) in values.items():
+        there = [key for key in keys.split(', ') if key in job]
+        if name in arguments and (there or 'Adam' in kind):
+            optimizer[name] = value
+            job.became(keys, f'optimizer.{name} = {value}')
+        for key in [] if name in arguments else there:
+            job.warn(key, f'{kind} has no such argument; it counts for AdamW')
     if kind == 'SGD':
         optimizer.momentum = 0.9
         notes = (
@@ -131,15 +140,22 @@ def set_precision(draft: Draft, mixed: str) -> None:
         if dtype not in (None, 'float16'):
             job.refuse(', '.join(asked), f'mixed_precision says {mixed}; leave one of them out')
             return
+        if job.values.get('mixed_precision') == 'no':
+            job.refuse(', '.join(asked), 'mixed_precision says no; leave one of them out')
+            return
         dtype = 'float16'
+    by = ' and '.join(asked) or 'mixed_precision'
     for key in ('FP16', 'amp'):
         if key in job and not job.get(key):
-            job.became(key, 'off' if dtype is None else f'off; mixed_precision says {mixed}')
+            job.became(key, 'off' if dtype is None else f'off; {by} decides')
+    wrapper = cfg.optim_wrapper
     if dtype is None:
         if 'mixed_precision' in job:
             job.became('mixed_precision', 'float32')
+        for name in ('dtype', 'loss_scale'):  # of a stock config in mixed precision
+            wrapper.pop(name, None)
+        wrapper.type = 'OptimWrapper'
         return
-    wrapper = cfg.optim_wrapper
     wrapper.type = 'AutocastOptimWrapper'
     wrapper.dtype = dtype
     if dtype == 'float16':
@@ -159,7 +175,8 @@ def set_checkpointing(draft: Draft) -> None:
         if 'GRADIENT_CHECKPOINTING' in job:
             job.became('GRADIENT_CHECKPOINTING', 'off')
         return
-    blocks = describe(cfg).blocks.get(EVERYTHING)
+    # What cfg_options say comes first.
+    blocks = (cfg.get('memory') or {}).get('checkpoint') or describe(cfg).blocks.get(EVERYTHING)
     if not blocks:
         job.refuse(
             'GRADIENT_CHECKPOINTING',
@@ -208,6 +225,12 @@ def set_checkpoints(draft: Draft) -> None:
 def set_resuming(draft: Draft) -> None:
     """RESUME_FROM_CHECKPOINT, resume."""
     job, cfg = draft.job, draft.cfg
+    paths = {job.get(key) for key in ('RESUME_FROM_CHECKPOINT', 'resume')} - {True, False, 'auto'}
+    if len(paths) > 1:
+        job.refuse('resume', 'RESUME_FROM_CHECKPOINT names another file; leave one of them out')
+        return
+    for path in paths:
+        check_there(path, f'{job.source}: the checkpoint to go on from')
     for key in ('RESUME_FROM_CHECKPOINT', 'resume'):
         value = job.get(key)
         if value in (True, 'auto'):
@@ -228,6 +251,9 @@ def set_loops(draft: Draft) -> None:
         job.became('SEED', f'randomness.seed = {job.get("SEED")}')
     if not job.get('DO_TRAIN') and not job.get('DO_EVAL'):
         job.refuse('DO_TRAIN, DO_EVAL', 'both are off: nothing is left to do')
+        return
+    if not job.get('DO_TRAIN') and not cfg.get('load_from'):
+        job.refuse('DO_TRAIN', 'is False, and nothing says what is tested: LOCAL_MODEL_PATH')
         return
     job.became('DO_TRAIN', 'trains' if job.get('DO_TRAIN') else 'only tests: mmadapt test')
     if not job.get('DO_EVAL'):

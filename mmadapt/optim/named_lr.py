@@ -252,9 +252,13 @@ class NamedLR(_ParamScheduler):
         super().__init__(optimizer, 'lr', end=end, by_epoch=False, **kwargs)
 
     def state_dict(self) -> dict:
-        """Return what a checkpoint holds: numbers, and no objects of this module."""
-        return {key: value for key, value in super().state_dict().items() if key != 'formula'}
+        """Return what a checkpoint holds: numbers, and not the length of the run.
+
+        A resumed run that is to be longer, or shorter, goes by its own.
+        """
+        left_out = ('formula', 'end')
+        return {key: value for key, value in super().state_dict().items() if key not in left_out}
 
     def _get_value(self) -> list[float]:
-        share = self.formula.share(self.last_step, self.end)
+        share = self.formula.share(self._global_step, self.end)
         return [value * share for value in self.base_values]

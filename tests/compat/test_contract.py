@@ -56,7 +56,7 @@ CONTRACT = {
     'mmengine.optim.DefaultOptimWrapperConstructor._validate_cfg': 'optim/lora_plus.py',
     'mmengine.optim._ParamScheduler': 'optim/named_lr.py',
     'mmengine.optim._ParamScheduler._get_value': 'optim/named_lr.py',
-    'mmengine.optim._ParamScheduler._global_step': 'optim/resumed.py',
+    'mmengine.optim._ParamScheduler._global_step': 'optim/named_lr.py optim/resumed.py',
     'mmengine.optim._ParamScheduler._last_value': 'optim/resumed.py',
     'mmengine.hooks.CheckpointHook._init_rule': 'preflight/metrics.py',
     # The rest of MMEngine, and MMCV.

@@ -81,8 +81,8 @@ def at(cfg: Config, place: str):
         (dict(resume='auto'), {'resume': True}),
         (dict(RESUME_FROM_CHECKPOINT=True), {'resume': True}),
         (
-            dict(RESUME_FROM_CHECKPOINT='work/epoch_1.pth'),
-            {'resume': True, 'load_from': 'work/epoch_1.pth'},
+            dict(RESUME_FROM_CHECKPOINT='https://a/epoch_1.pth'),
+            {'resume': True, 'load_from': 'https://a/epoch_1.pth'},
         ),
         (dict(auto_scale_lr=True), {'auto_scale_lr.enable': True}),
         (
@@ -93,7 +93,7 @@ def at(cfg: Config, place: str):
         (dict(work_dir='out/b'), {'work_dir': 'out/b'}),
         (
             dict(LOGGING_PATH='logs/x'),
-            {'custom_hooks.0': dict(type='LogFileHook', path='logs/x/log.log')},
+            {'custom_hooks.3': dict(type='LogFileHook', path='logs/x/log.log')},
         ),
         (dict(DO_EVAL=False), {'val_cfg': None, 'val_dataloader': None, 'val_evaluator': None}),
         # What is adapted.
@@ -179,6 +179,31 @@ def at(cfg: Config, place: str):
             {'param_scheduler.0.milestones': [8, 11]},
         ),
         (
+            dict(SCHEDULER_TYPE='MultiStepLR', EPOCHS=12, BEGIN=2, MILESTONES=[4, 8]),
+            {'param_scheduler.0.begin': 2, 'param_scheduler.0.milestones': [2, 6]},
+        ),
+        (
+            dict(SCHEDULER_TYPE='reduce_lr_on_plateau', lr_scheduler_kwargs=dict(min_lr=1e-6)),
+            {'param_scheduler.0.min_value': 1e-6},
+        ),
+        (
+            dict(MODEL_PATH='retinanet_r50_fpn_amp-1x_coco', FP16=False),
+            {'optim_wrapper.type': 'OptimWrapper'},
+        ),
+        (
+            dict(
+                auto_scale_lr=True,
+                MODEL_PATH='faster-rcnn_r50_fpn_1x_coco',
+                cfg_options={'auto_scale_lr.base_batch_size': 32},
+            ),
+            {'auto_scale_lr.enable': True, 'auto_scale_lr.base_batch_size': 32},
+        ),
+        (dict(OPTIMIZER='Adamax', BETA1=0.8), {'optim_wrapper.optimizer.betas': (0.8, 0.999)}),
+        (
+            dict(MODEL_PATH='cityscapes/faster-rcnn_r50_fpn_1x_cityscapes'),
+            {'train_dataloader.dataset.type': 'CocoDataset'},
+        ),
+        (
             dict(SCHEDULER_TYPE='LinearLR', WARMUP=True, WARMUP_RATIO=0.2, WARMUP_ITERS=7),
             {
                 'param_scheduler.0': dict(
@@ -261,6 +286,18 @@ def test_a_key_does_what_it_says(converted, changes, wanted):
         (dict(init_lora_weights=False), 'init_lora_weights', 'True, gaussian'),
         (dict(peft_type='IA3'), 'peft_type', 'PEFT_METHOD LoRA'),
         (dict(OPTIMIZER='adamww'), 'OPTIMIZER', "nearest: 'adamw'"),
+        (dict(OPTIMIZER='LBFGS'), 'OPTIMIZER', 'takes no weight_decay'),
+        (
+            dict(SCHEDULER_TYPE='MultiStepLR', EPOCHS=12, END=8, MILESTONES=[8, 11]),
+            'MILESTONES',
+            'not between BEGIN 0 and END 8',
+        ),
+        (dict(FP16=True, mixed_precision='no'), 'FP16', 'mixed_precision says no'),
+        (
+            dict(RESUME_FROM_CHECKPOINT='https://a/b.pth', resume='https://a/c.pth'),
+            'resume',
+            'names another file',
+        ),
         (dict(SCHEDULER_TYPE='cosin'), 'SCHEDULER_TYPE', "nearest: 'cosine'"),
         (dict(SCHEDULER_TYPE='cosine_with_min_lr'), 'SCHEDULER_TYPE', 'min_lr=1e-6'),
         (dict(SCHEDULER_TYPE='MultiStepLR'), 'MILESTONES', 'such as [8, 11]'),
@@ -326,6 +363,25 @@ def test_what_cannot_apply_is_said(converted, changes, key, said):
     assert [level for level, text in said_of(job, key) if said in text] == ['warning']
 
 
+def test_an_option_that_another_key_sets_wins_and_is_said(converted):
+    cfg, job = converted(EPOCHS=2, cfg_options={'train_cfg.max_epochs': 9})
+    assert cfg.train_cfg.max_epochs == 9
+    said = [text for level, text in said_of(job, 'cfg_options') if level == 'warning']
+    assert said == ['train_cfg.max_epochs = 9, where another key of the job says 2']
+
+
+def test_imports_of_a_config_of_ones_own_stay(converted, tmp_path):
+    own = tmp_path / 'own.py'
+    own.write_text(
+        "_base_ = ['mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py']\nload_from = 'own.pth'\n"
+        "custom_imports = dict(imports=['json'], allow_failed_imports=False)\n"
+    )
+    cfg, job = converted(MODEL_PATH=str(own))
+    assert cfg.custom_imports.imports == ['json', 'mmadapt']
+    assert cfg.load_from == 'own.pth'
+    assert [level for level, _ in said_of(job, 'LOCAL_MODEL_PATH')] == ['became']
+
+
 def test_epochs_beyond_the_run_are_brought_to_it_and_reported(converted):
     _, job = converted(SCHEDULER_TYPE='CosineAnnealingLR', END=50)
     assert ('became', 'END 50 -> 1, the end of the run') in said_of(job, 'END')
@@ -363,6 +419,16 @@ def test_a_run_of_iterations_becomes_one_of_epochs(converted):
         (dict(train_ann_file='annotations.coco.json'), 'did you mean annotations_coco.json?'),
         (dict(LOCAL_MODEL_PATH='nowhere.pth'), 'there is no such file'),
         (dict(MODEL_PATH='mask-rcnn_r50_fpn_1x_coco'), 'TASK: instance_segmentation'),
+        (dict(MODEL_PATH='rtmdet-ins_tiny_8xb32-300e_coco'), 'learns from masks'),
+        (dict(MODEL_PATH='mask2former_r50_8xb2-lsj-50e_coco-panoptic'), 'learns from label maps'),
+        (
+            dict(MODEL_PATH='soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco'),
+            'has 2 data sets',
+        ),
+        (dict(MODEL_PATH='foo.bar::x'), "'foo.bar' is none of"),
+        (dict(TRAIN_DIR='trian/'), "nearest: 'train'"),
+        (dict(TRAIN_DIR='/elsewhere'), 'is not below CUSTOM_DATASET_PATH'),
+        (dict(RESUME_FROM_CHECKPOINT='nowhere.pth'), 'there is no such file'),
         (dict(TASK='instance_segmentation'), 'boxes without a mask'),
     ],
 )

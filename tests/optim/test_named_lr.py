@@ -85,6 +85,22 @@ def test_a_resumed_schedule_goes_on_where_it_was():
         again.step()
 
 
+def test_a_resumed_run_that_is_to_be_longer_goes_by_its_own_length():
+    first = optimizer()
+    scheduler = build(first, 'linear')
+    for _ in range(STEPS):
+        first.step()
+        scheduler.step()
+    longer = optimizer()
+    again = PARAM_SCHEDULERS.build(
+        dict(type='NamedLR', schedule='linear', optimizer=longer, end=2 * STEPS)
+    )
+    again.load_state_dict(scheduler.state_dict())
+    longer.step()
+    again.step()
+    assert longer.param_groups[0]['lr'] == pytest.approx(LR * (STEPS - 1) / (2 * STEPS))
+
+
 @pytest.mark.parametrize(
     ('name', 'changes', 'said'),
     [
