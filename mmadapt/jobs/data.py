@@ -224,8 +224,8 @@ def _read_maps(job: Job, place: _Place) -> tuple[Problems, str]:
     for name, split in export.splits.items():
         there = split.folder.image_dir.relative_to(place.root)
         said = Path(job.get(SPLITS[name]) or there)
-        same = said.name == there.name  # images/train and masks/train are the folder `train`
-        _say_folder(job, name, there.as_posix(), there if same else Path())
+        # `train` is the folder of images/train and masks/train.
+        _say_folder(job, name, there.as_posix(), said if said.name == there.name else there)
         listed, key = split.folder.list_file, _ANN_KEYS.get(name, '')
         if key not in job:
             continue

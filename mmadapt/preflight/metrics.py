@@ -53,18 +53,21 @@ def check_best(cfg: dict) -> None:
     evaluators = cfg.get('val_evaluator')
     evaluators = evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]
     if cfg.get('val_cfg') is not None and all(isinstance(each, dict) for each in evaluators):
-        classes = registered(cfg.get('default_scope') or 'mmdet')
-        check_metrics(built, [_unbuilt(each, classes) for each in evaluators])
+        scope = cfg.get('default_scope') or 'mmdet'
+        classes = registered(scope)
+        check_metrics(built, [_unbuilt(each, classes, scope) for each in evaluators])
 
 
-def _unbuilt(evaluator: dict, classes: Mapping[str, list]) -> SimpleNamespace:
+def _unbuilt(evaluator: dict, classes: Mapping[str, list], scope: str) -> SimpleNamespace:
     """Return what is read here of an evaluator, which reads its annotations when it is built."""
     kind = evaluator.get('type')
     name = type_name(kind)
-    cls = kind if callable(kind) else classes.get(name, [None])[-1]
+    # Several packages have a CocoMetric.
+    named = [one for one in classes.get(name, []) if one.__module__.startswith(f'{scope}.')]
+    cls = kind if callable(kind) else [None, *classes.get(name, []), *named][-1]
     metric = evaluator.get('metric', 'bbox')
     prefix = evaluator.get('prefix')
-    return type(name, (SimpleNamespace,), {})(
+    return type(name, (SimpleNamespace,), dict(__module__=getattr(cls, '__module__', '')))(
         prefix=getattr(cls, 'default_prefix', None) if prefix is None else prefix,
         metrics=metric if isinstance(metric, (list, tuple)) else [metric],
         classwise=evaluator.get('classwise', False),
@@ -128,6 +131,7 @@ def _names(metric) -> set[str] | None:
     kind, prefix = type(metric).__name__, getattr(metric, 'prefix', None)
     if (
         kind != 'CocoMetric'
+        or not type(metric).__module__.startswith('mmdet.')
         or prefix is None
         or getattr(metric, 'classwise', False)
         or not set(metric.metrics) <= {'bbox', 'segm'}

@@ -11,11 +11,8 @@ from mmadapt.preflight.metrics import check_given, check_metrics
 
 
 def coco(*metrics, **changes):
-    return type(
-        'CocoMetric',
-        (),
-        dict(dict(metrics=metrics, prefix='coco', metric_items=None, classwise=False), **changes),
-    )()
+    own = dict(metrics=metrics, prefix='coco', metric_items=None, classwise=False)
+    return type('CocoMetric', (), {**own, '__module__': 'mmdet.evaluation', **changes})()
 
 
 @pytest.mark.parametrize(
@@ -57,6 +54,19 @@ def test_a_number_that_no_evaluator_gives_is_named_before_the_run(hook):
     # Others may give anything.
     check_metrics([hook], [coco('bbox'), SimpleNamespace(prefix='own')])
     check_metrics([hook], [coco('bbox', classwise=True)])
+
+
+def test_a_metric_of_the_same_name_in_another_package_is_another():
+    pytest.importorskip('mmpose', exc_type=ImportError)
+    cfg = dict(
+        default_scope='mmpose',
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', save_best='coco/AP')),
+        val_cfg=dict(),
+        val_evaluator=dict(type='CocoMetric', ann_file='a.json'),
+    )
+    check_best(cfg)
+    with pytest.raises(UserError, match="'coco/AP': no evaluator"):
+        check_best(dict(cfg, default_scope='mmdet'))
 
 
 def test_numbers_that_are_given_are_left_in_peace():
