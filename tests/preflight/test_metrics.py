@@ -60,7 +60,9 @@ def test_a_metric_of_the_same_name_in_another_package_is_another():
     pytest.importorskip('mmpose', exc_type=ImportError)
     cfg = dict(
         default_scope='mmpose',
-        default_hooks=dict(checkpoint=dict(type='CheckpointHook', save_best='coco/AP')),
+        default_hooks=dict(
+            checkpoint=dict(type='CheckpointHook', save_best='coco/AP', rule='greater')
+        ),
         val_cfg=dict(),
         val_evaluator=dict(type='CocoMetric', ann_file='a.json'),
     )
