@@ -155,6 +155,7 @@ def test_a_config_whose_keys_are_read_or_absent_is_built(build, changes):
 
 
 def test_a_hook_that_no_config_can_build_is_in_no_registry():
+    options = dict(LogFileHook=dict(path='run.log'))
     for name in HOOKS.module_dict:
         if HOOKS.get(name).__module__.startswith('mmadapt.'):
-            HOOKS.build(dict(type=name))
+            HOOKS.build(dict(type=name, **options.get(name, {})))

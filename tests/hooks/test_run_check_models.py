@@ -146,6 +146,7 @@ def test_a_best_number_that_nobody_gives_is_named_before_the_run_where_that_is_k
     class CocoMetric(Mean):
         """By its name, of which the numbers are known."""
 
+        __module__ = 'mmdet.evaluation'
         default_prefix, metrics, metric_items, classwise = 'coco', ['bbox'], None, False
 
     model = Classifier()

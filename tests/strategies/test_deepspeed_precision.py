@@ -55,7 +55,7 @@ def test_the_loss_falls_and_no_step_is_skipped(runs):
     found, norms = logged(runs / 'zero2'), logged(runs / 'zero2', 'grad_norm')
     assert len(found) == len(norms) == STEPS['zero2']
     assert all(math.isfinite(value) for value in (*found, *norms))
-    assert sum(found[-3:]) < 0.8 * sum(found[:3])
+    assert sum(found[-3:]) < 0.9 * sum(found[:3])
     assert not logged(runs / 'zero2', 'skipped_steps')
 
 
