@@ -21,7 +21,7 @@ from ..errors import UserError
 from ..type_names import type_name
 from ..values import close_names, nearest
 from .draft import Draft
-from .job import Job
+from .job import Job, meant
 from .stock import Stock
 
 SPLITS = dict(train='TRAIN_DIR', val='VAL_DIR', test='TEST_DIR')
@@ -110,10 +110,9 @@ def _root(job: Job) -> str:
         raise UserError(f'{job.source}: CUSTOM_DATASET_PATH is missing: the folder of the data')
     path = Path(root)
     if not path.is_dir():
-        names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        near = close_names(path.name, names)
-        hint = f'; did you mean {path.parent / near[0]}?' if near else ''
-        raise UserError(f'{job.source}: CUSTOM_DATASET_PATH {root}: there is no such folder{hint}')
+        raise UserError(
+            f'{job.source}: CUSTOM_DATASET_PATH {root}: there is no such folder{meant(path)}'
+        )
     job.became('CUSTOM_DATASET_PATH', 'data_root')
     return root
 

@@ -166,6 +166,20 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def meant(path: Path) -> str:
+    """Return what a path that is not there may have been meant for, for the end of a message.
+
+    Args:
+        path (Path): The path.
+
+    Returns:
+        str: ``'; did you mean ...?'``, or nothing where nothing beside it is like it.
+    """
+    names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = close_names(path.name, names)
+    return f'; did you mean {path.parent / near[0]}?' if near else ''
+
+
 def read_job(path: str | Path) -> Job:
     """Read a job.
 
@@ -182,9 +196,7 @@ def read_job(path: str | Path) -> Job:
     try:
         text = path.read_text(encoding='utf-8')
     except OSError as error:
-        near = close_names(path.name, [p.name for p in path.parent.glob('*.y*ml')])
-        hint = f'; did you mean {path.parent / near[0]}?' if near else ''
-        raise UserError(f'{path} cannot be read: {error.strerror}{hint}') from error
+        raise UserError(f'{path} cannot be read: {error.strerror}{meant(path)}') from error
     except UnicodeDecodeError as error:
         raise UserError(f'{path} is no text in UTF-8: {error}') from error
     try:

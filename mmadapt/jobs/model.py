@@ -9,8 +9,8 @@ from ..classes.counted import is_counted_by_words, places_of_count
 from ..datasets.checks import head_class_counts
 from ..errors import UserError
 from ..recipes.images import drop_downloads
-from ..values import close_names
 from .draft import Draft
+from .job import meant
 
 METRICS = dict(
     boxes='coco/bbox_mAP',
@@ -61,10 +61,7 @@ def check_there(path: str, where: str) -> None:
     file = Path(path)
     if '://' in path or file.exists():
         return
-    names = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
-    near = close_names(file.name, names)
-    hint = f'; did you mean {file.parent / near[0]}?' if near else ''
-    raise UserError(f'{where} {path}: there is no such file{hint}')
+    raise UserError(f'{where} {path}: there is no such file{meant(file)}')
 
 
 def set_classes(draft: Draft, names: list[str], data_file: Path) -> None:

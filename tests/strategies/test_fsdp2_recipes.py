@@ -62,7 +62,7 @@ def test_two_images_are_learned_in_bfloat16_without_a_step_that_is_not_finite(st
     norms = logged(runs / f'bf16_{strategy}', 'grad_norm')
     assert len(losses) == len(norms) == STEPS
     assert all(map(math.isfinite, losses + norms))
-    assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
+    assert sum(losses[-3:]) < 0.87 * sum(losses[:3])
 
 
 def test_it_computes_in_bfloat16(runs):
